@@ -1,0 +1,48 @@
+# make repro: from a clean checkout to verified results.  make test: every test.
+PYTHON ?= python3
+BIN := .venv/bin
+# stages and tests start `python`, `dvc` and `mlflow` of this environment, activated or not
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export VIRTUAL_ENV := $(CURDIR)/.venv
+INSTALL = $(BIN)/uv pip install --quiet --compile-bytecode
+
+.PHONY: repro test lint bench lock clean clean-results
+.DELETE_ON_ERROR:
+
+repro: .venv/runtime
+	@test -d .git || git rev-parse --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true
+	@dvc repro && python -m pipeline.record
+
+test: .venv/dev lint
+	@python -m pytest -n auto
+
+lint: .venv/dev
+	@ruff check . && ruff format --check . && mypy
+
+bench: .venv/dev
+	@python -m benchmarks.training && python -m benchmarks.pipeline
+
+.venv/runtime: requirements.txt pyproject.toml
+	@echo "Installing the locked environment into .venv (about half a minute) ..."
+	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("Python 3.11 to 3.13 is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.11")'
+	@test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --disable-pip-version-check 'uv>=0.8,<1'; }
+	@$(INSTALL) --require-hashes -r requirements.txt
+	@$(INSTALL) --no-deps -e .
+	@touch $@
+
+.venv/dev: requirements-dev.txt .venv/runtime
+	@$(INSTALL) --require-hashes -r requirements-dev.txt
+	@touch $@
+
+# the complete lock, for every platform, with hashes and without an index's address
+COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+	--fork-strategy fewest --generate-hashes --no-annotate --custom-compile-command 'make lock'
+lock:
+	@$(COMPILE) $(UPGRADE) --extra launchers -o requirements.txt
+	@$(COMPILE) $(UPGRADE) --all-extras -c requirements.txt -o requirements-dev.txt
+
+clean-results:
+	@rm -rf data/processed models metrics plots mlflow.db* mlruns .dvc/cache .dvc/tmp
+
+clean: clean-results
+	@rm -rf .venv data/raw multirun

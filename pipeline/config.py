@@ -1,0 +1,227 @@
+"""What a configuration may hold, checked before anything heavy is imported."""
+
+import inspect
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic_core import ErrorDetails
+
+from pipeline import params
+from pipeline.errors import UserError
+
+FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+Folder = Annotated[Path, Field(strict=False)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: strict types, no unknown keys."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Source(Section):
+    """Where the raw files may come from: exactly one of the kinds."""
+
+    npz: str | None = None
+    gzip: str | None = None
+    folder: str | None = None
+    npm: str | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "Source":
+        if len(self.model_fields_set) != 1:
+            raise ValueError("must have exactly one of npz, gzip, folder, npm")
+        return self
+
+
+class Dataset(Section):
+    """A file of conf/dataset/."""
+
+    name: str
+    classes: Annotated[list[str], Field(min_length=2, max_length=256)]
+    max_bytes: Annotated[int, Field(ge=1)]
+    files: dict[
+        Literal[
+            "train-images-idx3-ubyte",
+            "train-labels-idx1-ubyte",
+            "t10k-images-idx3-ubyte",
+            "t10k-labels-idx1-ubyte",
+        ],
+        Annotated[str, Field(pattern="^[0-9a-f]{64}$")],
+    ]
+    sources: Annotated[list[Source], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _all_files(self) -> "Dataset":
+        if missing := set(FILES) - set(self.files):
+            raise ValueError(f"files: the SHA-256 of {min(missing)} is missing")
+        return self
+
+
+class Choice(BaseModel):
+    """A file of conf/model/ or conf/optimizer/: a name and the options it takes."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Everything but the name."""
+        return dict(self.model_extra or {})
+
+
+class Train(Section):
+    """How the model is trained."""
+
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)] | None
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    validation_size: Annotated[int, Field(ge=0)]
+
+
+class Paths(Section):
+    """Where everything is read and written."""
+
+    data: Folder
+    raw: Folder
+    processed: Folder
+    output: Folder
+    models: Folder
+    metrics: Folder
+    plots: Folder
+
+
+class Download(Section):
+    """How long a source of raw files may take, in seconds."""
+
+    connect_timeout: Seconds
+    read_timeout: Seconds
+    total_timeout: Seconds
+
+
+class Tracking(Section):
+    """Where MLflow keeps the record."""
+
+    uri: str
+    experiment: Annotated[str, Field(min_length=1)]
+    timeout: Annotated[int, Field(ge=1)]
+
+
+class Config(Section):
+    """The whole configuration; every stage gets one."""
+
+    dataset: Dataset
+    model: Choice
+    optimizer: Choice
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    train: Train
+    paths: Paths
+    download: Download
+    resident_bytes: Annotated[int, Field(ge=0)]
+    tracking: Tracking
+
+
+def check(composed: DictConfig) -> Config:
+    """Turn what Hydra composed into a `Config`.
+
+    Raises
+    ------
+    UserError
+        With one line that names each wrong key, the file it stands in and what it may be.
+    """
+    from pipeline.models import MODELS
+    from pipeline.optimizers import OPTIMIZERS
+
+    params.check_keys()
+    values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        raise UserError(_one_line(error, Config, composed)) from None
+    for group, table in (("model", MODELS), ("optimizer", OPTIMIZERS)):
+        choice: Choice = getattr(config, group)
+        if choice.name not in table:
+            known = ", ".join(sorted(table))
+            raise UserError(f"{group}.name: there is no {choice.name!r}; choose one of {known}")
+        schema = _options_schema(table[choice.name])
+        try:
+            schema.model_validate(choice.options)
+        except ValidationError as error:
+            raise UserError(_one_line(error, schema, composed, (group,))) from None
+    return config
+
+
+def _options_schema(made: Any) -> type[BaseModel]:
+    """Return the schema of the keyword-only arguments that a model or optimizer declares."""
+    fields: dict[str, Any] = {
+        name: (
+            parameter.annotation,
+            ... if parameter.default is parameter.empty else parameter.default,
+        )
+        for name, parameter in inspect.signature(made).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    return create_model(str(made.__name__), __base__=Section, **fields)
+
+
+def _one_line(
+    error: ValidationError,
+    schema: type[BaseModel],
+    composed: DictConfig,
+    prefix: tuple[str, ...] = (),
+) -> str:
+    return "; ".join(_problem(detail, schema, composed, prefix) for detail in error.errors())
+
+
+def _problem(
+    detail: ErrorDetails, schema: type[BaseModel], composed: DictConfig, prefix: tuple[str, ...]
+) -> str:
+    location = [*prefix, *(part for part in detail["loc"] if part != "[key]")]
+    key = ".".join(str(part) for part in location)
+    where = _file_of(location, composed)
+    if detail["type"] == "extra_forbidden":
+        hint = params.nearest(str(location[-1]), _fields(schema, detail["loc"][:-1]))
+        return f"{where}: {key} is not known{hint}"
+    if detail["type"] == "missing":
+        return f"{where}: {key} is missing"
+    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    value = detail["input"]
+    shown = "" if isinstance(value, dict) else f", not {_literal(value)}"
+    return f"{where}: {key} {message}{shown}"
+
+
+def _literal(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return repr(value)[:80]
+
+
+def _fields(schema: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    for part in location:
+        if isinstance(part, int):
+            continue
+        annotation = schema.model_fields[part].annotation
+        inner = next((a for a in getattr(annotation, "__args__", ()) if isinstance(a, type)), None)
+        found = annotation if isinstance(annotation, type) else inner
+        if not (isinstance(found, type) and issubclass(found, BaseModel)):
+            return []
+        schema = found
+    return list(schema.model_fields)
+
+
+def _file_of(location: list[Any], composed: DictConfig) -> str:
+    group = location[0] if location else ""
+    if group in ("dataset", "model", "optimizer"):
+        return f"conf/{group}/{composed[group].get('name', '*')}.yaml"
+    return "params.yaml" if group in ("seed", "train") else "conf/config.yaml"

@@ -1,0 +1,113 @@
+"""Evaluate: the trained model on every test example. No other stage touches the test set."""
+
+import csv
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import data, determinism, results, scores, weights
+from pipeline.app import run
+from pipeline.config import Config
+from pipeline.errors import UserError
+from pipeline.files import replacing, require, shown
+
+log = logging.getLogger(__name__)
+
+
+def main(config: Config) -> None:
+    """Write evaluation.json, predictions.csv and mistakes.csv, and log them."""
+    x, y = data.load(config.paths.processed, "test", len(config.dataset.classes))
+    record = results.resume(config)
+    determinism.enable(config.seed)
+    from pipeline.training import evaluate, probabilities
+
+    model = weights.build(config, x.shape[1])
+    weights.restore(model, config.paths.models / "weights.npz")
+    loss, accuracy = evaluate(model, x, y)
+    probability = probabilities(model, x)
+    predicted = probability.argmax(1)
+    evaluation = summary(loss, accuracy, y, predicted, config.dataset.classes)
+    write_json(config.paths.metrics / "evaluation.json", evaluation)
+    rows = zip(y.tolist(), predicted.tolist(), strict=True)
+    write_csv(config.paths.metrics / "predictions.csv", ["actual", "predicted"], rows)
+    write_csv(
+        config.paths.metrics / "mistakes.csv",
+        ["example", "actual", "predicted", "probability"],
+        mistakes(y, predicted, probability),
+    )
+    log.info("test_loss %.4f  test_accuracy %.4f  (%s examples)", loss, accuracy, f"{len(y):,}")
+    results.add_evaluation(record, config, evaluation)
+
+
+def summary(
+    loss: float,
+    accuracy: float,
+    actual: NDArray[np.uint8],
+    predicted: NDArray[np.int64],
+    classes: list[str],
+) -> dict[str, Any]:
+    """Return what evaluation.json holds: loss in nats, accuracy, and scores of each class."""
+    matrix = scores.confusion_matrix(actual, predicted, len(classes))
+    columns = {name: values.tolist() for name, values in scores.per_class(matrix).items()}
+    return {
+        "loss": loss,
+        "accuracy": accuracy,
+        "examples": len(actual),
+        "classes": {
+            label: {name: values[k] for name, values in columns.items()}
+            for k, label in enumerate(classes)
+        },
+    }
+
+
+def mistakes(
+    actual: NDArray[np.uint8], predicted: NDArray[np.int64], probability: NDArray[np.float32]
+) -> list[tuple[int, int, int, str]]:
+    """Return (example, actual, predicted, probability) of the mistakes, most confident first."""
+    wrong = np.flatnonzero(predicted != actual)
+    confidence = probability[wrong, predicted[wrong]]
+    ranked = np.lexsort((wrong, -confidence))
+    return [
+        (int(wrong[k]), int(actual[wrong[k]]), int(predicted[wrong[k]]), f"{confidence[k]:.6f}")
+        for k in ranked
+    ]
+
+
+def read_evaluation(path: Path) -> dict[str, Any]:
+    """Read evaluation.json back.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or not an evaluation.
+    """
+    try:
+        values: dict[str, Any] = json.loads(require(path, "evaluate").read_text(encoding="utf-8"))
+        float(values["loss"]), float(values["accuracy"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{shown(path)}: is not an evaluation ({error}): run `dvc repro evaluate`"
+        ) from None
+    return values
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write values as indented JSON."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def write_csv(path: Path, header: list[str], rows: Any) -> None:
+    """Write a header and rows."""
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    run(main)

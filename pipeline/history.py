@@ -1,0 +1,69 @@
+"""history.csv: `epoch,loss,accuracy,val_loss,val_accuracy`, a row an epoch, from 1."""
+
+import csv
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from pipeline.errors import UserError
+from pipeline.files import replacing, require
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A row of the history.
+
+    `loss` is the mean over the training examples of the cross-entropy, in nats, that each had when
+    its batch was used, before that batch's update; `accuracy` likewise. `val_loss` and
+    `val_accuracy` are of the held-out examples after the epoch, None without any.
+    """
+
+    epoch: int
+    loss: float
+    accuracy: float
+    val_loss: float | None
+    val_accuracy: float | None
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What there is of loss, accuracy, val_loss and val_accuracy."""
+        return {k: v for k, v in asdict(self).items() if k != "epoch" and v is not None}
+
+
+def write(path: Path, epochs: Iterable[Epoch]) -> None:
+    """Write the history, numbers with nine digits, nothing for a metric that was not measured."""
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(field.name for field in fields(Epoch))
+        for row in epochs:
+            values = list(asdict(row).values())
+            writer.writerow([values[0], *("" if v is None else f"{v:.9g}" for v in values[1:])])
+
+
+def read(path: Path) -> list[Epoch]:
+    """Read a history back.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or not a history.
+    """
+    try:
+        with require(path, "train").open(newline="") as file:
+            return [
+                Epoch(
+                    int(epoch),
+                    float(loss),
+                    float(accuracy),
+                    *map(_optional, (val_loss, val_accuracy)),
+                )
+                for epoch, loss, accuracy, val_loss, val_accuracy in list(csv.reader(file))[1:]
+            ]
+    except ValueError as error:
+        raise UserError(
+            f"{path}: is not a training history ({error}): run `dvc repro train`"
+        ) from None
+
+
+def _optional(text: str) -> float | None:
+    return float(text) if text else None

@@ -1,0 +1,115 @@
+"""The models: `MODELS` maps the name in a file of conf/model/ to its class.
+
+A model is called with a batch and gives logits; its keyword-only arguments are the options of its
+YAML file, checked against their annotations before TensorFlow is imported.
+"""
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+class Model:
+    """Named weights, and logits computed from them.
+
+    Attributes
+    ----------
+    weights : dict of str to tf.Variable
+        The trained arrays, float32, by the name they have in weights.npz.
+    """
+
+    weights: dict[str, "tf.Variable"]
+
+    def __init__(self, features: int, classes: int, seed: int, **options: Any):
+        raise NotImplementedError
+
+    def __call__(self, x: "tf.Tensor") -> "tf.Tensor":
+        """Return the logits, float32 (n, classes), of the examples `x`, float32 (n, features)."""
+        raise NotImplementedError
+
+
+class LogisticRegression(Model):
+    """Multinomial logistic (softmax) regression: logits = x W + b.
+
+    Parameters
+    ----------
+    features, classes : int
+        Columns of x, columns of the logits.
+    seed : int
+        Unused: every weight starts at the same value.
+    weight, bias : float
+        Initial values.
+
+    References
+    ----------
+    Bishop, Pattern Recognition and Machine Learning (2006), section 4.3.4.
+    """
+
+    def __init__(
+        self, features: int, classes: int, seed: int, *, weight: float = 1.0, bias: float = 0.0
+    ):
+        import tensorflow as tf
+
+        self.weight = tf.Variable(tf.fill([features, classes], weight), name="weight")
+        self.bias = tf.Variable(tf.fill([classes], bias), name="bias")
+        self.weights = {"weight": self.weight, "bias": self.bias}
+
+    def __call__(self, x: "tf.Tensor") -> "tf.Tensor":
+        """Return the logits, float32 (n, classes)."""
+        return x @ self.weight + self.bias
+
+
+class MLP(Model):
+    """A multilayer perceptron: dense layers with ReLU between them.
+
+    Parameters
+    ----------
+    features, classes : int
+        Columns of x, columns of the logits.
+    seed : int
+        Of the initial weights: normal with variance 2 / fan-in, biases zero.
+    hidden : list of int
+        Units of each hidden layer.
+
+    References
+    ----------
+    He et al., Delving Deep into Rectifiers (2015), for the initial weights.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        classes: int,
+        seed: int,
+        *,
+        hidden: list[Annotated[int, Field(ge=1)]],
+    ):
+        import tensorflow as tf
+
+        generator = np.random.default_rng(seed)
+        sizes = [features, *hidden, classes]
+        self.layers = []
+        self.weights = {}
+        for number, (rows, columns) in enumerate(pairwise(sizes)):
+            values = generator.standard_normal((rows, columns), np.float32)
+            weight = tf.Variable(values * np.float32(np.sqrt(2 / rows)), name=f"weight_{number}")
+            bias = tf.Variable(tf.zeros([columns]), name=f"bias_{number}")
+            self.layers.append((weight, bias))
+            self.weights |= {f"weight_{number}": weight, f"bias_{number}": bias}
+
+    def __call__(self, x: "tf.Tensor") -> "tf.Tensor":
+        """Return the logits, float32 (n, classes)."""
+        import tensorflow as tf
+
+        for weight, bias in self.layers[:-1]:
+            x = tf.nn.relu(x @ weight + bias)
+        weight, bias = self.layers[-1]
+        return x @ weight + bias
+
+
+MODELS: dict[str, type[Model]] = {"logistic_regression": LogisticRegression, "mlp": MLP}

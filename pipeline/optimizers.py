@@ -1,0 +1,40 @@
+"""The optimizers: `OPTIMIZERS` maps the name in a file of conf/optimizer/ to its function.
+
+Each makes a Keras optimizer; its keyword-only arguments are the options of its YAML file.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+if TYPE_CHECKING:
+    import keras
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def sgd(
+    learning_rate: float, *, momentum: Fraction = 0.0, nesterov: bool = False
+) -> "keras.optimizers.Optimizer":
+    """Return stochastic gradient descent, with momentum if it is not zero."""
+    import keras
+
+    return keras.optimizers.SGD(learning_rate, momentum=momentum, nesterov=nesterov)
+
+
+def adam(
+    learning_rate: float,
+    *,
+    beta_1: Fraction = 0.9,
+    beta_2: Fraction = 0.999,
+    epsilon: Positive = 1e-7,
+) -> "keras.optimizers.Optimizer":
+    """Return Adam (Kingma and Ba, 2015)."""
+    import keras
+
+    return keras.optimizers.Adam(learning_rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon)
+
+
+OPTIMIZERS: dict[str, Callable[..., Any]] = {"sgd": sgd, "adam": adam}

@@ -1,0 +1,59 @@
+"""Plot: the figures, from the history, the weights and the evaluation."""
+
+import csv
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from pipeline import figures, history, idx, results, scores
+from pipeline.app import run
+from pipeline.config import Config
+from pipeline.errors import UserError
+from pipeline.files import require, shown
+
+log = logging.getLogger(__name__)
+
+
+def main(config: Config) -> None:
+    """Draw the five figures and log them."""
+    paths, classes = config.paths, config.dataset.classes
+    epochs = history.read(paths.metrics / "history.csv")
+    predictions = read_csv(paths.metrics / "predictions.csv").astype(int)
+    matrix = scores.confusion_matrix(predictions[:, 0], predictions[:, 1], len(classes))
+    images = idx.read(paths.raw / "t10k-images-idx3-ubyte", range(2, idx.MOST_DIMENSIONS + 1))
+    wrong = read_csv(paths.metrics / "mistakes.csv")
+    rows = [(int(row[0]), int(row[1]), int(row[2]), float(row[3])) for row in wrong]
+
+    figures.loss(paths.plots / "loss.png", epochs)
+    figures.accuracy(paths.plots / "accuracy.png", epochs)
+    figures.confusion_matrix(paths.plots / "confusion_matrix.png", matrix, classes)
+    with np.load(require(paths.models / "weights.npz", "train"), allow_pickle=False) as arrays:
+        figures.weights(
+            paths.plots / "weights.png", arrays[arrays.files[0]], images.shape[1:], classes
+        )
+    figures.mistakes(paths.plots / "mistakes.png", images, rows, classes)
+    log.info("%s: loss, accuracy, confusion_matrix, weights, mistakes", shown(paths.plots))
+    results.add_figures(results.resume(config), config)
+
+
+def read_csv(path: Path) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """Return the rows of a CSV file of numbers, without its header.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or not of numbers.
+    """
+    try:
+        with require(path, "evaluate").open(newline="") as file:
+            header, *rows = list(csv.reader(file))
+        return np.array(rows, np.float64).reshape(len(rows), len(header))
+    except ValueError as error:
+        raise UserError(
+            f"{shown(path)}: is not a table of numbers ({error}): run `dvc repro evaluate`"
+        ) from None
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,80 @@
+"""Preprocess: raw IDX files to flattened, normalised .npy files.
+
+x = pixels / 255 as float32 (n, features) in [0, 1], y = labels as uint8 (n,), for train and test.
+"""
+
+import logging
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import idx
+from pipeline.app import run
+from pipeline.config import Config
+from pipeline.errors import UserError
+from pipeline.files import replacing
+
+log = logging.getLogger(__name__)
+BLOCK = 4096  # rows at a time, so that memory stays flat
+
+
+def main(config: Config) -> None:
+    """Check both splits, then write the four arrays."""
+    splits = {
+        split: load(config.paths.raw, prefix, len(config.dataset.classes))
+        for split, prefix in (("train", "train"), ("test", "t10k"))
+    }
+    shapes = {images.shape[1:] for images, _ in splits.values()}
+    if len(shapes) > 1:
+        raise UserError(f"{config.paths.raw}: training and test images differ in shape: {shapes}")
+    with ExitStack() as stack:
+        for split, (images, labels) in splits.items():
+            for name, array in ((f"x_{split}", images), (f"y_{split}", labels)):
+                path = config.paths.processed / f"{name}.npy"
+                temporary = stack.enter_context(replacing(path))
+                (normalise if name.startswith("x") else copy)(array, temporary)
+            log.info("%s: %s images of %s", split, f"{len(images):,}", images.shape[1:])
+
+
+def load(folder: Path, prefix: str, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Map a split's images (n, rows, columns) and labels (n,) into memory and check them.
+
+    Raises
+    ------
+    UserError
+        If a file is not right in itself, the two differ in length, or a label is not a class.
+    """
+    images = idx.read(folder / f"{prefix}-images-idx3-ubyte", range(2, idx.MOST_DIMENSIONS + 1))
+    path = folder / f"{prefix}-labels-idx1-ubyte"
+    labels = idx.read(path, range(1, 2))
+    if len(images) != len(labels):
+        raise UserError(f"{path}: has {len(labels):,} labels for {len(images):,} images")
+    if (largest := int(labels.max())) >= classes:
+        row = int(labels.argmax())
+        raise UserError(
+            f"{path}: label {largest} of example {row} is not a class: "
+            f"the data set has {classes}, counted from 0"
+        )
+    return images, labels
+
+
+def normalise(images: NDArray[np.uint8], path: Path) -> None:
+    """Write images, uint8 (n, ...), as float32 (n, features) in [0, 1]: flattened, over 255."""
+    shape = (len(images), int(np.prod(images.shape[1:])))
+    target = np.lib.format.open_memmap(path, "w+", np.dtype(np.float32), shape)
+    for start in range(0, len(images), BLOCK):
+        block = images[start : start + BLOCK].reshape(-1, shape[1])
+        np.divide(block, np.float32(255), out=target[start : start + BLOCK], dtype=np.float32)
+    target.flush()
+
+
+def copy(labels: NDArray[np.uint8], path: Path) -> None:
+    """Write labels as they are."""
+    with path.open("wb") as file:
+        np.save(file, np.asarray(labels), allow_pickle=False)
+
+
+if __name__ == "__main__":
+    run(main)

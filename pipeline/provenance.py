@@ -1,0 +1,40 @@
+"""What a result came from: the commit, the lock, the versions, the machine."""
+
+import getpass
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+from pipeline import determinism
+from pipeline.files import sha256
+
+LOCK = Path("requirements.txt")
+OUTS = (":!dvc.lock", ":!metrics", ":!plots")  # DVC removes and remakes these while it runs
+
+
+def tags() -> dict[str, str]:
+    """Return the tags that every MLflow run gets."""
+    found = {
+        "mlflow.user": getpass.getuser(),
+        "mlflow.source.name": "pipeline.train",
+        "mlflow.source.type": "LOCAL",
+        "python": platform.python_version(),
+        "tensorflow": version("tensorflow"),
+        "processor": determinism.processor(),
+    }
+    if LOCK.exists():
+        found["lock_sha256"] = sha256(LOCK)
+    if commit := _git("rev-parse", "HEAD"):
+        found["mlflow.source.git.commit"] = commit
+        found["git_dirty"] = str(bool(_git("status", "--porcelain", "--", ".", *OUTS))).lower()
+    return found
+
+
+def _git(*arguments: str) -> str:
+    """Return what git prints; nothing where there is no git or no commit."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()
