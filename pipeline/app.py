@@ -1,5 +1,6 @@
 """What every stage's command shares: Hydra's configuration, one-line errors, exit codes."""
 
+import logging
 import os
 import re
 import signal
@@ -48,6 +49,9 @@ def run(main: Callable[[Config], None]) -> None:
     except KeyboardInterrupt:
         print(f"{_name(main)}: interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)  # all is written: taking TensorFlow down in order would cost half a second
 
 
 def one_line(error: BaseException) -> str:

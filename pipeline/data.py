@@ -27,7 +27,7 @@ def load(folder: Path, split: str, classes: int) -> tuple[NDArray[np.float32], N
     x, y = (_map(require(folder / f"{name}_{split}.npy", "preprocess")) for name in "xy")
     if x.dtype != np.float32 or x.ndim != 2 or y.dtype != np.uint8 or y.shape != x.shape[:1]:
         raise UserError(
-            f"{folder}: x_{split}.npy is {x.dtype} {x.shape}, y_{split}.npy is {y.dtype} {y.shape}; "
+            f"{folder}: x_{split}.npy is {x.dtype} {x.shape}, y_{split}.npy {y.dtype} {y.shape}; "
             "float32 (n, features) and uint8 (n,) are needed: run `dvc repro preprocess`"
         )
     if y.max(initial=0) >= classes:

@@ -1,12 +1,15 @@
 """Settings under which TensorFlow computes the same bits on every run, thread count and processor.
 
 oneDNN picks its kernels by processor, and TensorFlow switches oneDNN on by processor too: both are
-pinned here, which costs 10 to 30 % of the speed on a machine with AVX-512. Without oneDNN the bits
-would change with the number of threads.
+pinned here, which costs 10 to 30 % of the speed on a machine with AVX-512. oneDNN also splits a sum
+by the number of threads (products of 1,000 rows and more differ between 1, 2, 3 and 16), so that is
+pinned too: a machine with one core runs the two threads in turn, one with many leaves the others to
+other trials of a sweep.
 """
 
 import os
 import platform
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,15 +21,31 @@ ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "-1",  # a GPU's sums differ from a processor's
 }
 
+THREADS = 2
+OPTIONAL = ("matplotlib", "pandas", "sklearn")  # Keras would import them, a second, for nothing
+
 
 def enable(seed: int) -> None:
     """Pin the environment, then import TensorFlow and seed it; nothing may import it before."""
     os.environ.update(ENVIRONMENT)
-    with _without_stderr():
+    with _without_stderr(), _hidden(*OPTIONAL):
         import tensorflow as tf
 
+    tf.config.threading.set_intra_op_parallelism_threads(THREADS)
     tf.config.experimental.enable_op_determinism()
     tf.keras.utils.set_random_seed(seed)
+
+
+@contextmanager
+def _hidden(*names: str) -> Iterator[None]:
+    """Let imports of these packages fail, unless they were imported before."""
+    absent = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: not importable
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
 
 
 @contextmanager

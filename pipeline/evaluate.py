@@ -21,13 +21,14 @@ log = logging.getLogger(__name__)
 def main(config: Config) -> None:
     """Write evaluation.json, predictions.csv and mistakes.csv, and log them."""
     x, y = data.load(config.paths.processed, "test", len(config.dataset.classes))
-    record = results.resume(config)
+    require(config.paths.models / "weights.npz", "train")
+    record = results.look_up(config)
     determinism.enable(config.seed)
-    from pipeline.training import evaluate, probabilities
+    from pipeline.training import evaluate, in_blocks, probabilities
 
     model = weights.build(config, x.shape[1])
     weights.restore(model, config.paths.models / "weights.npz")
-    loss, accuracy = evaluate(model, x, y)
+    loss, accuracy = evaluate(model, in_blocks(x, y))
     probability = probabilities(model, x)
     predicted = probability.argmax(1)
     evaluation = summary(loss, accuracy, y, predicted, config.dataset.classes)
@@ -40,7 +41,9 @@ def main(config: Config) -> None:
         mistakes(y, predicted, probability),
     )
     log.info("test_loss %.4f  test_accuracy %.4f  (%s examples)", loss, accuracy, f"{len(y):,}")
+    results.resume(record, config)
     results.add_evaluation(record, config, evaluation)
+    record.close()
 
 
 def summary(

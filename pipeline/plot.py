@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import figures, history, idx, results, scores
+from pipeline import history, idx, results, scores
 from pipeline.app import run
 from pipeline.config import Config
 from pipeline.errors import UserError
@@ -25,6 +25,9 @@ def main(config: Config) -> None:
     wrong = read_csv(paths.metrics / "mistakes.csv")
     rows = [(int(row[0]), int(row[1]), int(row[2]), float(row[3])) for row in wrong]
 
+    record = results.look_up(config)
+    from pipeline import figures
+
     figures.loss(paths.plots / "loss.png", epochs)
     figures.accuracy(paths.plots / "accuracy.png", epochs)
     figures.confusion_matrix(paths.plots / "confusion_matrix.png", matrix, classes)
@@ -34,7 +37,9 @@ def main(config: Config) -> None:
         )
     figures.mistakes(paths.plots / "mistakes.png", images, rows, classes)
     log.info("%s: loss, accuracy, confusion_matrix, weights, mistakes", shown(paths.plots))
-    results.add_figures(results.resume(config), config)
+    results.resume(record, config)
+    results.add_figures(record, config)
+    record.close()
 
 
 def read_csv(path: Path) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

@@ -6,7 +6,7 @@ cache may bring the rest), and a tracking server may have been down. `make repro
 
 import logging
 
-from pipeline import results, tracking
+from pipeline import results
 from pipeline.app import run
 from pipeline.config import Config
 from pipeline.evaluate import read_evaluation
@@ -19,21 +19,19 @@ def main(config: Config) -> None:
     """Find or make the run of these weights and add what it lacks."""
     require(config.paths.models / "weights.npz", "train")
     evaluation = read_evaluation(config.paths.metrics / "evaluation.json")
-    record = results.resume(config)
-    if record.run_id is None:
-        return
-    client = tracking.connect(config)
-    run_data = client.get_run(record.run_id)
-    if "test_accuracy" not in run_data.data.metrics:
-        results.add_evaluation(record, config, evaluation)
-    if not client.list_artifacts(record.run_id, "plots"):
-        results.add_figures(record, config)
-    log.info(
-        "MLflow: run %r in experiment %r of %s; look at it with `mlflow ui`",
-        run_data.info.run_name,
-        config.tracking.experiment,
-        config.tracking.uri,
-    )
+    record = results.look_up(config)
+    found = results.resume(record, config)
+    if not found["problem"]:
+        if "test_accuracy" not in found["metrics"]:
+            results.add_evaluation(record, config, evaluation)
+        if not found["figures"]:
+            results.add_figures(record, config)
+        log.info(
+            "MLflow has the run %r in experiment %r; look at it with `mlflow ui`",
+            found["run"],
+            config.tracking.experiment,
+        )
+    record.close()
 
 
 if __name__ == "__main__":

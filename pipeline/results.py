@@ -1,145 +1,94 @@
 """What each stage puts on the pipeline's MLflow run."""
 
-import json
 import logging
-import shutil
-import tempfile
-from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import socket
+import time
+from typing import Any
 
-import numpy as np
-
-from pipeline import history, provenance, tracking
+from pipeline import history, provenance
 from pipeline.config import Config
-from pipeline.files import sha256
+from pipeline.history import Epoch
 from pipeline.tracking import Record
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
 log = logging.getLogger(__name__)
-SERVED = ("hydra-core", "mlflow", "numpy", "pydantic", "requests", "tensorflow", "tqdm")
 
 
-def begin(config: Config, **tags: str) -> Record:
-    """Make a run for a training with this configuration, with its parameters and origin."""
-    record = Record(config)
+def begin(config: Config, record: Record | None = None, **tags: str) -> Record:
+    """Make a run for a training with this configuration: parameters, origin, data."""
+    record = record or Record(config)
     name = (
         f"{config.dataset.name} {config.model.name} {config.optimizer.name} "
         f"lr={config.train.learning_rate:g} batch={config.train.batch_size or 'full'} "
         f"seed={config.seed}"
     )
-    record.begin(name, provenance.tags() | {"place": tracking.place(config)} | tags)
-    values = config.model_dump(
-        mode="json", exclude={"paths", "download", "tracking"}, exclude_unset=True
-    )
-    record.params(values)
-    record.call(lambda client, run: client.log_dict(run, values, "config.yaml"))
-    add_data(record, config)
+    everything = provenance.tags() | {"place": place(config)} | tags
+    record.send("begin", name=name, tags=everything, started=time.time())
+    unlogged = {"paths", "download", "tracking"}
+    params = config.model_dump(mode="json", exclude=unlogged, exclude_unset=True)
+    record.send("params", params=params)
+    files = {
+        "data_sha256": str(config.paths.processed / "x_train.npy"),
+        "labels_sha256": str(config.paths.processed / "y_train.npy"),
+    }
+    record.send("data", name=config.dataset.name, files=files)
     return record
 
 
-def add_data(record: Record, config: Config) -> None:
-    """Log the training set as the run's input, named by the hashes of its files."""
-    x, y = (config.paths.processed / f"{name}_train.npy" for name in "xy")
-    hashes = {path.name: sha256(path) for path in (x, y)}
-    record.tags({"data_sha256": hashes[x.name], "labels_sha256": hashes[y.name]})
-
-    def log_input(client: "MlflowClient", run: str) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        dataset = Dataset(
-            name=config.dataset.name,
-            digest=hashes[x.name][:36],
-            source_type="local",
-            source=json.dumps({"uri": str(config.paths.processed), "sha256": hashes}),
-        )
-        client.log_inputs(
-            run, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
-        )
-
-    record.call(log_input)
+def add_epoch(record: Record, epoch: Epoch) -> None:
+    """Log an epoch's metrics at once, with the epoch as the step."""
+    record.send("metrics", metrics=epoch.metrics, step=epoch.epoch, at=time.time())
 
 
 def add_training(record: Record, config: Config) -> None:
-    """Log weights, history and the servable model."""
-    path = config.paths.models / "weights.npz"
-    record.tags({"weights_sha256": sha256(path)})
-    record.artifact(path)
-    record.artifact(config.paths.metrics / "history.csv")
-    record.call(lambda client, run: log_model(config, path, client, run))
+    """Log weights, history and the servable model; tag the run with the weights' hash."""
+    weights = str(config.paths.models / "weights.npz")
+    record.send("files", paths=[weights, str(config.paths.metrics / "history.csv")])
+    description = config.model.model_dump() | {"classes": len(config.dataset.classes)}
+    data = str(config.paths.processed / "x_train.npy")
+    record.send("model", weights=weights, data=data, description=description)
 
 
-def log_model(config: Config, path: Path, client: "MlflowClient", run: str) -> None:
-    """Log a model that `mlflow models serve` can serve: code and arrays, no pickle."""
-    import mlflow
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import Schema, TensorSpec
-
-    example = np.load(config.paths.processed / "x_train.npy", mmap_mode="r")[:2]
-    features, classes = example.shape[1], len(config.dataset.classes)
-    code = Path(__file__).parent
-    mlflow.set_tracking_uri(config.tracking.uri)
-    mlflow.set_experiment(experiment_id=tracking.experiment_id(client, config))
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copy(path, folder)
-        sizes = {"features": features, "classes": classes}
-        description = json.dumps(sizes | config.model.model_dump(), indent=2)
-        (Path(folder) / "model.json").write_text(description, encoding="utf-8")
-        Model.log(
-            artifact_path=None,
-            name="model",
-            flavor=mlflow.pyfunc,
-            run_id=run,
-            loader_module="pipeline.serving",
-            data_path=folder,
-            code_paths=[str(code)],
-            pip_requirements=[f"{name}=={version(name)}" for name in SERVED],
-            input_example=np.array(example),
-            signature=ModelSignature(
-                Schema([TensorSpec(np.dtype(np.float32), (-1, features))]),
-                Schema([TensorSpec(np.dtype(np.float32), (-1, classes))]),
-            ),
-        )
+def look_up(config: Config) -> Record:
+    """Start to look for the run that made the weights; `resume` has the answer."""
+    record = Record(config)
+    record.send("find", weights=str(config.paths.models / "weights.npz"), place=place(config))
+    return record
 
 
-def resume(config: Config) -> Record:
-    """Return the run that made the weights, made anew from the files if the store has none.
+def resume(record: Record, config: Config) -> dict[str, Any]:
+    """Go on with the run that `look_up` found, or make it anew from the files; return what it has.
 
     DVC restores a stage that it ran before from its cache without running it; a store may also be
     new, or have been out of reach.
     """
-    path = config.paths.models / "weights.npz"
-    record = Record(config)
-    try:
-        record.run_id = tracking.find(tracking.connect(config), config, path)
-    except (
-        Exception
-    ) as error:  # whatever an unreachable store raises; `finish` says what is missing
-        log.warning("MLflow at %s: %s", config.tracking.uri, tracking.short(error))
-        return record
-    if record.run_id is None:
-        log.info(
-            "No MLflow run has these weights (DVC restored them); recording one from the files"
-        )
-        record = begin(config, restored="true")
+    found = record.answer()
+    if not found["problem"] and found["run"] is None:
+        log.info("MLflow has no run with these weights: recording one from the files")
+        begin(config, record, restored="true")
         for epoch in history.read(config.paths.metrics / "history.csv"):
-            record.metrics(epoch.metrics, epoch.epoch)
+            add_epoch(record, epoch)
         add_training(record, config)
-        record.end("FINISHED")
-    return record
+        record.send("end", status="FINISHED")
+        found = record.ask(
+            "find", weights=str(config.paths.models / "weights.npz"), place=place(config)
+        )
+    return found
 
 
 def add_evaluation(record: Record, config: Config, evaluation: dict[str, Any]) -> None:
     """Log the test metrics and the files of the evaluation."""
-    record.metrics({"test_loss": evaluation["loss"], "test_accuracy": evaluation["accuracy"]})
-    for name in ("evaluation.json", "predictions.csv", "mistakes.csv"):
-        record.artifact(config.paths.metrics / name)
-    record.finish()
+    metrics = {"test_loss": evaluation["loss"], "test_accuracy": evaluation["accuracy"]}
+    record.send("metrics", metrics=metrics, step=0, at=time.time())
+    names = ("evaluation.json", "predictions.csv", "mistakes.csv")
+    record.send("files", paths=[str(config.paths.metrics / name) for name in names])
 
 
 def add_figures(record: Record, config: Config) -> None:
     """Log the figures."""
-    record.artifact(config.paths.plots, "plots")
-    record.finish()
+    pictures = sorted(str(path) for path in config.paths.plots.glob("*.png"))
+    record.send("files", paths=pictures, folder="plots")
+
+
+def place(config: Config) -> str:
+    """Return the tag that tells this workspace's runs from those of others on the same server."""
+    return f"{socket.gethostname()}:{config.paths.output.resolve()}"

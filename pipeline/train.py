@@ -72,7 +72,7 @@ def fit(
                     f"lower train.learning_rate ({config.train.learning_rate:g})"
                 )
             epochs.append(epoch)
-            record.metrics(epoch.metrics, epoch.epoch)
+            results.add_epoch(record, epoch)
             bar.set_postfix({name: f"{value:.4f}" for name, value in epoch.metrics.items()})
             bar.update()
             if bar.disable:

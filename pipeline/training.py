@@ -4,7 +4,7 @@ The whole epoch is one TensorFlow graph on tensors that stay in memory; larger s
 batch by batch through tf.data. Both take the same steps on the same batches.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import keras
 
 BLOCK = 8192  # examples at a time where nothing is trained
+GATHERED = 16  # batches brought into the epoch's order at a time: they fit into the cache
 
 
 Step = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
@@ -59,11 +60,12 @@ def train(
     rows = len(training[0])
     make = _resident if resident else _streamed
     run_epoch = make(make_step(model, optimizer), training, batch_size, seed)
+    held_out = list(in_blocks(*validation)) if resident else None
     for epoch in range(1, epochs + 1):
         loss, correct = run_epoch(epoch)
-        val_loss, val_accuracy = (
-            evaluate(model, *validation) if len(validation[0]) else (None, None)
-        )
+        val_loss, val_accuracy = None, None
+        if len(validation[0]):
+            val_loss, val_accuracy = evaluate(model, held_out or in_blocks(*validation))
         yield Epoch(epoch, float(loss) / rows, int(correct) / rows, val_loss, val_accuracy)
 
 
@@ -94,15 +96,24 @@ def count_correct(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     return tf.math.count_nonzero(tf.equal(tf.argmax(logits, 1, tf.int32), y))
 
 
-def evaluate(model: Model, x: NDArray[np.float32], y: NDArray[np.uint8]) -> tuple[float, float]:
-    """Return the mean cross-entropy, in nats, and the accuracy on examples, in blocks."""
-    loss, correct = 0.0, 0
+def evaluate(model: Model, blocks: Iterable[tuple[tf.Tensor, tf.Tensor]]) -> tuple[float, float]:
+    """Return the mean cross-entropy, in nats, and the accuracy on `in_blocks(x, y)`."""
+    loss, correct, examples = 0.0, 0, 0
+    for x, y in blocks:
+        logits = model(x)
+        loss += float(tf.reduce_sum(tf.cast(cross_entropy(logits, y), tf.float64)))
+        correct += int(count_correct(logits, y))
+        examples += len(y)
+    return loss / examples, correct / examples
+
+
+def in_blocks(
+    x: NDArray[np.float32], y: NDArray[np.uint8]
+) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+    """Yield x and y as tensors, some thousand examples at a time."""
     for start in range(0, len(x), BLOCK):
-        labels = tf.constant(y[start : start + BLOCK].astype(np.int32))
-        logits = model(tf.constant(x[start : start + BLOCK]))
-        loss += float(tf.reduce_sum(tf.cast(cross_entropy(logits, labels), tf.float64)))
-        correct += int(count_correct(logits, labels))
-    return loss / len(x), correct / len(x)
+        block = slice(start, start + BLOCK)
+        yield tf.constant(x[block]), tf.constant(y[block].astype(np.int32))
 
 
 def probabilities(model: Model, x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -114,31 +125,27 @@ def probabilities(model: Model, x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _resident(step: Step, training: data.Arrays, batch_size: int | None, seed: int) -> RunEpoch:
     x, y = tf.constant(training[0]), tf.constant(training[1].astype(np.int32))
+    if batch_size is None:
+        full_batch = tf.function(step)
+        return lambda epoch: full_batch(x, y)
     rows = len(training[0])
-    size = min(batch_size or rows, rows)
-    steps = -(-rows // size)
+    chunk = GATHERED * batch_size
 
     @tf.function  # type: ignore[untyped-decorator]  # TensorFlow has no types
-    def shuffled(order: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.gather(x, order), tf.gather(y, order)
-
-    @tf.function  # type: ignore[untyped-decorator]  # TensorFlow has no types
-    def whole_epoch(x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def whole_epoch(order: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         loss, correct = tf.constant(0.0, tf.float64), tf.constant(0, tf.int64)
-        for k in tf.range(steps):
-            step_loss, step_correct = step(
-                x[k * size : (k + 1) * size], y[k * size : (k + 1) * size]
-            )
-            loss += step_loss
-            correct += step_correct
+        for start in tf.range(0, rows, chunk):
+            chosen = order[start : start + chunk]
+            chunk_x, chunk_y = tf.gather(x, chosen), tf.gather(y, chosen)
+            for first in tf.range(0, tf.size(chosen), batch_size):
+                batch_x = chunk_x[first : first + batch_size]
+                batch_y = chunk_y[first : first + batch_size]
+                step_loss, step_correct = step(batch_x, batch_y)
+                loss += step_loss
+                correct += step_correct
         return loss, correct
 
-    def run_epoch(epoch: int) -> tuple[tf.Tensor, tf.Tensor]:
-        if batch_size is None:
-            return whole_epoch(x, y)
-        return whole_epoch(*shuffled(tf.constant(data.order(rows, seed, epoch))))
-
-    return run_epoch
+    return lambda epoch: whole_epoch(tf.constant(data.order(rows, seed, epoch)))
 
 
 def _streamed(step: Step, training: data.Arrays, batch_size: int | None, seed: int) -> RunEpoch:

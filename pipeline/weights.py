@@ -37,8 +37,8 @@ def restore(model: "Model", path: Path) -> None:
     found = {name: array.shape for name, array in arrays.items()}
     if found != expected or any(array.dtype != np.float32 for array in arrays.values()):
         raise UserError(
-            f"{shown(path)}: holds {_shapes(found)}, which does not fit the model and the data set, "
-            f"which need {_shapes(expected)}: run `dvc repro train`"
+            f"{shown(path)}: holds {_shapes(found)}, but the model and the data set "
+            f"need {_shapes(expected)}: run `dvc repro train`"
         )
     for name, variable in model.weights.items():
         variable.assign(arrays[name])

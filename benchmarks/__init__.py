@@ -1,0 +1,1 @@
+"""Measurements against peers, printed as ratios; see `make bench`."""

@@ -1,0 +1,241 @@
+"""The recorder: a process that reads messages, a line of JSON each, and does them in MLflow.
+
+What the store does not take waits and is tried again; messages are done in their order. When the
+stage dies without a word, its run is ended as KILLED.
+"""
+
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import version
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from pipeline.files import sha256
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SQLITE = "sqlite:///"
+RETRY_SECONDS = 10.0  # a store that did not answer is left alone for this long
+SERVED = ("hydra-core", "mlflow", "numpy", "pydantic", "requests", "tensorflow", "tqdm")
+
+
+class Recorder:
+    """Does messages: each public method is one."""
+
+    def __init__(self) -> None:
+        self.client: MlflowClient
+        self.uri = ""
+        self.experiment_id = ""
+        self.run_id = ""
+
+    def connect(self, uri: str, experiment: str, timeout: int) -> None:
+        """Open the store and the experiment; make them if they are not there.
+
+        A store in a file is made by one process at a time: two that make its tables collide.
+        """
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(timeout))
+        import mlflow
+
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
+        self.uri = uri
+        mlflow.set_tracking_uri(uri)
+        with _alone(uri):
+            self.client = mlflow.MlflowClient(uri)
+            found = self.client.get_experiment_by_name(experiment)
+            artifacts = Path("mlruns").resolve().as_uri() if uri.startswith(SQLITE) else None
+            self.experiment_id = str(
+                found.experiment_id
+                if found
+                else self.client.create_experiment(experiment, artifact_location=artifacts)
+            )
+
+    def begin(self, name: str, tags: dict[str, str], started: float) -> None:
+        """Make a run; it is RUNNING from now on, and what follows is of this run."""
+        run = self.client.create_run(self.experiment_id, int(started * 1000), tags, name)
+        self.run_id = run.info.run_id
+
+    def find(self, weights: str, place: str) -> dict[str, Any]:
+        """Go on with the latest run of that place with those weights; answer what it holds."""
+        runs = self.client.search_runs(
+            [self.experiment_id],
+            f"tags.weights_sha256 = '{sha256(Path(weights))}' and tags.place = '{place}'",
+            order_by=["attributes.start_time DESC"],
+            max_results=1,
+        )
+        if not runs:
+            return {"run": None}
+        self.run_id = runs[0].info.run_id
+        return {
+            "run": runs[0].info.run_name,
+            "metrics": runs[0].data.metrics,
+            "figures": bool(self.client.list_artifacts(self.run_id, "plots")),
+        }
+
+    def params(self, params: dict[str, Any]) -> None:
+        """Log parameters, nested ones under dotted names, and all of them as config.yaml."""
+        from mlflow.entities import Param
+
+        items = [Param(key, str(value)[:6000]) for key, value in _flatten(params)]
+        self.client.log_batch(self.run_id, params=items)
+        self.client.log_dict(self.run_id, params, "config.yaml")
+
+    def metrics(self, metrics: dict[str, float], step: int, at: float) -> None:
+        """Log metrics of a step, measured at a time in seconds since 1970."""
+        from mlflow.entities import Metric
+
+        items = [Metric(key, value, int(at * 1000), step) for key, value in metrics.items()]
+        self.client.log_batch(self.run_id, metrics=items)
+
+    def tags(self, tags: dict[str, str]) -> None:
+        """Set tags."""
+        from mlflow.entities import RunTag
+
+        self.client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+
+    def data(self, name: str, files: dict[str, str]) -> None:
+        """Log the training set as an input, with the SHA-256 of each file (tag: path)."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        hashes = {tag: sha256(Path(path)) for tag, path in files.items()}
+        source = json.dumps({"uri": str(Path(next(iter(files.values()))).parent), **hashes})
+        dataset = Dataset(name, next(iter(hashes.values()))[:36], "local", source)
+        context = [InputTag("mlflow.data.context", "training")]
+        self.client.log_inputs(self.run_id, [DatasetInput(dataset, context)])
+        self.tags(hashes)
+
+    def files(self, paths: list[str], folder: str | None = None) -> None:
+        """Log files."""
+        for path in paths:
+            self.client.log_artifact(self.run_id, path, folder)
+
+    def model(self, weights: str, data: str, description: dict[str, Any]) -> None:
+        """Log a model that `mlflow models serve` can serve: code and arrays, no pickle.
+
+        The steps of MLflow's `log_model`, less its trial prediction, which would need TensorFlow.
+        """
+        import mlflow
+        import numpy as np
+        from mlflow.entities import LoggedModelOutput
+        from mlflow.models import Model, ModelSignature
+        from mlflow.types import Schema, TensorSpec
+
+        self.tags({"weights_sha256": sha256(Path(weights))})
+        example = np.load(data, mmap_mode="r")[:2]
+        sizes = {"features": example.shape[1], "classes": description["classes"]}
+        logged = self.client.create_logged_model(self.experiment_id, "model", self.run_id)
+        with tempfile.TemporaryDirectory() as folder:
+            contents, saved = Path(folder) / "contents", Path(folder) / "saved"
+            contents.mkdir()
+            shutil.copy(weights, contents)
+            (contents / "model.json").write_text(json.dumps(description | sizes, indent=2))
+            mlflow.pyfunc.save_model(
+                saved,
+                mlflow_model=Model(run_id=self.run_id, model_id=logged.model_id),
+                loader_module="pipeline.serving",
+                data_path=str(contents),
+                code_paths=[str(Path(__file__).parent)],
+                pip_requirements=[f"{name}=={version(name)}" for name in SERVED],
+                input_example=np.array(example),
+                signature=ModelSignature(
+                    Schema([TensorSpec(np.dtype(np.float32), (-1, sizes["features"]))]),
+                    Schema([TensorSpec(np.dtype(np.float32), (-1, sizes["classes"]))]),
+                ),
+            )
+            self.client.log_model_artifacts(logged.model_id, str(saved))
+        self.client.finalize_logged_model(logged.model_id, "READY")
+        self.client.log_outputs(self.run_id, [LoggedModelOutput(logged.model_id, step=0)])
+
+    def end(self, status: str) -> None:
+        """End the run as FINISHED, FAILED or KILLED."""
+        self.client.set_terminated(self.run_id, status)
+        self.run_id = ""
+
+
+def main() -> None:
+    """Do the messages on standard input; answer questions on standard output."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # the stage that got it too ends the run
+        signal.signal(number, signal.SIG_IGN)
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a library prints is no answer
+    messages: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
+    threading.Thread(target=_read, args=(messages,), daemon=True).start()
+    recorder, waiting, next_try, problem = Recorder(), [], 0.0, ""
+    open_run = False
+    while True:
+        message = messages.get()
+        last = message is None or message["do"] == "close"
+        if message is not None and not last:
+            waiting.append(message)
+            open_run = message["do"] == "begin" or (open_run and message["do"] != "end")
+        elif open_run:
+            waiting.append({"do": "end", "status": "KILLED"})
+        asked = message is not None and message["do"] == "find"
+        if last or asked or time.monotonic() >= next_try:
+            answer, problem = _do(recorder, waiting)
+            if problem:
+                next_try = time.monotonic() + RETRY_SECONDS
+            if last or asked:
+                print(json.dumps({"problem": problem} | (answer or {})), file=answers, flush=True)
+                waiting = [] if asked else waiting
+        if last:
+            os._exit(0)  # nothing is left to do; a store's own threads must not hold the process
+
+
+def _do(recorder: Recorder, waiting: list[dict[str, Any]]) -> tuple[dict[str, Any] | None, str]:
+    """Do what waits, in order, until something fails; return the last answer and the problem."""
+    answer = None
+    while waiting:
+        arguments = dict(waiting[0])
+        try:
+            answer = getattr(recorder, arguments.pop("do"))(**arguments)
+        except Exception as error:  # whatever a store or its driver raises must not end the record
+            return None, _reason(error)
+        waiting.pop(0)
+    return answer, ""
+
+
+def _read(messages: "SimpleQueue[dict[str, Any] | None]") -> None:
+    for line in sys.stdin:
+        messages.put(json.loads(line))
+    messages.put(None)
+
+
+def _alone(uri: str) -> AbstractContextManager[Any]:
+    from filelock import FileLock
+
+    return FileLock(f"{uri.removeprefix(SQLITE)}.lock") if uri.startswith(SQLITE) else nullcontext()
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        pairs += (
+            _flatten(value, f"{prefix}{key}.")
+            if isinstance(value, dict)
+            else [(prefix + key, value)]
+        )
+    return pairs
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost reason of an error, in one line."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]
+
+
+if __name__ == "__main__":
+    main()
