@@ -43,6 +43,7 @@ def run(main: Callable[[Config], None]) -> None:
 
     command = hydra.main(version_base="1.3", config_path=str(params.CONF), config_name="config")
     try:
+        params.check_keys()
         command(task)()
     except (UserError, HydraException, OmegaConfBaseException) as error:
         _stop(main, one_line(error))

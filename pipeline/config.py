@@ -141,7 +141,6 @@ def check(composed: DictConfig) -> Config:
     from pipeline.models import MODELS
     from pipeline.optimizers import OPTIMIZERS
 
-    params.check_keys()
     values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     try:
         config = Config.model_validate(values)

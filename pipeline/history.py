@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from pipeline.errors import UserError
-from pipeline.files import replacing, require
+from pipeline.files import replacing, require, shown
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def read(path: Path) -> list[Epoch]:
             ]
     except ValueError as error:
         raise UserError(
-            f"{path}: is not a training history ({error}): run `dvc repro train`"
+            f"{shown(path)}: is not a training history ({error}): run `dvc repro train`"
         ) from None
 
 

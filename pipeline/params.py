@@ -58,8 +58,10 @@ def load() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _parse(text: str) -> dict[str, Any]:
+    if not text.strip():
+        raise UserError(f"{FILE}: is empty; it must hold {', '.join(known_keys())}")
     try:
-        parsed = OmegaConf.create(text) if text.strip() else None
+        parsed = OmegaConf.create(text)
     except (yaml.YAMLError, OmegaConfBaseException) as error:
         mark = getattr(error, "problem_mark", None)
         place = f" line {mark.line + 1}:" if mark else ""
@@ -68,29 +70,29 @@ def _parse(text: str) -> dict[str, Any]:
     if not isinstance(parsed, DictConfig):
         raise UserError(f"{FILE}: must hold keys and values ({', '.join(known_keys())})")
     container = OmegaConf.to_container(parsed, resolve=False)
-    if not isinstance(container, dict) or not container:
-        raise UserError(f"{FILE}: is empty; it must hold {', '.join(known_keys())}")
-    return {str(key): item for key, item in container.items()}
+    return {str(key): item for key, item in container.items()}  # type: ignore[union-attr]
 
 
 def known_keys() -> list[str]:
     """Return the dotted keys that conf/config.yaml reads from params.yaml, in its order."""
     text = (CONF / "config.yaml").read_text(encoding="utf-8")
-    return list(dict.fromkeys(re.findall(r"\$\{params:([\w.]+)\}", text)))
+    return list(dict.fromkeys(re.findall(r"\$\{params:([a-z][\w.]*)\}", text)))
 
 
 def check_keys() -> None:
-    """Refuse keys that conf/config.yaml does not read.
+    """Refuse keys that conf/config.yaml does not read, and the lack of one that it does.
 
     Raises
     ------
     UserError
-        With the nearest key that is known.
+        With the nearest key that is known, or the one that is missing.
     """
     known = known_keys()
     for key in _leaves(load()):
         if key not in known:
             raise UserError(f"{FILE}: {key} is not known{nearest(key, known)}")
+    for key in known:
+        value(key)
 
 
 def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:

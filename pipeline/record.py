@@ -1,7 +1,8 @@
 """Record: make sure that MLflow has a complete run of the results in the workspace.
 
-DVC leaves out stages whose results are already there (a fresh clone brings metrics and plots, the
-cache may bring the rest), and a tracking server may have been down. `make repro` ends with this.
+DVC leaves out stages whose results are already there (a fresh clone brings metrics and plots,
+`dvc pull` the rest), a tracking server may have been down, a local store may have been deleted.
+`make repro` ends with this.
 """
 
 import logging

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib.metadata import version
 from pathlib import Path
 from queue import SimpleQueue
@@ -187,7 +187,10 @@ def main() -> None:
             if problem:
                 next_try = time.monotonic() + RETRY_SECONDS
             if last or asked:
-                print(json.dumps({"problem": problem} | (answer or {})), file=answers, flush=True)
+                with suppress(OSError):  # a stage that has died reads no answer
+                    print(
+                        json.dumps({"problem": problem} | (answer or {})), file=answers, flush=True
+                    )
                 waiting = [] if asked else waiting
         if last:
             os._exit(0)  # nothing is left to do; a store's own threads must not hold the process

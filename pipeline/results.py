@@ -58,8 +58,7 @@ def look_up(config: Config) -> Record:
 def resume(record: Record, config: Config) -> dict[str, Any]:
     """Go on with the run that `look_up` found, or make it anew from the files; return what it has.
 
-    DVC restores a stage that it ran before from its cache without running it; a store may also be
-    new, or have been out of reach.
+    Weights can come from elsewhere (`dvc pull`), and a store can be new or have been out of reach.
     """
     found = record.answer()
     if not found["problem"] and found["run"] is None:

@@ -1,7 +1,9 @@
 """weights.npz: the named arrays of a trained model, the same bytes for the same values."""
 
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -11,6 +13,9 @@ from pipeline.files import replacing, require, shown
 
 if TYPE_CHECKING:
     from pipeline.models import Model
+
+# what NumPy raises for a file that is not an archive of arrays; a lone array has no `with`
+UNREADABLE = (ValueError, OSError, EOFError, KeyError, TypeError, BadZipFile, zlib.error)
 
 
 def save(model: "Model", path: Path) -> None:
@@ -32,7 +37,7 @@ def restore(model: "Model", path: Path) -> None:
     try:
         with np.load(require(path, "train"), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, KeyError) as error:
+    except UNREADABLE as error:
         raise UserError(f"{shown(path)}: cannot be read ({error}): run `dvc repro train`") from None
     found = {name: array.shape for name, array in arrays.items()}
     if found != expected or any(array.dtype != np.float32 for array in arrays.values()):

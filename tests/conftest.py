@@ -1,0 +1,170 @@
+"""A project in a temporary git and DVC repository, on a small data set, as a user has it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from filelock import FileLock
+
+from tests.idx_files import write_split_files
+
+ROOT = Path(__file__).parent.parent
+COPIED = (
+    ".dvc/.gitignore",
+    ".dvc/config",
+    ".dvcignore",
+    ".gitignore",
+    "conf",
+    "dvc.yaml",
+    "params.yaml",
+    "pipeline",
+    "pyproject.toml",
+    "requirements.txt",
+)
+PARAMS = """\
+# What differs between experiments.
+dataset: tiny                  # a file of conf/dataset/
+model: logistic_regression
+optimizer: sgd
+seed: 0
+train:
+  epochs: 3
+  batch_size: 16               # null: the whole training set in every step
+  learning_rate: 0.1
+  validation_size: 40
+"""
+
+
+class Project:
+    """A folder with the pipeline in it, and commands run there as a user runs them."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __truediv__(self, name: str) -> Path:
+        return self.folder / name
+
+    def run(
+        self, *command: str, code: int | None = 0, timeout: float = 200, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command of the environment; check its exit code unless that is None."""
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment(**environment),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if code is not None:
+            assert done.returncode == code, f"{command}: {done.stdout}\n{done.stderr}"
+        return done
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """Return the environment of the project's commands."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("TF_", "MLFLOW_"))}
+        return kept | {"PATH": path, "GIT_CONFIG_GLOBAL": os.devnull} | more
+
+    def stage(
+        self, name: str, *overrides: str, **options: object
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a stage by hand."""
+        return self.run(sys.executable, "-m", f"pipeline.{name}", *overrides, **options)  # type: ignore[arg-type]
+
+    def repro(self) -> list[str]:
+        """Run `dvc repro`; return the stages that ran, in order."""
+        lines = self.run("dvc", "repro").stdout.splitlines()
+        return [line.split("'")[1] for line in lines if line.startswith("Running stage")]
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        """Replace text in a file."""
+        text = (self / name).read_text()
+        assert old in text, f"{name} has no {old!r}"
+        (self / name).write_text(text.replace(old, new))
+
+    def commit(self) -> None:
+        """Commit everything."""
+        self.run("git", "add", "-A")
+        self.run("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "change")
+
+
+def make_project(folder: Path, **data: object) -> Project:
+    """Copy the pipeline into a folder, with a small data set, and commit it."""
+    for name in COPIED:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, target)
+    source = folder.parent / f"{folder.name} source"
+    hashes = write_split_files(source, **({"train": 200, "test": 80} | data))  # type: ignore[arg-type]
+    dataset = {
+        "name": "tiny",
+        "classes": ["ant", "bee", "cat"],
+        "max_bytes": 10_000_000,
+        "files": hashes,
+        "sources": [{"folder": str(source)}],
+    }
+    (folder / "conf/dataset/tiny.yaml").write_text(yaml.safe_dump(dataset, sort_keys=False))
+    (folder / "params.yaml").write_text(PARAMS)
+    project = Project(folder)
+    project.run("git", "init", "-q")
+    project.commit()
+    return project
+
+
+def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Make a folder once for all workers of pytest-xdist."""
+    base = factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / name
+    with FileLock(f"{folder}.lock"):
+        if not (folder / ".made").exists():
+            folder.mkdir(exist_ok=True)
+            make(folder)
+            (folder / ".made").touch()
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A fresh project in which nothing has run; its folder has a space in its name."""
+    return make_project(tmp_path / "my project")
+
+
+@pytest.fixture(scope="session")
+def reproduced_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    def make(folder: Path) -> None:
+        made = make_project(folder / "project")
+        assert made.repro() == ["download", "preprocess", "train", "evaluate", "plot"]
+        made.commit()
+
+    return _once(tmp_path_factory, "reproduced", make)
+
+
+@pytest.fixture
+def reproduced(reproduced_once: Path, tmp_path: Path) -> Project:
+    """A project after `dvc repro` and a commit."""
+    shutil.copytree(reproduced_once / "project", tmp_path / "project", symlinks=True)
+    return Project(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's own tree with real MNIST downloaded and preprocessed by its own stages."""
+
+    def make(folder: Path) -> None:
+        made = make_project(folder / "project")
+        shutil.copy(ROOT / "params.yaml", made / "params.yaml")
+        made.stage("download")
+        made.stage("preprocess")
+
+    return _once(tmp_path_factory, "mnist", make) / "project"

@@ -1,0 +1,85 @@
+"""Files appear whole or not at all; wrong files are named."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.files import replacing
+from tests.conftest import Project
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "file"
+    with replacing(path) as temporary:
+        temporary.write_text("old")
+    with pytest.raises(ZeroDivisionError), replacing(path) as temporary:  # noqa: PT012  # the block
+        temporary.write_text("half")
+        _ = 1 / 0
+    assert path.read_text() == "old"
+    assert [file.name for file in path.parent.iterdir()] == ["file"]
+    assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written: "), replacing(tmp_path / "file" / "x"):
+        pass
+
+
+BROKEN = {
+    ("evaluate", "models/weights.npz", b"PK\x03\x04"): "models/weights.npz: cannot be read (",
+    (
+        "evaluate",
+        "models/weights.npz",
+        None,
+    ): "models/weights.npz: not found: run `dvc repro train`",
+    ("train", "data/processed/x_train.npy", b""): "data/processed/x_train.npy: cannot be read (",
+    ("train", "data/processed/y_train.npy", None): "data/processed/y_train.npy: not found: run ",
+    (
+        "plot",
+        "metrics/history.csv",
+        b"a,b\n1,2\n",
+    ): "metrics/history.csv: is not a training history",
+    ("plot", "metrics/predictions.csv", b"a\nx\n"): "metrics/predictions.csv: is not a table of",
+    ("record", "metrics/evaluation.json", b"{"): "metrics/evaluation.json: is not an evaluation",
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_input_is_named(reproduced: Project, case: tuple[str, str, bytes | None]) -> None:
+    stage, name, content = case
+    (reproduced / name).unlink()
+    if content is not None:
+        (reproduced / name).write_bytes(content)
+    done = reproduced.stage(stage, code=1)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{stage}: {BROKEN[case]}")
+
+
+def test_weights_that_do_not_fit_the_model(reproduced: Project) -> None:
+    with np.load(reproduced / "models/weights.npz") as file:
+        arrays = dict(file)
+    (reproduced / "models/weights.npz").unlink()
+    np.savez(reproduced / "models/weights.npz", weight=arrays["weight"][:7], bias=arrays["bias"])
+    (line,) = reproduced.stage("evaluate", code=1).stderr.splitlines()
+    assert line == (
+        "evaluate: models/weights.npz: holds weight (7, 3), bias (3,), but the model and the data "
+        "set need weight (20, 3), bias (3,): run `dvc repro train`"
+    )
+
+
+def test_weights_with_a_pickle_are_refused(reproduced: Project) -> None:
+    path = reproduced / "models/weights.npz"
+    path.unlink()
+    np.savez(path, weight=np.array([{"a": 1}], object), bias=np.zeros(3))
+    (line,) = reproduced.stage("evaluate", code=1).stderr.splitlines()
+    assert "Object arrays cannot be loaded when allow_pickle=False" in line

@@ -1,0 +1,176 @@
+"""The whole DAG in a temporary git and DVC repository: what runs when one thing changes."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from tests.conftest import Project, make_project
+from tests.idx_files import write_split_files
+
+EVERYTHING = ["download", "preprocess", "train", "evaluate", "plot"]
+CHANGES = {
+    "a comment in params.yaml": ("params.yaml", "# What differs", "# What may differ", []),
+    "epochs": ("params.yaml", "epochs: 3", "epochs: 4", ["train", "evaluate", "plot"]),
+    "seed": ("params.yaml", "seed: 0", "seed: 1", ["train", "evaluate", "plot"]),
+    "model": (
+        "params.yaml",
+        "model: logistic_regression",
+        "model: mlp",
+        ["train", "evaluate", "plot"],
+    ),
+    "a model's option": (
+        "conf/model/logistic_regression.yaml",
+        "weight: 1.0",
+        "weight: 0.5",
+        ["train", "evaluate", "plot"],
+    ),
+    "an optimizer's option": (
+        "conf/optimizer/sgd.yaml",
+        "momentum: 0.0",
+        "momentum: 0.9",
+        ["train", "evaluate", "plot"],
+    ),
+    "a model that is not chosen": ("conf/model/mlp.yaml", "[128]", "[64]", []),
+    "a class's name": ("conf/dataset/tiny.yaml", "- bee", "- bat", EVERYTHING[1:]),
+    "where data comes from": (
+        "conf/dataset/tiny.yaml",
+        "sources:",
+        "sources:\n- npz: no.npz",
+        ["download"],
+    ),
+    "where the record goes": ("conf/config.yaml", "experiment: softmax-mnist", "experiment: x", []),
+    "how data is read": (
+        "conf/config.yaml",
+        "resident_bytes: 4000000000",
+        "resident_bytes: 0",
+        ["train"],
+    ),
+    "how long a source may take": (
+        "conf/config.yaml",
+        "read_timeout: 10 ",
+        "read_timeout: 11 ",
+        ["download"],
+    ),
+    "code of the figures": ("pipeline/figures.py", '"Epoch"', '"epoch"', ["plot"]),
+    "code of the scores": (
+        "pipeline/scores.py",
+        '"""Scores',
+        '"""The scores',
+        ["evaluate", "plot"],
+    ),
+    "code of the models": (
+        "pipeline/models.py",
+        '"""The models',
+        '"""Models',
+        ["train", "evaluate"],
+    ),
+    "code of the record": ("pipeline/tracking.py", "END_SECONDS = 90", "END_SECONDS = 91", []),
+    "the lock": ("requirements.txt", "# This", "#  This", EVERYTHING[1:]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_runs_exactly_the_stages_that_read_it(reproduced: Project, change: str) -> None:
+    name, old, new, stages = CHANGES[change]
+    reproduced.edit(name, old, new)
+    assert reproduced.repro() == stages
+    assert reproduced.repro() == []
+
+
+def test_a_changed_pixel_runs_everything(reproduced: Project, tmp_path: Path) -> None:
+    before = (reproduced / "dvc.lock").read_text()
+    source = tmp_path / "other source"
+    hashes = write_split_files(source, train=200, test=80)
+    images = bytearray((source / "train-images-idx3-ubyte").read_bytes())
+    images[100] ^= 1
+    (source / "train-images-idx3-ubyte").write_bytes(images)
+    import hashlib
+
+    old = hashes["train-images-idx3-ubyte"]
+    reproduced.edit("conf/dataset/tiny.yaml", old, hashlib.sha256(images).hexdigest())
+    conf = yaml.safe_load((reproduced / "conf/dataset/tiny.yaml").read_text())
+    conf["sources"] = [{"folder": str(source)}]
+    (reproduced / "conf/dataset/tiny.yaml").write_text(yaml.safe_dump(conf))
+    assert reproduced.repro() == EVERYTHING
+    assert (reproduced / "dvc.lock").read_text() != before
+
+
+def test_what_the_stages_write(reproduced: Project) -> None:
+    x = np.load(reproduced / "data/processed/x_test.npy")
+    assert (x.dtype, x.shape) == (np.float32, (80, 20))
+    with np.load(reproduced / "models/weights.npz") as weights:
+        shapes = {name: weights[name].shape for name in weights.files}
+    assert shapes == {"weight": (20, 3), "bias": (3,)}
+    history = list(csv.reader((reproduced / "metrics/history.csv").open()))
+    assert history[0] == ["epoch", "loss", "accuracy", "val_loss", "val_accuracy"]
+    assert [row[0] for row in history[1:]] == ["1", "2", "3"]
+    evaluation = json.loads((reproduced / "metrics/evaluation.json").read_text())
+    predictions = list(csv.DictReader((reproduced / "metrics/predictions.csv").open()))
+    right = sum(row["actual"] == row["predicted"] for row in predictions)
+    assert evaluation["examples"] == len(predictions) == 80
+    assert evaluation["accuracy"] == right / 80
+    assert list(evaluation["classes"]) == ["ant", "bee", "cat"]
+    pictures = sorted(path.name for path in (reproduced / "plots").iterdir())
+    assert pictures == [
+        "accuracy.png",
+        "confusion_matrix.png",
+        "loss.png",
+        "mistakes.png",
+        "weights.png",
+    ]
+    assert reproduced.run("git", "status", "--porcelain").stdout == ""
+    assert not list(reproduced.folder.rglob("*.part"))
+
+
+def test_another_clone_gives_the_same_lock(reproduced: Project, project: Project) -> None:
+    conf = "conf/dataset/tiny.yaml"
+    (project / conf).write_text((reproduced / conf).read_text())  # the same source folder
+    assert project.repro() == EVERYTHING
+    assert (project / "dvc.lock").read_text() == (reproduced / "dvc.lock").read_text()
+
+
+def test_dvc_exp_run_edits_params_and_keeps_comments(reproduced: Project) -> None:
+    reproduced.run("dvc", "exp", "run", "-S", "train.learning_rate=0.3", "-S", "model=mlp")
+    text = (reproduced / "params.yaml").read_text()
+    assert "learning_rate: 0.3" in text
+    assert "model: mlp" in text
+    assert "# a file of conf/dataset/" in text
+    assert "# null: the whole training set in every step" in text
+    with np.load(reproduced / "models/weights.npz") as weights:
+        assert "weight_1" in weights.files
+
+
+def test_metrics_and_plots_are_known_to_dvc(reproduced: Project) -> None:
+    reproduced.edit("params.yaml", "learning_rate: 0.1", "learning_rate: 0.9")
+    assert reproduced.repro() == ["train", "evaluate", "plot"]
+    difference = json.loads(reproduced.run("dvc", "metrics", "diff", "--json").stdout)
+    assert "loss" in difference["metrics/evaluation.json"]
+    params = json.loads(reproduced.run("dvc", "params", "diff", "--json").stdout)
+    assert params["params.yaml"]["train.learning_rate"] == {"old": 0.1, "new": 0.9, "diff": 0.8}
+    for command in (["show"], ["diff"]):
+        reproduced.run("dvc", "plots", *command, "--out", "page")
+        page = (reproduced / "page/index.html").read_text()
+        for title in ("Loss against the epoch", "Accuracy against the epoch", "Test set"):
+            assert title in page
+        assert re.search(r"static/.*confusion_matrix\.png", page)
+
+
+def test_an_archive_without_git_says_what_to_do_or_works(project: Project) -> None:
+    import shutil
+
+    shutil.rmtree(project / ".git")
+    project.run("dvc", "config", "--local", "core.no_scm", "true")  # as `make repro` does
+    assert project.repro() == EVERYTHING
+
+
+def test_other_shapes_and_class_counts(tmp_path: Path) -> None:
+    other = make_project(tmp_path / "other", shape=(3, 7, 3), classes=2)
+    other.edit("conf/dataset/tiny.yaml", "- ant\n- bee\n- cat", "- cold\n- hot")
+    assert other.repro() == EVERYTHING
+    with np.load(other / "models/weights.npz") as weights:
+        assert weights["weight"].shape == (63, 2)

@@ -1,0 +1,292 @@
+"""The MLflow record: read back through MLflow's own client, UI server and model server."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+from mlflow.entities import Run
+
+from pipeline.files import sha256
+from tests.conftest import Project
+
+
+def runs(project: Project, uri: str = "") -> list[Run]:
+    """Return the runs of the project's store, the latest first."""
+    client = mlflow.MlflowClient(uri or f"sqlite:///{project / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("softmax-mnist")
+    return client.search_runs([experiment.experiment_id])
+
+
+def artifacts(project: Project, run: Run, folder: str = "") -> list[str]:
+    client = mlflow.MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    return sorted(item.path for item in client.list_artifacts(run.info.run_id, folder))
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def server(project: Project, port: int, *command: str) -> Iterator[None]:
+    """Run an MLflow server until the block ends; wait until it answers."""
+    process = subprocess.Popen(
+        [*command, "--port", str(port)],
+        cwd=project.folder,
+        env=project.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
+                break
+            except OSError:
+                assert process.poll() is None, "the server has stopped"
+                time.sleep(0.2)
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def post(port: int, path: str, body: dict[str, Any]) -> Any:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{path}",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as response:
+        return json.load(response)
+
+
+def start(project: Project, *overrides: str, **environment: str) -> "subprocess.Popen[str]":
+    """Start a training that takes long enough to be interrupted; wait for its second epoch."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.train", "train.epochs=100000", *overrides],
+        cwd=project.folder,
+        env=project.environment(**environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch   2/"):
+            return process
+    raise AssertionError(process.stderr.read() if process.stderr else "")
+
+
+def test_one_run_a_pipeline_run(reproduced: Project) -> None:
+    (run,) = runs(reproduced)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["train.learning_rate"] == "0.1"
+    assert run.data.params["model.weight"] == "1.0"
+    assert run.data.params["optimizer.nesterov"] == "False"
+    evaluation = json.loads((reproduced / "metrics/evaluation.json").read_text())
+    assert run.data.metrics["test_accuracy"] == evaluation["accuracy"]
+    assert run.data.metrics["test_loss"] == pytest.approx(evaluation["loss"])
+    tags = run.data.tags
+    assert tags["weights_sha256"] == sha256(reproduced / "models/weights.npz")
+    assert tags["data_sha256"] == sha256(reproduced / "data/processed/x_train.npy")
+    assert tags["lock_sha256"] == sha256(reproduced / "requirements.txt")
+    assert len(tags["mlflow.source.git.commit"]) == 40
+    assert tags["git_dirty"] == "false"
+    for name in ("tensorflow", "python", "processor"):
+        assert tags[name]
+    (data,) = run.inputs.dataset_inputs
+    assert data.dataset.name == "tiny"
+    assert tags["data_sha256"].startswith(data.dataset.digest)
+    assert artifacts(reproduced, run) == [
+        "config.yaml",
+        "evaluation.json",
+        "history.csv",
+        "mistakes.csv",
+        "plots",
+        "predictions.csv",
+        "weights.npz",
+    ]
+    assert len(artifacts(reproduced, run, "plots")) == 5
+
+
+def test_metrics_of_every_epoch(reproduced: Project) -> None:
+    (run,) = runs(reproduced)
+    client = mlflow.MlflowClient(f"sqlite:///{reproduced / 'mlflow.db'}")
+    rows = [line.split(",") for line in (reproduced / "metrics/history.csv").open()][1:]
+    for column, name in enumerate(("loss", "accuracy", "val_loss", "val_accuracy"), start=1):
+        logged = client.get_metric_history(run.info.run_id, name)
+        assert [metric.step for metric in logged] == [1, 2, 3]
+        written = [float(row[column]) for row in rows]
+        assert [metric.value for metric in logged] == pytest.approx(written, rel=1e-8)
+
+
+def test_a_bare_mlflow_ui_shows_the_run(reproduced: Project) -> None:
+    port = free_port()
+    with server(reproduced, port, "mlflow", "ui"):
+        (run,) = runs(reproduced)
+        body = {"experiment_ids": [run.info.experiment_id]}
+        found = post(port, "/api/2.0/mlflow/runs/search", body)["runs"]
+        assert [item["info"]["run_id"] for item in found] == [run.info.run_id]
+        listening = subprocess.run(
+            ["ss", "-ltn"], capture_output=True, text=True, check=False
+        ).stdout
+        assert f"0.0.0.0:{port}" not in listening  # this machine only
+
+
+def test_the_model_is_served(reproduced: Project) -> None:
+    (run,) = runs(reproduced)
+    port = free_port()
+    uri = f"runs:/{run.info.run_id}/model"
+    command = ("mlflow", "models", "serve", "--env-manager", "local", "-m", uri)
+    pixels = np.load(reproduced / "data/processed/x_test.npy")[:3]
+    with server(reproduced, port, *command):
+        answer = post(port, "/invocations", {"inputs": pixels.tolist()})["predictions"]
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            post(port, "/invocations", {"inputs": [[0.5, 0.5]]})
+    with np.load(reproduced / "models/weights.npz") as weights:
+        logits = pixels @ weights["weight"] + weights["bias"]
+    expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    np.testing.assert_allclose(answer, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+)
+def test_an_interrupted_run_is_killed(reproduced: Project, number: int, code: int) -> None:
+    before = (reproduced / "models/weights.npz").read_bytes()
+    process = start(reproduced)
+    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in errors
+    for _ in range(50):  # the recorder outlives a stage that was killed, for a moment
+        run = runs(reproduced)[0]
+        if run.info.status != "RUNNING":
+            break
+        time.sleep(0.2)
+    assert run.info.status == "KILLED"
+    assert run.data.metrics["loss"] > 0  # logged while it ran
+    assert (reproduced / "models/weights.npz").read_bytes() == before
+
+
+def test_a_diverged_run_is_failed(reproduced: Project) -> None:
+    before = (reproduced / "models/weights.npz").read_bytes()
+    done = reproduced.stage("train", "train.learning_rate=1e38", code=1)
+    assert done.stderr == (
+        "train: the loss is nan in epoch 1: training has diverged; "
+        "lower train.learning_rate (1e+38)\n"
+    )
+    assert runs(reproduced)[0].info.status == "FAILED"
+    assert "diverged" in runs(reproduced)[0].data.tags["error"]
+    assert (reproduced / "models/weights.npz").read_bytes() == before
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:////proc/nowhere/mlflow.db"])
+def test_a_store_out_of_reach_costs_seconds_and_no_results(reproduced: Project, uri: str) -> None:
+    weights = (reproduced / "models/weights.npz").read_bytes()
+    for name in ("weights.npz",):
+        (reproduced / "models" / name).unlink()
+    started = time.monotonic()
+    done = reproduced.stage("train", MLFLOW_TRACKING_URI=uri)
+    assert time.monotonic() - started < 60
+    assert (reproduced / "models/weights.npz").read_bytes() == weights
+    assert f"MLflow at {uri} has no complete record of this run: " in done.stdout
+    assert "`python -m pipeline.record` completes it once the store answers" in done.stdout
+    reproduced.stage("evaluate", MLFLOW_TRACKING_URI=uri)
+    reproduced.stage("plot", MLFLOW_TRACKING_URI=uri)
+    assert len(runs(reproduced)) == 1
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_server_that_comes_back_gets_the_whole_record(reproduced: Project) -> None:
+    port = free_port()
+    uri = f"http://127.0.0.1:{port}"
+    command = (
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        "sqlite:///server.db",
+        "--serve-artifacts",
+        "--artifacts-destination",
+        "artifacts",
+    )
+    with server(reproduced, port, *command):
+        process = start(reproduced, MLFLOW_TRACKING_URI=uri)
+    time.sleep(1)
+    with server(reproduced, port, *command):
+        time.sleep(1)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=90)
+        run = runs(reproduced, uri)[0]
+        assert run.info.status == "KILLED"
+        steps = mlflow.MlflowClient(uri).get_metric_history(run.info.run_id, "loss")
+        assert [metric.step for metric in steps] == list(range(1, len(steps) + 1))
+
+
+def test_results_without_a_run_get_one(reproduced: Project) -> None:
+    reproduced.run("rm", "-rf", "mlflow.db", "mlruns")
+    assert reproduced.repro() == []
+    done = reproduced.stage("record")
+    assert "MLflow has the run 'tiny logistic_regression sgd lr=0.1 batch=16 seed=0'" in done.stdout
+    (run,) = runs(reproduced)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["restored"] == "true"
+    assert set(run.data.metrics) == {
+        "loss",
+        "accuracy",
+        "val_loss",
+        "val_accuracy",
+        "test_loss",
+        "test_accuracy",
+    }
+    assert len(artifacts(reproduced, run, "plots")) == 5
+    reproduced.stage("record")
+    assert len(runs(reproduced)) == 1
+
+
+def test_a_repeated_experiment_is_run_and_recorded_again(reproduced: Project) -> None:
+    reproduced.edit("params.yaml", "seed: 0", "seed: 1")
+    assert reproduced.repro() == ["train", "evaluate", "plot"]
+    reproduced.edit("params.yaml", "seed: 1", "seed: 0")
+    assert reproduced.repro() == ["train", "evaluate", "plot"]
+    hashes = [run.data.tags["weights_sha256"] for run in runs(reproduced)]
+    assert len(hashes) == 3
+    assert hashes[0] == hashes[2] != hashes[1]
+    assert all("test_accuracy" in run.data.metrics for run in runs(reproduced))
+
+
+def test_two_trainings_can_make_a_store_at_once(reproduced: Project, tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path / 'new.db'}"
+    command = [sys.executable, "-m", "pipeline.train"]
+    both = [
+        subprocess.Popen(
+            [*command, f"paths.output={tmp_path / name}"],
+            cwd=reproduced.folder,
+            env=reproduced.environment(MLFLOW_TRACKING_URI=store),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in "ab"
+    ]
+    for process in both:
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == 0
+        assert "no complete record" not in output
+    assert [run.info.status for run in runs(reproduced, store)] == ["FINISHED", "FINISHED"]
