@@ -1,0 +1,62 @@
+"""Every command of the README is run, here or by the test named beside it."""
+
+import json
+import re
+
+import numpy as np
+
+from tests.conftest import ROOT, Project
+
+README = (ROOT / "README.md").read_text()
+ELSEWHERE = {
+    "make repro": ".ci/run",
+    "make test": ".ci/run",
+    ". .venv/bin/activate": "",  # the tests' own environment
+    "mlflow ui": "tests/test_tracking.py::test_a_bare_mlflow_ui_shows_the_run",
+    "mlflow models serve --env-manager local -m runs:/RUN_ID/model": (
+        "tests/test_tracking.py::test_the_model_is_served"
+    ),
+    "make bench": "",  # minutes long; `make bench`
+}
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    lines = [line.split(" #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+def test_commands_run_elsewhere_are_run_there() -> None:
+    for command, where in ELSEWHERE.items():
+        name, _, test = where.partition("::")
+        if name:
+            text = (ROOT / name).read_text()
+            assert (f"def {test}(" if test else command) in text
+
+
+def test_every_command_runs(reproduced: Project) -> None:
+    ran = [command for command in commands() if command not in ELSEWHERE]
+    assert len(ran) > 10
+    for command in ran:
+        done = reproduced.run("bash", "-c", command)
+        assert "Traceback" not in done.stderr, f"{command}: {done.stderr}"
+
+
+def test_the_example_of_a_model_works(reproduced: Project) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    path = reproduced / "pipeline/models.py"
+    path.write_text(f"{path.read_text()}\n\n{code}")
+    (reproduced / "conf/model/small.yaml").write_text("name: small\nscale: 2.0\n")
+    reproduced.stage("train", "model=small")
+    with np.load(reproduced / "models/weights.npz") as weights:
+        assert weights.files == ["weight"]
+    (line,) = reproduced.stage("train", "model=small", "model.scale=x", code=1).stderr.splitlines()
+    assert line == ("train: conf/model/small.yaml: model.scale should be a valid number, not 'x'")
+
+
+def test_links_and_numbers() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
+    assert len(README.splitlines()) < 250
+    accuracy = json.loads((ROOT / "metrics/evaluation.json").read_text())["accuracy"]
+    assert f"test_accuracy {accuracy}" in README
