@@ -17,7 +17,7 @@ Arrays = tuple[NDArray[np.float32], NDArray[np.uint8]]
 
 
 def load(folder: Path, split: str, classes: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Map a split's x, float32 (n, features), and y, uint8 (n,), into memory, read-only.
+    """Map a split's x, float32 (n, features), and y, uint8 (n,), into memory.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def load(folder: Path, split: str, classes: int) -> tuple[NDArray[np.float32], N
 
 def _map(path: Path) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise UserError(f"{path}: cannot be read ({error}): run `dvc repro preprocess`") from None
     return array

@@ -1,12 +1,12 @@
 """Settings under which TensorFlow computes the same bits on every run, thread count and processor.
 
 oneDNN picks its kernels by processor, and TensorFlow switches oneDNN on by processor too: both are
-pinned here, which costs 10 to 30 % of the speed on a machine with AVX-512. oneDNN also splits a sum
-by the number of threads (products of 1,000 rows and more differ between 1, 2, 3 and 16), so that is
-pinned too: a machine with one core runs the two threads in turn, one with many leaves the others to
-other trials of a sweep.
+pinned here. oneDNN also splits a sum by the number of threads (products of 1,000 rows and more
+differ between 1, 2, 3 and 16), so every operation has one thread; what runs side by side are blocks
+of rows, whose sums are added in a fixed order.
 """
 
+import gc
 import os
 import platform
 import sys
@@ -21,7 +21,6 @@ ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "-1",  # a GPU's sums differ from a processor's
 }
 
-THREADS = 2
 OPTIONAL = ("matplotlib", "pandas", "sklearn")  # Keras would import them, a second, for nothing
 
 
@@ -31,9 +30,11 @@ def enable(seed: int) -> None:
     with _without_stderr(), _hidden(*OPTIONAL):
         import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(THREADS)
+    tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.experimental.enable_op_determinism()
     tf.keras.utils.set_random_seed(seed)
+    gc.freeze()
+    gc.enable()
 
 
 @contextmanager

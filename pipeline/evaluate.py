@@ -24,11 +24,11 @@ def main(config: Config) -> None:
     require(config.paths.models / "weights.npz", "train")
     record = results.look_up(config)
     determinism.enable(config.seed)
-    from pipeline.training import evaluate, in_blocks, probabilities
+    from pipeline.inference import make_evaluate, probabilities, read
 
     model = weights.build(config, x.shape[1])
     weights.restore(model, config.paths.models / "weights.npz")
-    loss, accuracy = evaluate(model, in_blocks(x, y))
+    loss, accuracy = make_evaluate(model, often=False)(read(x, y))
     probability = probabilities(model, x)
     predicted = probability.argmax(1)
     evaluation = summary(loss, accuracy, y, predicted, config.dataset.classes)

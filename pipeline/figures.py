@@ -55,7 +55,7 @@ def _curves(path: Path, epochs: Sequence[Epoch], metric: str, label: str, title:
                     numbers, values, marker=marker, label=f"{name} ({values[-1]:.4f} at the end)"
                 )
         axes.set(xlabel="Epoch", ylabel=label, title=title)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
 
@@ -90,7 +90,7 @@ def confusion_matrix(path: Path, matrix: NDArray[np.int64], classes: Sequence[st
         )
         axes.set_yticks(range(count), classes)
         axes.spines[:].set_visible(False)
-        axes.set(xlabel="Predicted", ylabel="Actual", title=f"Test set: {right:.2%} right")
+        axes.set(xlabel="Predicted", ylabel="Actual", title=f"Test accuracy: {right:.2%}")
         bar = figure.colorbar(image, shrink=0.8, format=PercentFormatter(1, decimals=1))
         bar.set_label("mistakes: share of the actual class")
 

@@ -33,6 +33,27 @@ class Model:
         raise NotImplementedError
 
 
+def product(x: "tf.Tensor", weight: "tf.Tensor") -> "tf.Tensor":
+    """Return x @ weight, float32 (n, units), for x (n, features) and weight (features, units).
+
+    oneDNN is a third faster at the same products the other way around, (weight' x')' and, for the
+    gradient, (dy' x)', when a weight has few columns.
+    """
+    import tensorflow as tf
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]  # TensorFlow has no types
+    def turned(x: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, Any]:
+        def gradients(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return (
+                tf.matmul(dy, weight, transpose_b=True),
+                tf.transpose(tf.matmul(dy, x, transpose_a=True)),
+            )
+
+        return tf.transpose(tf.matmul(weight, x, transpose_a=True, transpose_b=True)), gradients
+
+    return turned(x, tf.convert_to_tensor(weight))
+
+
 class LogisticRegression(Model):
     """Multinomial logistic (softmax) regression: logits = x W + b.
 
@@ -61,7 +82,7 @@ class LogisticRegression(Model):
 
     def __call__(self, x: "tf.Tensor") -> "tf.Tensor":
         """Return the logits, float32 (n, classes)."""
-        return x @ self.weight + self.bias
+        return product(x, self.weight) + self.bias
 
 
 class MLP(Model):
@@ -107,9 +128,9 @@ class MLP(Model):
         import tensorflow as tf
 
         for weight, bias in self.layers[:-1]:
-            x = tf.nn.relu(x @ weight + bias)
+            x = tf.nn.relu(product(x, weight) + bias)
         weight, bias = self.layers[-1]
-        return x @ weight + bias
+        return product(x, weight) + bias
 
 
 MODELS: dict[str, type[Model]] = {"logistic_regression": LogisticRegression, "mlp": MLP}

@@ -4,6 +4,7 @@ What the store does not take waits and is tried again; messages are done in thei
 stage dies without a word, its run is ended as KILLED.
 """
 
+import gc
 import json
 import logging
 import os
@@ -60,6 +61,8 @@ class Recorder:
                 if found
                 else self.client.create_experiment(experiment, artifact_location=artifacts)
             )
+        gc.freeze()
+        gc.enable()
 
     def begin(self, name: str, tags: dict[str, str], started: float) -> None:
         """Make a run; it is RUNNING from now on, and what follows is of this run."""
@@ -165,6 +168,7 @@ class Recorder:
 
 def main() -> None:
     """Do the messages on standard input; answer questions on standard output."""
+    gc.disable()  # while MLflow is imported: it would double the second that takes
     for number in (signal.SIGINT, signal.SIGTERM):  # the stage that got it too ends the run
         signal.signal(number, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w")

@@ -33,7 +33,7 @@ class Classifier:
         self, pixels: ArrayLike, params: dict[str, Any] | None = None
     ) -> NDArray[np.float32]:
         """Return probabilities, float32 (n, classes), for pixels (n, features)."""
-        from pipeline.training import probabilities
+        from pipeline.inference import probabilities
 
         return probabilities(self.model, np.asarray(pixels, np.float32))
 

@@ -2,29 +2,31 @@
 
 The whole epoch is one TensorFlow graph on tensors that stay in memory; larger sets are streamed
 batch by batch through tf.data. Both take the same steps on the same batches.
+
+A batch is computed in blocks of rows, which TensorFlow runs side by side, and their gradients are
+added in the order of the blocks: the bits do not depend on how many threads there are.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from pipeline import data
 from pipeline.errors import UserError
 from pipeline.history import Epoch
+from pipeline.inference import Sums, count_correct, cross_entropy, make_evaluate, read, tensor
 from pipeline.models import Model
 
 if TYPE_CHECKING:
     import keras
 
-BLOCK = 8192  # examples at a time where nothing is trained
-GATHERED = 16  # batches brought into the epoch's order at a time: they fit into the cache
+LEAST, MOST = 64, 512  # rows of a block: enough to pay for its operations, few enough for a cache
 
-
-Step = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
-RunEpoch = Callable[[int], tuple[tf.Tensor, tf.Tensor]]
+Fetch = Callable[[Any, Any], tuple[tf.Tensor, tf.Tensor]]  # rows from start to stop of a batch
+Step = Callable[[Fetch, Any], Sums]
+RunEpoch = Callable[[int], Sums]
 
 
 def train(
@@ -58,91 +60,75 @@ def train(
         Whether the training set is held in memory, else streamed.
     """
     rows = len(training[0])
+    step = make_step(model, optimizer, batch_size or rows)
     make = _resident if resident else _streamed
-    run_epoch = make(make_step(model, optimizer), training, batch_size, seed)
-    held_out = list(in_blocks(*validation)) if resident else None
+    run_epoch = make(step, training, batch_size, seed)
+    evaluate = make_evaluate(model, often=True)
+    held_out = list(read(*validation)) if resident else None
     for epoch in range(1, epochs + 1):
         loss, correct = run_epoch(epoch)
         val_loss, val_accuracy = None, None
         if len(validation[0]):
-            val_loss, val_accuracy = evaluate(model, held_out or in_blocks(*validation))
+            val_loss, val_accuracy = evaluate(held_out or read(*validation))
         yield Epoch(epoch, float(loss) / rows, int(correct) / rows, val_loss, val_accuracy)
 
 
-def make_step(model: Model, optimizer: "keras.optimizers.Optimizer") -> Step:
-    """Return the update on one batch, which gives the batch's summed loss and correct answers."""
+def make_step(model: Model, optimizer: "keras.optimizers.Optimizer", batch_size: int) -> Step:
+    """Return the update on one batch of up to `batch_size` rows.
+
+    It is called with a function that fetches rows of the batch and their number, and gives the sum
+    of the losses and the number of correct answers.
+    """
     variables = list(model.weights.values())
     optimizer.build(variables)
+    block = min(max(-(-batch_size // 2), LEAST), MOST)
 
-    def step(x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def of_block(x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape() as tape:
             logits = model(x)
-            losses = cross_entropy(logits, y)
-            loss = tf.reduce_mean(losses)
-        gradients = tape.gradient(loss, variables)
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        return tf.cast(tf.reduce_sum(losses), tf.float64), count_correct(logits, y)
+            loss = tf.reduce_sum(cross_entropy(logits, y))
+        return loss, count_correct(logits, y), tape.gradient(loss, variables)
+
+    def step(fetch: Fetch, rows: tf.Tensor) -> Sums:
+        loss, correct = tf.constant(0.0, tf.float64), tf.constant(0, tf.int64)
+        total = [tf.zeros_like(variable) for variable in variables]
+        few = batch_size <= 2 * block
+        for start in range(0, batch_size, block) if few else tf.range(0, rows, block):
+            tf.autograph.experimental.set_loop_options(parallel_iterations=2)
+            block_loss, block_correct, block_gradients = of_block(*fetch(start, start + block))
+            loss += tf.cast(block_loss, tf.float64)
+            correct += block_correct
+            total = [a + b for a, b in zip(total, block_gradients, strict=True)]
+        mean = [gradient / tf.cast(rows, tf.float32) for gradient in total]
+        optimizer.apply_gradients(zip(mean, variables, strict=True))
+        return loss, correct
 
     return step
 
 
-def cross_entropy(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """Return -log softmax(logits)[y], float32 (n,), in nats, computed stably from the logits."""
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
-
-
-def count_correct(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """Return how many examples have their largest logit at their label, int64."""
-    return tf.math.count_nonzero(tf.equal(tf.argmax(logits, 1, tf.int32), y))
-
-
-def evaluate(model: Model, blocks: Iterable[tuple[tf.Tensor, tf.Tensor]]) -> tuple[float, float]:
-    """Return the mean cross-entropy, in nats, and the accuracy on `in_blocks(x, y)`."""
-    loss, correct, examples = 0.0, 0, 0
-    for x, y in blocks:
-        logits = model(x)
-        loss += float(tf.reduce_sum(tf.cast(cross_entropy(logits, y), tf.float64)))
-        correct += int(count_correct(logits, y))
-        examples += len(y)
-    return loss / examples, correct / examples
-
-
-def in_blocks(
-    x: NDArray[np.float32], y: NDArray[np.uint8]
-) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-    """Yield x and y as tensors, some thousand examples at a time."""
-    for start in range(0, len(x), BLOCK):
-        block = slice(start, start + BLOCK)
-        yield tf.constant(x[block]), tf.constant(y[block].astype(np.int32))
-
-
-def probabilities(model: Model, x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return softmax(logits), float32 (n, classes), in blocks."""
-    starts = range(0, len(x), BLOCK)
-    blocks = [tf.nn.softmax(model(tf.constant(x[start : start + BLOCK]))) for start in starts]
-    return np.concatenate(blocks)
-
-
 def _resident(step: Step, training: data.Arrays, batch_size: int | None, seed: int) -> RunEpoch:
-    x, y = tf.constant(training[0]), tf.constant(training[1].astype(np.int32))
-    if batch_size is None:
-        full_batch = tf.function(step)
-        return lambda epoch: full_batch(x, y)
+    x, y = tensor(training[0]), tf.constant(training[1].astype(np.int32))
     rows = len(training[0])
-    chunk = GATHERED * batch_size
+    if batch_size is None:
+
+        @tf.function  # type: ignore[untyped-decorator]  # TensorFlow has no types
+        def full_batch() -> Sums:
+            return step(lambda start, stop: (x[start:stop], y[start:stop]), tf.constant(rows))
+
+        return lambda epoch: full_batch()
 
     @tf.function  # type: ignore[untyped-decorator]  # TensorFlow has no types
-    def whole_epoch(order: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def whole_epoch(order: tf.Tensor) -> Sums:
         loss, correct = tf.constant(0.0, tf.float64), tf.constant(0, tf.int64)
-        for start in tf.range(0, rows, chunk):
-            chosen = order[start : start + chunk]
-            chunk_x, chunk_y = tf.gather(x, chosen), tf.gather(y, chosen)
-            for first in tf.range(0, tf.size(chosen), batch_size):
-                batch_x = chunk_x[first : first + batch_size]
-                batch_y = chunk_y[first : first + batch_size]
-                step_loss, step_correct = step(batch_x, batch_y)
-                loss += step_loss
-                correct += step_correct
+        for first in tf.range(0, rows, batch_size):
+            chosen = order[first : first + batch_size]
+
+            def fetch(start: Any, stop: Any, chosen: tf.Tensor = chosen) -> data.Arrays:
+                return tf.gather(x, chosen[start:stop]), tf.gather(y, chosen[start:stop])
+
+            step_loss, step_correct = step(fetch, tf.size(chosen))
+            loss += step_loss
+            correct += step_correct
         return loss, correct
 
     return lambda epoch: whole_epoch(tf.constant(data.order(rows, seed, epoch)))
@@ -158,15 +144,19 @@ def _streamed(step: Step, training: data.Arrays, batch_size: int | None, seed: i
     signature = (tf.TensorSpec([None, features], tf.float32), tf.TensorSpec([None], tf.int32))
 
     @tf.function  # type: ignore[untyped-decorator]  # TensorFlow has no types
-    def whole_epoch(dataset: tf.data.Dataset) -> tuple[tf.Tensor, tf.Tensor]:
+    def whole_epoch(dataset: tf.data.Dataset) -> Sums:
         loss, correct = tf.constant(0.0, tf.float64), tf.constant(0, tf.int64)
         for x, y in dataset:
-            step_loss, step_correct = step(x, y)
+
+            def fetch(start: Any, stop: Any, x: tf.Tensor = x, y: tf.Tensor = y) -> data.Arrays:
+                return x[start:stop], y[start:stop]
+
+            step_loss, step_correct = step(fetch, tf.size(y))
             loss += step_loss
             correct += step_correct
         return loss, correct
 
-    def run_epoch(epoch: int) -> tuple[tf.Tensor, tf.Tensor]:
+    def run_epoch(epoch: int) -> Sums:
         dataset = tf.data.Dataset.from_generator(
             lambda: data.batches(*training, batch_size, seed, epoch), output_signature=signature
         )

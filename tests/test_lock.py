@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.conftest import ROOT
 
@@ -26,7 +27,7 @@ def test_every_direct_dependency_is_locked_within_its_range(name: str) -> None:
     versions = locked(name)
     for line in wanted:
         requirement = Requirement(line)
-        found = versions.get(requirement.name.lower())
+        found = versions.get(canonicalize_name(requirement.name))
         assert found, f"{requirement.name} is not in {name}: run `make lock`"
         assert requirement.specifier.contains(found), (
             f"{line} is {found} in {name}: run `make lock`"

@@ -13,9 +13,10 @@ determinism.enable(seed=0)
 
 import tensorflow as tf  # noqa: E402  # after the settings that decide its bits
 
+from pipeline.inference import cross_entropy, make_evaluate, probabilities, read  # noqa: E402
 from pipeline.models import MLP, LogisticRegression, Model  # noqa: E402
 from pipeline.optimizers import adam, sgd  # noqa: E402
-from pipeline.training import cross_entropy, evaluate, in_blocks, make_step, probabilities, train  # noqa: E402
+from pipeline.training import make_step, train  # noqa: E402
 from tests.conftest import Project  # noqa: E402
 
 ROWS, FEATURES, CLASSES = 300, 12, 4
@@ -151,13 +152,12 @@ def test_adam_and_momentum_take_their_first_steps(examples: data.Arrays) -> None
     x, y = examples
     w, b = np.ones((FEATURES, CLASSES)), np.zeros(CLASSES)
     gradient, _ = oracle_gradient(x, y, w, b)
-    batch = (tf.constant(x), tf.constant(y.astype(np.int32)))
 
     def after_steps(optimizer: object, steps: int) -> np.ndarray:
         model = LogisticRegression(FEATURES, CLASSES, seed=0)
-        step = make_step(model, optimizer)  # type: ignore[arg-type]
+        step = make_step(model, optimizer, ROWS)  # type: ignore[arg-type]
         for _ in range(steps):
-            step(*batch)
+            step(lambda start, stop: (x[start:stop], y[start:stop].astype(np.int32)), ROWS)
         return model.weight.numpy()
 
     epsilon = 1e-7 / np.sqrt(1 - 0.999)  # Keras adds epsilon before the bias is corrected
@@ -175,7 +175,7 @@ def test_evaluate_counts_every_example() -> None:
     y[:100] = 1
     model = LogisticRegression(CLASSES, CLASSES, seed=0)
     model.weight.assign(9 * np.eye(CLASSES, dtype=np.float32))
-    loss, accuracy = evaluate(model, in_blocks(x, y))
+    loss, accuracy = make_evaluate(model, often=False)(read(x, y))
     assert accuracy == 0.99
     w, b = model.weight.numpy().astype(np.float64), np.zeros(CLASSES)
     assert loss == pytest.approx(oracle_loss(x, y, w, b).mean(), abs=1e-6)

@@ -1,0 +1,85 @@
+"""What a model says of examples without being trained on them: loss, accuracy, probabilities.
+
+Examples are brought in by the thousand and computed in smaller blocks, which TensorFlow runs side
+by side; their sums are added in the order of the blocks, so that the bits do not depend on how many
+threads there are.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from pipeline.models import Model
+
+READ = 8192  # examples brought in at a time
+BLOCK = 512  # examples computed at a time: few enough for a cache
+ALIGNED = 64  # bytes: where the memory of a tensor may begin
+
+Sums = tuple[tf.Tensor, tf.Tensor]  # of the losses, float64, and of the correct answers, int64
+Blocks = Iterable[tuple[tf.Tensor, tf.Tensor]]
+
+
+def cross_entropy(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """Return -log softmax(logits)[y], float32 (n,), in nats, computed stably from the logits."""
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
+
+
+def count_correct(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """Return how many examples have their largest logit at their label, int64."""
+    return tf.math.count_nonzero(tf.equal(tf.argmax(logits, 1, tf.int32), y))
+
+
+def make_evaluate(model: Model, *, often: bool) -> Callable[[Blocks], tuple[float, float]]:
+    """Return the mean cross-entropy, in nats, and the accuracy as a function of `read(x, y)`.
+
+    If it is called often, it pays to make a graph of it first.
+    """
+
+    def sums(x: tf.Tensor, y: tf.Tensor) -> Sums:
+        loss, correct = tf.constant(0.0, tf.float64), tf.constant(0, tf.int64)
+        for start in tf.range(0, tf.size(y), BLOCK):
+            tf.autograph.experimental.set_loop_options(parallel_iterations=2)
+            block_y = y[start : start + BLOCK]
+            logits = model(x[start : start + BLOCK])
+            loss += tf.reduce_sum(tf.cast(cross_entropy(logits, block_y), tf.float64))
+            correct += count_correct(logits, block_y)
+        return loss, correct
+
+    compute = tf.function(sums, reduce_retracing=True) if often else sums
+
+    def evaluate(blocks: Blocks) -> tuple[float, float]:
+        loss, correct, examples = 0.0, 0, 0
+        for x, y in blocks:
+            read_loss, read_correct = compute(x, y)
+            loss, correct = loss + float(read_loss), correct + int(read_correct)
+            examples += len(y)
+        return loss / examples, correct / examples
+
+    return evaluate
+
+
+def probabilities(model: Model, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return softmax(logits), float32 (n, classes)."""
+    starts = range(0, len(x), READ)
+    return np.concatenate(
+        [tf.nn.softmax(model(tensor(x[start : start + READ]))) for start in starts]
+    )
+
+
+def read(x: NDArray[np.float32], y: NDArray[np.uint8]) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+    """Yield x and y as tensors, some thousand examples at a time."""
+    for start in range(0, len(x), READ):
+        rows = slice(start, start + READ)
+        yield tensor(x[rows]), tf.constant(y[rows].astype(np.int32))
+
+
+def tensor(array: NDArray[np.float32]) -> tf.Tensor:
+    """Return the array as a tensor, on the same memory if TensorFlow can use that, else as a copy.
+
+    So a memory-mapped file is read once, and processes that train on it share it.
+    """
+    if array.flags.writeable and array.flags.c_contiguous and array.ctypes.data % ALIGNED == 0:
+        return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+    return tf.constant(array)
