@@ -11,7 +11,8 @@ from pipeline.app import run
 from pipeline.config import Config, Source
 from pipeline.errors import UserError
 from pipeline.files import replacing, sha256
-from pipeline.sources import KINDS, Limits, SourceError, bounded
+from pipeline.sources import KINDS, bounded
+from pipeline.web import Limits, SourceError
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def main(config: Config) -> None:
             break
         try:
             fetch(source, missing, hashes, folder, limits)
-        except SourceError as error:
+        except (SourceError, OSError) as error:
             failures.append(f"  {label(source)}: {error}")
             log.warning("%s: %s; trying the next source", label(source), error)
         missing = [name for name in missing if not is_right(folder / name, hashes[name])]
@@ -50,7 +51,10 @@ def label(source: Source) -> str:
 
 def is_right(path: Path, digest: str) -> bool:
     """Tell whether a file is there with that SHA-256."""
-    return path.is_file() and sha256(path) == digest
+    try:
+        return path.is_file() and sha256(path) == digest
+    except OSError:  # it cannot be read: it is replaced
+        return False
 
 
 def fetch(

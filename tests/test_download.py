@@ -1,0 +1,274 @@
+"""The download stage: right files from the first source that has them, or the reasons why not."""
+
+import gzip
+import hashlib
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from pipeline.config import FILES
+from tests.conftest import Project
+from tests.http_server import Handler, files, packed, serving, status, whole
+
+TRAIN_X, TRAIN_Y, TEST_X, TEST_Y = FILES
+
+
+def use(project: Project, *sources: dict[str, str]) -> dict[str, bytes]:
+    """Set the sources of the data set; return the bytes of its right files."""
+    path = project / "conf/dataset/tiny.yaml"
+    conf = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(conf | {"sources": list(sources)}, sort_keys=False))
+    return contents(good(project))
+
+
+def good(project: Project) -> Path:
+    """Return the folder that has the right files."""
+    return project.folder.parent / f"{project.folder.name} source"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return all that a folder holds."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def raw(project: Project) -> dict[str, bytes]:
+    """Return all that is in data/raw."""
+    return contents(project / "data/raw") if (project / "data/raw").exists() else {}
+
+
+def download(project: Project, *overrides: str, code: int = 0) -> tuple[list[str], str]:
+    """Run the stage; return the lines that it logs and what it says on standard error."""
+    done = project.stage("download", *overrides, code=code, NO_PROXY="*")
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stdout.splitlines(), done.stderr
+
+
+@pytest.fixture
+def nobody() -> str:
+    """An address at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
+
+
+def test_it_falls_through_to_a_good_source(project: Project, tmp_path: Path, nobody: str) -> None:
+    wrong = tmp_path / "wrong"
+    wrong.mkdir()
+    expected = contents(good(project))
+    (wrong / TRAIN_X).write_bytes(expected[TRAIN_X][::-1])
+
+    def answer(handler: Handler) -> None:
+        if handler.path.startswith("/stalled"):
+            handler.server.closing.wait()
+        whole(b"<html>")(handler) if "page" in handler.path else status(503)(handler)
+
+    with serving(answer) as server:
+        failures = {
+            f"gzip {nobody}": "connection refused",
+            f"gzip {server.address}/gone": "HTTP status 503 Service Unavailable",
+            f"gzip {server.address}/page": "not gzip data",
+            f"gzip {server.address}/stalled": "stalled: no byte within 0.5 s",
+            f"npz {server.address}/page.npz": "not an .npz archive: File is not a zip file",
+            "npz no.npz": "no such file",
+            "folder no folder": f"neither {TRAIN_X} nor {TRAIN_X}.gz is there",
+            f"folder {'x' * 300}": f"[Errno 36] File name too long: '{'x' * 300}/{TRAIN_X}'",
+            f"folder {wrong}": f"{TRAIN_X} has the SHA-256 "
+            f"{hashlib.sha256(expected[TRAIN_X][::-1]).hexdigest()}, not "
+            f"{hashlib.sha256(expected[TRAIN_X]).hexdigest()}",
+        }
+        sources = [dict([source.split(" ", 1)]) for source in failures]
+        use(project, *sources, {"folder": str(good(project))}, {"gzip": f"{server.address}/late"})
+        lines, errors = download(project, "download.read_timeout=0.5")
+        assert not [path for path in server.asked if path.startswith("/late")]
+    assert errors == ""
+    assert lines == [
+        *(f"{source}: {why}; trying the next source" for source, why in failures.items()),
+        *(f"{name}: from folder {good(project)}" for name in FILES),
+        "data/raw: all 4 files of tiny are there and right",
+    ]
+    assert raw(project) == expected
+
+
+def test_the_final_error_lists_every_source(project: Project, nobody: str) -> None:
+    with serving(status(404)) as server:
+        use(project, {"gzip": nobody}, {"gzip": server.address}, {"folder": "no folder"})
+        lines, errors = download(project, code=1)
+    reasons = [
+        f"gzip {nobody}: connection refused",
+        f"gzip {server.address}: HTTP status 404 Not Found",
+        f"folder no folder: neither {TRAIN_X} nor {TRAIN_X}.gz is there",
+    ]
+    assert lines == [f"{reason}; trying the next source" for reason in reasons]
+    assert errors.splitlines() == [
+        f"download: tiny: no source has {', '.join(FILES)}:",
+        *(f"  {reason}" for reason in reasons),
+        "Put the uncompressed files into data/raw by hand and run this again; "
+        "their SHA-256 must be those of conf/dataset/tiny.yaml.",
+    ]
+    assert raw(project) == {}
+
+
+def test_what_a_source_has_is_kept_when_it_fails(project: Project, nobody: str) -> None:
+    expected = contents(good(project))
+    with serving(files({f"{TRAIN_X}.gz": gzip.compress(expected[TRAIN_X])})) as server:
+        use(project, {"gzip": server.address})
+        _, errors = download(project, code=1)
+        assert errors.startswith(f"download: tiny: no source has {', '.join(FILES[1:])}:\n")
+        assert raw(project) == {TRAIN_X: expected[TRAIN_X]}
+        use(project, {"gzip": nobody}, {"gzip": server.address}, {"folder": str(good(project))})
+        server.asked.clear()
+        download(project)
+        assert server.asked == [f"/{TRAIN_Y}.gz"]
+    assert raw(project) == expected
+
+
+def test_each_file_from_a_source_of_another_kind(project: Project, tmp_path: Path) -> None:
+    expected = contents(good(project))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / TEST_X).write_bytes(expected[TEST_X])
+    (folder / f"{TEST_Y}.gz").write_bytes(gzip.compress(expected[TEST_Y]))
+    np.savez(tmp_path / "labels.npz", y_train=np.frombuffer(expected[TRAIN_Y][8:], np.uint8))
+    with serving(files({f"{TRAIN_X}.gz": gzip.compress(expected[TRAIN_X])})) as server:
+        archive = str(tmp_path / "labels.npz")
+        use(project, {"gzip": server.address}, {"npz": archive}, {"folder": str(folder)})
+        lines, _ = download(project)
+    assert lines == [
+        f"{TRAIN_X}: from gzip {server.address}",
+        f"gzip {server.address}: HTTP status 404 Not Found; trying the next source",
+        f"{TRAIN_Y}: from npz {archive}",
+        f"npz {archive}: the archive has no array x_test; trying the next source",
+        f"{TEST_X}: from folder {folder}",
+        f"{TEST_Y}: from folder {folder}",
+        "data/raw: all 4 files of tiny are there and right",
+    ]
+    assert raw(project) == expected
+
+
+def test_only_what_is_not_there_or_not_right_is_fetched(project: Project) -> None:
+    changes: dict[str, Callable[[Path], object]] = {
+        "nothing": lambda path: None,
+        "is not there": lambda path: path.unlink(),
+        "has one wrong byte": lambda path: path.write_bytes(b"\1" + path.read_bytes()[1:]),
+        "is cut off": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+        "is empty": lambda path: path.write_bytes(b""),
+        "is a link to nothing": lambda path: (path.unlink(), path.symlink_to("nothing")),
+    }
+    if Path("/proc/self/mem").exists():  # a file whose first bytes cannot be read, even by root
+        changes["cannot be read"] = lambda path: (path.unlink(), path.symlink_to("/proc/self/mem"))
+    with serving(files(packed(good(project)))) as server:
+        expected = use(project, {"gzip": server.address})
+        download(project)
+        assert server.asked == [f"/{name}.gz" for name in FILES]
+        for what, change in changes.items():
+            server.asked.clear()
+            kept = (project / "data/raw" / TRAIN_Y).stat()
+            change(project / "data/raw" / TEST_Y)
+            lines, errors = download(project)
+            fetched = [] if what == "nothing" else [TEST_Y]
+            assert server.asked == [f"/{name}.gz" for name in fetched], what
+            assert lines == [
+                *(f"{name}: from gzip {server.address}" for name in fetched),
+                "data/raw: all 4 files of tiny are there and right",
+            ]
+            assert errors == ""
+            assert raw(project) == expected
+            after = (project / "data/raw" / TRAIN_Y).stat()
+            assert (after.st_ino, after.st_mtime_ns) == (kept.st_ino, kept.st_mtime_ns)
+
+
+def test_a_wrong_file_stays_until_a_right_one_is_there(project: Project, nobody: str) -> None:
+    use(project, {"gzip": nobody})
+    (project / "data/raw").mkdir(parents=True)
+    (project / "data/raw" / TEST_Y).write_bytes(b"mine")
+    download(project, code=1)
+    assert raw(project) == {TEST_Y: b"mine"}
+
+
+def test_files_put_there_by_hand_need_no_source(project: Project) -> None:
+    with serving(status(404)) as server:
+        expected = use(project, {"gzip": server.address})
+        (project / "data/raw").mkdir(parents=True)
+        for name, content in expected.items():
+            (project / "data/raw" / name).write_bytes(content)
+        assert download(project) == (["data/raw: all 4 files of tiny are there and right"], "")
+        assert server.asked == []
+    assert raw(project) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("data/raw", "File exists"), (f"data/raw/{TRAIN_X}", "Is a directory")]
+)
+def test_a_place_that_cannot_be_written(project: Project, name: str, why: str) -> None:
+    if name == "data/raw":
+        (project / "data").mkdir()
+        (project / "data/raw").write_text("a file")
+    else:
+        (project / name).mkdir(parents=True)
+    _, errors = download(project, code=1)
+    assert errors == f"download: data/raw/{TRAIN_X}: cannot be written: {why}\n"
+    assert not list(project.folder.rglob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "message"),
+    [(signal.SIGINT, 130, "download: interrupted\n"), (signal.SIGTERM, 143, "")],
+)
+def test_stopping_it_leaves_nothing_behind(
+    project: Project, sent: signal.Signals, code: int, message: str
+) -> None:
+    def answer(handler: Handler) -> None:
+        handler.send(b"HTTP/1.1 200 OK\r\n\r\n", gzip.compress(b"some of the bytes")[:20])
+        handler.server.closing.wait()
+
+    with serving(answer) as server:
+        use(project, {"gzip": server.address})
+        command = [sys.executable, "-m", "pipeline.download"]
+        environment = project.environment(NO_PROXY="*")
+        with subprocess.Popen(
+            command, cwd=project.folder, env=environment, stderr=subprocess.PIPE, text=True
+        ) as process:
+            deadline = time.monotonic() + 60
+            while not list(project.folder.glob("data/raw/.*.part")):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            started = time.monotonic()
+            os.kill(process.pid, sent)
+            _, errors = process.communicate(timeout=60)
+            assert time.monotonic() - started < 5
+    assert (process.returncode, errors) == (code, message)
+    assert raw(project) == {}
+
+
+def test_real_mnist(mnist: Path) -> None:
+    conf = yaml.safe_load((mnist / "conf/dataset/mnist.yaml").read_text())
+    found = contents(mnist / "data/raw")
+    assert {name: hashlib.sha256(data).hexdigest() for name, data in found.items()} == conf["files"]
+    assert sorted(path.name for path in (mnist / "data/processed").iterdir()) == [
+        "x_test.npy",
+        "x_train.npy",
+        "y_test.npy",
+        "y_train.npy",
+    ]
+    for split, prefix, rows in (("train", "train", 60_000), ("test", "t10k", 10_000)):
+        x = np.load(mnist / f"data/processed/x_{split}.npy")
+        y = np.load(mnist / f"data/processed/y_{split}.npy")
+        pixels, labels = found[f"{prefix}-images-idx3-ubyte"], found[f"{prefix}-labels-idx1-ubyte"]
+        assert struct.unpack(">4I", pixels[:16]) == (2051, rows, 28, 28)
+        assert struct.unpack(">2I", labels[:8]) == (2049, rows)
+        expected = np.frombuffer(pixels, np.uint8, offset=16).reshape(rows, 784)
+        assert x.dtype == np.float32
+        assert x.shape == (rows, 784)
+        assert (x.min(), x.max()) == (0, 1)
+        np.testing.assert_array_equal(x, expected.astype(np.float32) / np.float32(255))
+        np.testing.assert_array_equal(y, np.frombuffer(labels, np.uint8, offset=8), strict=True)
+        assert set(y.tolist()) == set(range(len(conf["classes"])))

@@ -1,0 +1,214 @@
+"""The preprocess stage: flat float32 in [0, 1] and labels as they are, or one line and nothing."""
+
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import idx, preprocess
+from pipeline.config import FILES
+from tests.conftest import Project, make_project
+from tests.idx_files import write_split_files
+
+TRAIN_X, TRAIN_Y, TEST_X, TEST_Y = FILES
+OUTPUTS = {"x_train.npy", "y_train.npy", "x_test.npy", "y_test.npy"}
+
+
+def with_raw_files(folder: Path, classes: int = 3, **options: object) -> Project:
+    """Make a project that has raw files and that many classes."""
+    project = make_project(folder / "project")
+    project.edit(
+        "conf/dataset/tiny.yaml",
+        "classes:\n- ant\n- bee\n- cat\n",
+        f"classes: {list('abcdefghijklmnopqrstuvwxyz'[:classes])}\n",
+    )
+    write_split_files(project / "data/raw", classes=classes, **options)  # type: ignore[arg-type]
+    return project
+
+
+CASES = {
+    "grey images": {"shape": (4, 5)},
+    "images of MNIST's size": {"shape": (28, 28), "classes": 10},
+    "colour images": {"shape": (3, 4, 3), "classes": 7},
+    "images of one pixel": {"shape": (1, 1), "classes": 2},
+    "one example": {"train": 1, "test": 1},
+    "more than one block of rows": {"train": 2 * preprocess.BLOCK + 1, "test": preprocess.BLOCK},
+    "rows of one value": {"shape": (7,), "classes": 26},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_writes_what_numpy_computes(tmp_path: Path, case: str) -> None:
+    project = with_raw_files(tmp_path, **CASES[case])  # type: ignore[arg-type]
+    done = project.stage("preprocess")
+    assert done.stderr == ""
+    processed = project / "data/processed"
+    assert {path.name for path in processed.iterdir()} == OUTPUTS
+    said = []
+    for split, x_name, y_name in (("train", TRAIN_X, TRAIN_Y), ("test", TEST_X, TEST_Y)):
+        content = (project / "data/raw" / x_name).read_bytes()
+        shape = tuple(int(n) for n in np.frombuffer(content, ">u4", content[3], offset=4))
+        pixels = np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape))
+        expected = pixels.reshape(shape[0], -1).astype(np.float32) / np.float32(255)
+        labels = np.frombuffer((project / "data/raw" / y_name).read_bytes(), np.uint8, offset=8)
+        x = np.load(processed / f"x_{split}.npy", allow_pickle=False)
+        y = np.load(processed / f"y_{split}.npy", allow_pickle=False)
+        np.testing.assert_array_equal(x, expected, strict=True)
+        np.testing.assert_array_equal(y, labels, strict=True)
+        assert x.flags.c_contiguous
+        said.append(f"{split}: {shape[0]:,} images of {shape[1:]}")
+    assert done.stdout.splitlines() == said
+
+
+@pytest.mark.parametrize("block", [1, 3, 10, 11, 4096])
+def test_the_size_of_a_block_does_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    images = np.arange(256 * 10, dtype=np.uint8).reshape(10, 16, 16)
+    monkeypatch.setattr(preprocess, "BLOCK", block)
+    preprocess.normalise(images, tmp_path / "x.npy")
+    np.save(tmp_path / "expected.npy", images.reshape(10, 256).astype(np.float32) / np.float32(255))
+    assert (tmp_path / "x.npy").read_bytes() == (tmp_path / "expected.npy").read_bytes()
+
+
+def test_every_pixel_is_the_nearest_float32(tmp_path: Path) -> None:
+    preprocess.normalise(np.arange(256, dtype=np.uint8).reshape(1, 16, 16), tmp_path / "x.npy")
+    (row,) = np.load(tmp_path / "x.npy")
+    assert row.tolist() == [float(np.float32(pixel / 255)) for pixel in range(256)]
+
+
+def test_memory_stays_flat(tmp_path: Path) -> None:
+    shape = (60_000, 28, 28)
+    with (tmp_path / "images").open("wb") as file:
+        file.write(idx.header(shape))
+        file.truncate(16 + 60_000 * 784)
+    images = idx.read(tmp_path / "images", range(3, 4))
+    tracemalloc.start()  # NumPy tells it of its arrays
+    try:
+        preprocess.normalise(images, tmp_path / "x.npy")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (tmp_path / "x.npy").stat().st_size == 128 + 4 * 60_000 * 784
+    assert peak < 2 * 4 * preprocess.BLOCK * 784  # two blocks
+
+
+def write(folder: Path, name: str, content: bytes) -> None:
+    (folder / name).write_bytes(content)
+
+
+def labels(*values: int) -> bytes:
+    return idx.header((len(values),)) + bytes(values)
+
+
+def cut(folder: Path, name: str, length: int) -> None:
+    write(folder, name, (folder / name).read_bytes()[:length])
+
+
+BAD: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no training images": (
+        lambda raw: (raw / TRAIN_X).unlink(),
+        f"{TRAIN_X}: cannot be read: No such file or directory; run `dvc repro download`",
+    ),
+    "no test labels": (
+        lambda raw: (raw / TEST_Y).unlink(),
+        f"{TEST_Y}: cannot be read: No such file or directory; run `dvc repro download`",
+    ),
+    "fewer labels than images": (
+        lambda raw: write(raw, TRAIN_Y, labels(*[0] * 59)),
+        f"{TRAIN_Y}: has 59 labels for 60 images",
+    ),
+    "more labels than images": (
+        lambda raw: write(raw, TEST_Y, labels(*[0] * 31)),
+        f"{TEST_Y}: has 31 labels for 30 images",
+    ),
+    "a label that is no class": (
+        lambda raw: write(raw, TEST_Y, labels(*[0] * 7, 3, *[2] * 22)),
+        f"{TEST_Y}: label 3 of example 7 is not a class: the data set has 3, counted from 0",
+    ),
+    "a label far outside": (
+        lambda raw: write(raw, TRAIN_Y, labels(*[0] * 59, 255)),
+        f"{TRAIN_Y}: label 255 of example 59 is not a class: the data set has 3, counted from 0",
+    ),
+    "an empty file": (lambda raw: write(raw, TRAIN_X, b""), f"{TRAIN_X}: is empty"),
+    "a page": (
+        lambda raw: write(raw, TRAIN_Y, b"<html>"),
+        f"{TRAIN_Y}: is not an IDX file of unsigned bytes: it begins with 3c68746d",
+    ),
+    "a file that is cut off": (
+        lambda raw: cut(raw, TEST_X, 500),
+        f"{TEST_X}: has 500 bytes where its header, with the shape (30, 4, 5), asks for 616",
+    ),
+    "a header that is cut off": (
+        lambda raw: cut(raw, TEST_X, 14),
+        f"{TEST_X}: is cut off within its header, at 14 bytes",
+    ),
+    "labels for images": (
+        lambda raw: write(raw, TRAIN_X, (raw / TRAIN_Y).read_bytes()),
+        f"{TRAIN_X}: has 1 dimensions where 2 to 4 is expected",
+    ),
+    "images for labels": (
+        lambda raw: write(raw, TRAIN_Y, (raw / TRAIN_X).read_bytes()),
+        f"{TRAIN_Y}: has 3 dimensions where 1 is expected",
+    ),
+    "no examples": (
+        lambda raw: write(raw, TRAIN_X, idx.header((0, 4, 5))),
+        f"{TRAIN_X}: holds no values: its header gives the shape (0, 4, 5)",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose raw files each test writes anew."""
+    return with_raw_files(tmp_path_factory.mktemp("preprocess"))
+
+
+def refused(project: Project, message: str) -> None:
+    """Preprocess, which must say one line and leave what was processed before, or nothing."""
+    processed = project / "data/processed"
+    before = {path.name: path.read_bytes() for path in processed.glob("*")}
+    done = project.stage("preprocess", code=1)
+    assert done.stdout == ""
+    assert done.stderr == f"preprocess: {message}\n"
+    assert {path.name: path.read_bytes() for path in processed.glob("*")} == before
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_input_is_refused(ready: Project, case: str) -> None:
+    damage, message = BAD[case]
+    write_split_files(ready / "data/raw")
+    damage(ready / "data/raw")
+    refused(ready, f"data/raw/{message}")
+    assert not (ready / "data/processed").exists()
+
+
+def test_images_of_different_shapes_are_refused(ready: Project) -> None:
+    images = idx.header((30, 5, 4)) + bytes(600)
+    write_split_files(ready / "data/raw")
+    write(ready / "data/raw", TEST_X, images)
+    refused(ready, "data/raw: training images are (4, 5), but test images (5, 4)")
+    assert not (ready / "data/processed").exists()
+
+
+def test_what_was_processed_before_stays_whole(tmp_path: Path) -> None:
+    project = with_raw_files(tmp_path)
+    project.stage("preprocess")
+    write_split_files(project / "data/raw", seed=1)
+    cut(project / "data/raw", TEST_Y, 20)
+    refused(
+        project,
+        f"data/raw/{TEST_Y}: has 20 bytes where its header, with the shape (30,), asks for 38",
+    )
+
+
+def test_a_place_that_is_full_is_left_as_it_was(ready: Project) -> None:
+    write_split_files(ready / "data/raw")
+    command = "ulimit -f 4; exec python -m pipeline.preprocess"  # no file may be larger than 4 KiB
+    done = ready.run("bash", "-c", command, code=1)
+    line = "preprocess: data/processed/x_train.npy: cannot be written: File too large\n"
+    assert done.stderr == line
+    assert list((ready / "data/processed").iterdir()) == []
+    (ready / "data/processed").rmdir()
