@@ -45,4 +45,4 @@ clean-results:
 	@rm -rf data/processed models metrics plots mlflow.db* mlruns .dvc/cache .dvc/tmp
 
 clean: clean-results
-	@rm -rf .venv data/raw multirun
+	@rm -rf .venv data/raw multirun optuna.db*

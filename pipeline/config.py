@@ -3,7 +3,7 @@
 import inspect
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
@@ -26,6 +26,9 @@ class Section(BaseModel):
     """A part of the configuration: strict types, no unknown keys."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+SectionType = TypeVar("SectionType", bound=Section)
 
 
 class Source(Section):
@@ -116,6 +119,17 @@ class Tracking(Section):
     timeout: Annotated[int, Field(ge=1)]
 
 
+class Sweep(Section):
+    """What a sweep looks for, and how."""
+
+    objective: Literal["loss", "accuracy", "val_loss", "val_accuracy"]
+    direction: Literal["maximize", "minimize"]
+    rerun: bool
+    storage: str
+    study: str | None
+    trial: Annotated[int, Field(ge=0)] | None
+
+
 class Config(Section):
     """The whole configuration; every stage gets one."""
 
@@ -128,6 +142,7 @@ class Config(Section):
     download: Download
     resident_bytes: Annotated[int, Field(ge=0)]
     tracking: Tracking
+    sweep: Sweep
 
 
 def check(composed: DictConfig) -> Config:
@@ -157,6 +172,14 @@ def check(composed: DictConfig) -> Config:
         except ValidationError as error:
             raise UserError(_one_line(error, schema, composed, (group,))) from None
     return config
+
+
+def check_section(schema: type[SectionType], composed: DictConfig, name: str) -> SectionType:
+    """Turn one part of what Hydra composed into its section, with the errors of `check`."""
+    try:
+        return schema.model_validate(OmegaConf.to_container(composed[name], resolve=True))
+    except ValidationError as error:
+        raise UserError(_one_line(error, schema, composed, (name,))) from None
 
 
 def _options_schema(made: Any) -> type[BaseModel]:

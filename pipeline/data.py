@@ -1,28 +1,36 @@
 """Examples for training: the arrays, their order in each epoch, and batches of them."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import idx
+from pipeline.config import Dataset
 from pipeline.errors import UserError
-from pipeline.files import require
+from pipeline.files import require, shown
 
 BLOCK = 256  # rows that lie together in the file
+LABELS: dict[str, Literal["train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte"]] = {
+    "train": "train-labels-idx1-ubyte",
+    "test": "t10k-labels-idx1-ubyte",
+}
 WINDOW = 65_536  # rows that are shuffled together; smaller sets are shuffled as a whole
 
 Arrays = tuple[NDArray[np.float32], NDArray[np.uint8]]
 
 
-def load(folder: Path, split: str, classes: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+def load(folder: Path, split: str, dataset: Dataset) -> Arrays:
     """Map a split's x, float32 (n, features), and y, uint8 (n,), into memory.
 
     Raises
     ------
     UserError
-        If an array is missing, not readable, or not of that type and shape, or a label not a class.
+        If an array is missing, not readable, or not of that type and shape, a label is not a class,
+        or the labels are not those of the data set.
     """
     x, y = (_map(require(folder / f"{name}_{split}.npy", "preprocess")) for name in "xy")
     if x.dtype != np.float32 or x.ndim != 2 or y.dtype != np.uint8 or y.shape != x.shape[:1]:
@@ -30,8 +38,16 @@ def load(folder: Path, split: str, classes: int) -> tuple[NDArray[np.float32], N
             f"{folder}: x_{split}.npy is {x.dtype} {x.shape}, y_{split}.npy {y.dtype} {y.shape}; "
             "float32 (n, features) and uint8 (n,) are needed: run `dvc repro preprocess`"
         )
-    if y.max(initial=0) >= classes:
-        raise UserError(f"{folder}/y_{split}.npy: label {y.max()} is not one of {classes} classes")
+    if y.max(initial=0) >= len(dataset.classes):
+        raise UserError(
+            f"{folder}/y_{split}.npy: label {y.max()} is not one of {len(dataset.classes)} classes"
+        )
+    raw = hashlib.sha256(idx.header(y.shape) + y.tobytes()).hexdigest()
+    if raw != dataset.files[LABELS[split]]:
+        raise UserError(
+            f"{shown(folder)}: holds another data set than conf/dataset/{dataset.name}.yaml: "
+            f"set `dataset: {dataset.name}` in params.yaml and run `dvc repro`"
+        )
     return x, y
 
 

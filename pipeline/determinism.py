@@ -26,15 +26,18 @@ OPTIONAL = ("matplotlib", "pandas", "sklearn")  # Keras would import them, a sec
 
 def enable(seed: int) -> None:
     """Pin the environment, then import TensorFlow and seed it; nothing may import it before."""
+    first = "tensorflow" not in sys.modules
     os.environ.update(ENVIRONMENT)
     with _without_stderr(), _hidden(*OPTIONAL):
         import tensorflow as tf
 
+    tf.get_logger().setLevel("ERROR")  # a sweep makes a graph a trial, which is no mistake
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.experimental.enable_op_determinism()
     tf.keras.utils.set_random_seed(seed)
-    gc.freeze()
-    gc.enable()
+    if first:
+        gc.freeze()
+        gc.enable()
 
 
 @contextmanager

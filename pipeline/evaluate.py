@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 def main(config: Config) -> None:
     """Write evaluation.json, predictions.csv and mistakes.csv, and log them."""
-    x, y = data.load(config.paths.processed, "test", len(config.dataset.classes))
+    x, y = data.load(config.paths.processed, "test", config.dataset)
     require(config.paths.models / "weights.npz", "train")
     record = results.look_up(config)
     determinism.enable(config.seed)

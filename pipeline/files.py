@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from pipeline.errors import UserError
@@ -64,6 +65,17 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_once(path: Path) -> str:
+    """Return `sha256(path)`, remembered for as long as the file is the same one, unchanged."""
+    stat = path.stat()
+    return _sha256_of(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache
+def _sha256_of(path: Path, *_identity: int) -> str:
+    return sha256(path)
 
 
 def _umask() -> int:

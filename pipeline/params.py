@@ -14,12 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline.errors import UserError
 
 FILE = Path("params.yaml")
+_instead: str | None = None
 CONF = Path(__file__).parent.parent / "conf"
-
-
-def register() -> None:
-    """Make `${params:KEY}` known to OmegaConf."""
-    OmegaConf.register_new_resolver("params", value, replace=True)
 
 
 def value(key: str) -> Any:
@@ -46,6 +42,8 @@ def load() -> dict[str, Any]:
     UserError
         If it is not there, not UTF-8, not YAML, or not a mapping.
     """
+    if _instead is not None:
+        return _parse(_instead)
     try:
         return _parse(FILE.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -54,6 +52,12 @@ def load() -> dict[str, Any]:
         raise UserError(
             f"{FILE}: is not UTF-8 text (byte {error.start}): save it as UTF-8"
         ) from None
+
+
+def use(text: str | None) -> None:
+    """Read this text instead of the file, until it is None again."""
+    global _instead  # noqa: PLW0603  # resolvers have no other way to be told
+    _instead = text
 
 
 @lru_cache(maxsize=1)
@@ -109,3 +113,6 @@ def nearest(key: str, known: Iterable[str]) -> str:
     if close := difflib.get_close_matches(key, names, n=1):
         return f"; did you mean {close[0]}?"
     return f"; known are {', '.join(names)}" if names else ""
+
+
+OmegaConf.register_new_resolver("params", value, replace=True)

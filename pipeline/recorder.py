@@ -20,24 +20,33 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from pipeline.files import sha256
+from pipeline.files import sha256, sha256_once
+from pipeline.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SQLITE = "sqlite:///"
+MOST_METRICS = 1000  # that MLflow takes at once
 RETRY_SECONDS = 10.0  # a store that did not answer is left alone for this long
+OPENS = {"begin": 1, "reopen": 1, "end": -1}  # runs that a message leaves open
 SERVED = ("hydra-core", "mlflow", "numpy", "pydantic", "requests", "tensorflow", "tqdm")
 
 
 class Recorder:
-    """Does messages: each public method is one."""
+    """Does messages: each public method is one. What it returns is the answer, if one is asked."""
 
     def __init__(self) -> None:
         self.client: MlflowClient
-        self.uri = ""
         self.experiment_id = ""
-        self.run_id = ""
+        self.runs: list[str] = []  # that are open: a sweep's, and in it a trial's
+
+    @property
+    def run_id(self) -> str:
+        """The run that messages are about: the one that was opened last."""
+        if not self.runs:
+            raise LookupError("the run was not found")
+        return self.runs[-1]
 
     def connect(self, uri: str, experiment: str, timeout: int) -> None:
         """Open the store and the experiment; make them if they are not there.
@@ -50,7 +59,6 @@ class Recorder:
         import mlflow
 
         logging.getLogger("mlflow").setLevel(logging.ERROR)
-        self.uri = uri
         mlflow.set_tracking_uri(uri)
         with _alone(uri):
             self.client = mlflow.MlflowClient(uri)
@@ -64,10 +72,53 @@ class Recorder:
         gc.freeze()
         gc.enable()
 
-    def begin(self, name: str, tags: dict[str, str], started: float) -> None:
-        """Make a run; it is RUNNING from now on, and what follows is of this run."""
+    def begin(
+        self,
+        name: str,
+        tags: dict[str, str],
+        started: float,
+        identity: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Make a run; it is RUNNING from now on, and what follows is of this run.
+
+        `identity` is what `pipeline.fingerprint` takes; a run that is not itself a trial is tagged
+        with the trial that it repeats, if there is one.
+        """
+        if identity:
+            tags = tags | {"fingerprint": fingerprint(identity["settings"], identity["folder"])}
+            if origin := self._trial(tags["fingerprint"]):
+                tags = tags | {"trial_run_id": origin}
         run = self.client.create_run(self.experiment_id, int(started * 1000), tags, name)
-        self.run_id = run.info.run_id
+        self.runs.append(run.info.run_id)
+        return {"run_id": self.run_id}
+
+    def _trial(self, fingerprint: str) -> str | None:
+        """Return the finished trial of a sweep that has the fingerprint, if there is one."""
+        trials = self.client.search_runs(
+            [self.experiment_id],
+            f"tags.fingerprint = '{fingerprint}' and tags.kind = 'trial' "
+            "and attributes.status = 'FINISHED'",
+            max_results=1,
+        )
+        return str(trials[0].info.run_id) if trials else None
+
+    def reopen(self, run_id: str) -> dict[str, Any]:
+        """Go on with a run that has ended."""
+        self.client.update_run(run_id, "RUNNING")
+        self.runs.append(run_id)
+        return {"run_id": run_id}
+
+    def kill_children(self) -> None:
+        """End as KILLED the runs below this one that are RUNNING: their processes have died."""
+        children = self.client.search_runs(
+            [self.experiment_id],
+            f"tags.mlflow.parentRunId = '{self.run_id}' and attributes.status = 'RUNNING'",
+        )
+        for child in children:
+            self.client.set_terminated(child.info.run_id, "KILLED")
+
+    def flush(self) -> None:
+        """Do nothing: the answer says that all before is done."""
 
     def find(self, weights: str, place: str) -> dict[str, Any]:
         """Go on with the latest run of that place with those weights; answer what it holds."""
@@ -79,7 +130,7 @@ class Recorder:
         )
         if not runs:
             return {"run": None}
-        self.run_id = runs[0].info.run_id
+        self.runs = [runs[0].info.run_id]
         return {
             "run": runs[0].info.run_name,
             "metrics": runs[0].data.metrics,
@@ -94,12 +145,17 @@ class Recorder:
         self.client.log_batch(self.run_id, params=items)
         self.client.log_dict(self.run_id, params, "config.yaml")
 
-    def metrics(self, metrics: dict[str, float], step: int, at: float) -> None:
-        """Log metrics of a step, measured at a time in seconds since 1970."""
+    def metrics(self, points: list[tuple[dict[str, float], int, float]]) -> None:
+        """Log metrics, each with its step and when it was measured, in seconds since 1970."""
         from mlflow.entities import Metric
 
-        items = [Metric(key, value, int(at * 1000), step) for key, value in metrics.items()]
-        self.client.log_batch(self.run_id, metrics=items)
+        items = [
+            Metric(key, value, int(at * 1000), step)
+            for metrics, step, at in points
+            for key, value in metrics.items()
+        ]
+        for first in range(0, len(items), MOST_METRICS):
+            self.client.log_batch(self.run_id, metrics=items[first : first + MOST_METRICS])
 
     def tags(self, tags: dict[str, str]) -> None:
         """Set tags."""
@@ -111,7 +167,7 @@ class Recorder:
         """Log the training set as an input, with the SHA-256 of each file (tag: path)."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        hashes = {tag: sha256(Path(path)) for tag, path in files.items()}
+        hashes = {tag: sha256_once(Path(path)) for tag, path in files.items()}
         source = json.dumps({"uri": str(Path(next(iter(files.values()))).parent), **hashes})
         dataset = Dataset(name, next(iter(hashes.values()))[:36], "local", source)
         context = [InputTag("mlflow.data.context", "training")]
@@ -163,7 +219,7 @@ class Recorder:
     def end(self, status: str) -> None:
         """End the run as FINISHED, FAILED or KILLED."""
         self.client.set_terminated(self.run_id, status)
-        self.run_id = ""
+        self.runs.pop()
 
 
 def main() -> None:
@@ -175,29 +231,39 @@ def main() -> None:
     os.dup2(2, 1)  # what a library prints is no answer
     messages: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
     threading.Thread(target=_read, args=(messages,), daemon=True).start()
-    recorder, waiting, next_try, problem = Recorder(), [], 0.0, ""
-    open_run = False
+    recorder, next_try, problem, open_runs = Recorder(), 0.0, "", 0
+    waiting: list[dict[str, Any]] = []
     while True:
         message = messages.get()
         last = message is None or message["do"] == "close"
+        asked = message is not None and (last or message.pop("ask"))
         if message is not None and not last:
-            waiting.append(message)
-            open_run = message["do"] == "begin" or (open_run and message["do"] != "end")
-        elif open_run:
-            waiting.append({"do": "end", "status": "KILLED"})
-        asked = message is not None and message["do"] == "find"
-        if last or asked or time.monotonic() >= next_try:
+            _add(waiting, message)
+            open_runs += OPENS.get(message["do"], 0)
+        elif last:
+            waiting += [{"do": "end", "status": "KILLED"}] * open_runs
+        if last or asked or (messages.empty() and time.monotonic() >= next_try):
             answer, problem = _do(recorder, waiting)
             if problem:
                 next_try = time.monotonic() + RETRY_SECONDS
-            if last or asked:
+                if message is not None and asked and not last:  # a question is asked once
+                    waiting.remove(message)
+                    open_runs -= OPENS.get(message["do"], 0)
+            if asked:
                 with suppress(OSError):  # a stage that has died reads no answer
-                    print(
-                        json.dumps({"problem": problem} | (answer or {})), file=answers, flush=True
-                    )
-                waiting = [] if asked else waiting
+                    reply = {"problem": problem} | (answer or {})
+                    print(json.dumps(reply), file=answers, flush=True)
         if last:
             os._exit(0)  # nothing is left to do; a store's own threads must not hold the process
+
+
+def _add(waiting: list[dict[str, Any]], message: dict[str, Any]) -> None:
+    """Let a message wait; metrics that wait behind metrics become one message with them."""
+    before = waiting[-1] if waiting else {}
+    if message["do"] == before.get("do") == "metrics":
+        before["points"] += message["points"]
+    else:
+        waiting.append(message)
 
 
 def _do(recorder: Recorder, waiting: list[dict[str, Any]]) -> tuple[dict[str, Any] | None, str]:

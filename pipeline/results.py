@@ -5,7 +5,7 @@ import socket
 import time
 from typing import Any
 
-from pipeline import history, provenance
+from pipeline import fingerprint, history, provenance
 from pipeline.config import Config
 from pipeline.history import Epoch
 from pipeline.tracking import Record
@@ -15,15 +15,26 @@ log = logging.getLogger(__name__)
 
 def begin(config: Config, record: Record | None = None, **tags: str) -> Record:
     """Make a run for a training with this configuration: parameters, origin, data."""
-    record = record or Record(config)
+    record = record or Record(config.tracking, config.paths.output)
     name = (
         f"{config.dataset.name} {config.model.name} {config.optimizer.name} "
         f"lr={config.train.learning_rate:g} batch={config.train.batch_size or 'full'} "
         f"seed={config.seed}"
     )
-    everything = provenance.tags() | {"place": place(config)} | tags
-    record.send("begin", name=name, tags=everything, started=time.time())
-    unlogged = {"paths", "download", "tracking"}
+    record.send(
+        "begin",
+        name=name,
+        tags=provenance.tags() | {"kind": "pipeline", "place": place(config)} | tags,
+        started=time.time(),
+        identity=fingerprint.identity(config),
+    )
+    add_settings(record, config)
+    return record
+
+
+def add_settings(record: Record, config: Config) -> None:
+    """Log every parameter, and the training set by the hashes of its files."""
+    unlogged = {"paths", "download", "tracking", "sweep"}
     params = config.model_dump(mode="json", exclude=unlogged, exclude_unset=True)
     record.send("params", params=params)
     files = {
@@ -31,12 +42,11 @@ def begin(config: Config, record: Record | None = None, **tags: str) -> Record:
         "labels_sha256": str(config.paths.processed / "y_train.npy"),
     }
     record.send("data", name=config.dataset.name, files=files)
-    return record
 
 
 def add_epoch(record: Record, epoch: Epoch) -> None:
     """Log an epoch's metrics at once, with the epoch as the step."""
-    record.send("metrics", metrics=epoch.metrics, step=epoch.epoch, at=time.time())
+    record.send("metrics", points=[(epoch.metrics, epoch.epoch, time.time())])
 
 
 def add_training(record: Record, config: Config) -> None:
@@ -50,8 +60,9 @@ def add_training(record: Record, config: Config) -> None:
 
 def look_up(config: Config) -> Record:
     """Start to look for the run that made the weights; `resume` has the answer."""
-    record = Record(config)
-    record.send("find", weights=str(config.paths.models / "weights.npz"), place=place(config))
+    record = Record(config.tracking, config.paths.output)
+    weights = str(config.paths.models / "weights.npz")
+    record.send("find", ask=True, weights=weights, place=place(config))
     return record
 
 
@@ -77,7 +88,7 @@ def resume(record: Record, config: Config) -> dict[str, Any]:
 def add_evaluation(record: Record, config: Config, evaluation: dict[str, Any]) -> None:
     """Log the test metrics and the files of the evaluation."""
     metrics = {"test_loss": evaluation["loss"], "test_accuracy": evaluation["accuracy"]}
-    record.send("metrics", metrics=metrics, step=0, at=time.time())
+    record.send("metrics", points=[(metrics, 0, time.time())])
     names = ("evaluation.json", "predictions.csv", "mistakes.csv")
     record.send("files", paths=[str(config.paths.metrics / name) for name in names])
 

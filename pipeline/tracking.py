@@ -10,41 +10,47 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from pipeline.config import Config
+from pipeline.config import Tracking
 from pipeline.files import shown
 
 log = logging.getLogger(__name__)
 END_SECONDS = 90  # a store that has not answered by then is given up
+COMPLETE = "`python -m pipeline.record` completes it once the store answers."
+REPEAT = "the same command with sweep.rerun=true makes them and their record again."
+_shared: dict[str, "Record"] = {}
 
 
 class Record:
     """Messages to the recorder, which takes them in order; see `pipeline.recorder` for each."""
 
-    def __init__(self, config: Config):
-        self.uri = config.tracking.uri
-        self._results = shown(config.paths.output)
+    def __init__(self, tracking: Tracking, results: Path, complete: str = COMPLETE):
+        self.uri = tracking.uri
+        self.owner = False  # whether this process made the sweep's run
+        self._complete = complete
+        self._results = shown(results)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pipeline.recorder"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        settings = config.tracking.model_dump()
-        self.send("connect", **settings)
+        self.send("connect", **tracking.model_dump())
 
-    def send(self, do: str, **arguments: Any) -> None:
-        """Send a message; what cannot be delivered is said by `close`."""
+    def send(self, do: str, *, ask: bool = False, **arguments: Any) -> None:
+        """Send a message, or a question; what cannot be delivered is said by `close`."""
         assert self._process.stdin is not None
+        message = json.dumps({"do": do, "ask": ask} | arguments)
         try:
-            print(json.dumps({"do": do} | arguments), file=self._process.stdin, flush=True)
+            print(message, file=self._process.stdin, flush=True)
         except OSError:  # the recorder is gone: `close` finds no answer
             return
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-        """Send a message and wait for its answer; without one, an empty answer."""
-        self.send(do, **arguments)
+        """Send a question and wait for its answer, which always has `problem`."""
+        self.send(do, ask=True, **arguments)
         return self.answer()
 
     def answer(self) -> dict[str, Any]:
@@ -65,16 +71,24 @@ class Record:
             problem = f"no answer within {END_SECONDS} s"
         if problem:
             log.warning(
-                "MLflow at %s has no complete record of this run: %s. The results are in %s; "
-                "`python -m pipeline.record` completes it once the store answers.",
+                "MLflow at %s has no complete record of this run: %s. The results are in %s; %s",
                 self.uri,
                 problem,
                 self._results,
+                self._complete,
             )
 
 
+def shared(tracking: Tracking, sweep: Path) -> Record:
+    """Return the record that all trials of a sweep share in this process."""
+    key = f"{tracking.uri} {tracking.experiment}"
+    if key not in _shared:
+        _shared[key] = Record(tracking, sweep, REPEAT)
+    return _shared[key]
+
+
 @contextmanager
-def recorded(record: Record) -> Iterator[Record]:
+def ended(record: Record) -> Iterator[Record]:
     """End the run as FINISHED, or as FAILED or KILLED when the block is left by an exception."""
     try:
         yield record
@@ -85,7 +99,14 @@ def recorded(record: Record) -> Iterator[Record]:
         record.send("tags", tags={"error": f"{type(error).__name__}: {error}"[:5000]})
         record.send("end", status="FAILED")
         raise
-    else:
-        record.send("end", status="FINISHED")
+    record.send("end", status="FINISHED")
+
+
+@contextmanager
+def recorded(record: Record) -> Iterator[Record]:
+    """End the run as `ended` does, and wait until the store has everything."""
+    try:
+        with ended(record):
+            yield record
     finally:
         record.close()

@@ -6,6 +6,8 @@ GradientTape, SGD. The test set is not touched.
 
 import logging
 import math
+from collections.abc import Callable
+from threading import RLock
 
 from tqdm import tqdm
 
@@ -18,53 +20,72 @@ from pipeline.optimizers import OPTIMIZERS
 from pipeline.tracking import Record, recorded
 
 log = logging.getLogger(__name__)
+tqdm.set_lock(RLock())  # bars are not shared between processes
+Report = Callable[[Epoch], None]  # is told every epoch of a trial
 
 
 def main(config: Config) -> None:
     """Train the configured model and write weights.npz and history.csv."""
-    x, y = data.load(config.paths.processed, "train", len(config.dataset.classes))
+    split = examples(config)
+    with recorded(results.begin(config)) as record:
+        fit(config, split, record)
+
+
+def trial(config: Config, record: Record, report: Report) -> Epoch:
+    """Train as a trial of a sweep, in the same way; return the last epoch."""
+    return fit(config, examples(config), record, report)[-1]
+
+
+def examples(config: Config) -> tuple[data.Arrays, data.Arrays]:
+    """Return the training and the held-out examples.
+
+    Raises
+    ------
+    UserError
+        If there is nothing left to train on.
+    """
+    x, y = data.load(config.paths.processed, "train", config.dataset)
     rows = len(x) - config.train.validation_size
     if rows < 1:
         raise UserError(
             f"params.yaml: train.validation_size should be less than the {len(x):,} training "
             f"examples, not {config.train.validation_size:,}"
         )
-    if warning := determinism.notice():
-        log.warning("Note: %s.", warning)
-    with recorded(results.begin(config)) as record:
-        epochs = fit(config, (x[:rows], y[:rows]), (x[rows:], y[rows:]), record)
-        history.write(config.paths.metrics / "history.csv", epochs)
-        results.add_training(record, config)
+    return (x[:rows], y[:rows]), (x[rows:], y[rows:])
 
 
 def fit(
-    config: Config, training: "data.Arrays", validation: "data.Arrays", record: Record
+    config: Config,
+    split: tuple[data.Arrays, data.Arrays],
+    record: Record,
+    report: Report | None = None,
 ) -> list[Epoch]:
-    """Train, show and record each epoch, and save the weights; return the history.
+    """Train, show and record each epoch, write weights and history; return the history.
 
     Raises
     ------
     UserError
         If the loss is no longer finite.
     """
+    if warning := determinism.notice():
+        log.warning("Note: %s.", warning)
     determinism.enable(config.seed)
-    from pipeline.training import train
+    from pipeline import training
 
-    model = weights.build(config, training[0].shape[1])
+    model = weights.build(config, split[0][0].shape[1])
     optimizer = OPTIMIZERS[config.optimizer.name](
         config.train.learning_rate, **config.optimizer.options
     )
     epochs = []
-    with tqdm(total=config.train.epochs, unit="epoch", disable=None) as bar:
-        for epoch in train(
+    with tqdm(total=config.train.epochs, unit="epoch", leave=not report, disable=None) as bar:
+        for epoch in training.train(
             model,
             optimizer,
-            training,
-            validation,
+            *split,
             epochs=config.train.epochs,
             batch_size=config.train.batch_size,
             seed=config.seed,
-            resident=training[0].nbytes <= config.resident_bytes,
+            resident=split[0][0].nbytes <= config.resident_bytes,
         ):
             if not all(math.isfinite(value) for value in epoch.metrics.values()):
                 raise UserError(
@@ -75,12 +96,18 @@ def fit(
             results.add_epoch(record, epoch)
             bar.set_postfix({name: f"{value:.4f}" for name, value in epoch.metrics.items()})
             bar.update()
-            if bar.disable:
+            if report:
+                report(epoch)
+            elif bar.disable:
                 shown = "  ".join(f"{name} {value:.4f}" for name, value in epoch.metrics.items())
                 log.info("epoch %3d/%d  %s", epoch.epoch, config.train.epochs, shown)
     weights.save(model, config.paths.models / "weights.npz")
+    history.write(config.paths.metrics / "history.csv", epochs)
+    results.add_training(record, config)
     return epochs
 
 
 if __name__ == "__main__":
-    run(main)
+    from pipeline import train  # noqa: PLW0406  # by a name that a sweep's other processes can import
+
+    run(train.main, train.trial)

@@ -21,6 +21,7 @@ COPIED = (
     ".gitignore",
     "conf",
     "dvc.yaml",
+    "hydra_plugins",
     "params.yaml",
     "pipeline",
     "pyproject.toml",

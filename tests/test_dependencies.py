@@ -12,12 +12,21 @@ import yaml
 from hydra import compose, initialize_config_dir
 from pydantic import BaseModel
 
-from pipeline import params
 from pipeline.config import Config, check
 from tests.conftest import ROOT, Project
 
 STAGES = ("download", "preprocess", "train", "evaluate", "plot")
-PLUMBING = {"__init__", "app", "errors", "provenance", "recorder", "results", "tracking"}
+PLUMBING = {
+    "__init__",
+    "app",
+    "errors",
+    "fingerprint",
+    "provenance",
+    "recorder",
+    "results",
+    "tracking",
+}
+RECORD = ("pipeline.fingerprint", "pipeline.results", "pipeline.tracking")
 GROUPS = ("dataset", "model", "optimizer")
 
 
@@ -32,7 +41,7 @@ class Reading:
         path = f"{self._path}{name}"
         if isinstance(value, BaseModel):
             return Reading(value, f"{path}.", self._reads)
-        if sys._getframe(1).f_globals["__name__"] not in ("pipeline.results", "pipeline.tracking"):
+        if sys._getframe(1).f_globals["__name__"] not in RECORD:
             self._reads.add(path)
         return value
 
@@ -79,7 +88,6 @@ def test_every_value_that_a_stage_reads_is_tracked(
     stage: str, reproduced: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(reproduced.folder)
-    params.register()
     with initialize_config_dir(str(reproduced / "conf"), version_base="1.3"):
         config = check(compose("config", ["paths.output=."]))
     reads: set[str] = set()

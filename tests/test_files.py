@@ -65,6 +65,15 @@ def test_a_broken_input_is_named(reproduced: Project, case: tuple[str, str, byte
     assert line.startswith(f"{stage}: {BROKEN[case]}")
 
 
+def test_another_data_set_is_not_trained_on(reproduced: Project) -> None:
+    for stage in ("train", "evaluate"):
+        (line,) = reproduced.stage(stage, "dataset=mnist", code=1).stderr.splitlines()
+        assert line == (
+            f"{stage}: data/processed: holds another data set than conf/dataset/mnist.yaml: "
+            "set `dataset: mnist` in params.yaml and run `dvc repro`"
+        )
+
+
 def test_weights_that_do_not_fit_the_model(reproduced: Project) -> None:
     with np.load(reproduced / "models/weights.npz") as file:
         arrays = dict(file)

@@ -1,0 +1,204 @@
+"""A sweep as a whole: one MLflow run above its trials, and the answer at the end.
+
+`Callback` begins it in the process that launches the trials; `finish` ends it there, whatever
+became of them, from what each has written into its trial.json.
+"""
+
+import csv
+import hashlib
+import json
+import logging
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from hydra.experimental.callback import Callback as HydraCallback
+from omegaconf import DictConfig, OmegaConf
+
+from pipeline import provenance, ranking, tracking, trial
+from pipeline.config import Sweep, Tracking, check_section
+from pipeline.errors import UserError
+from pipeline.files import replacing, sha256_once, shown
+from pipeline.fingerprint import ARRAYS, code
+from pipeline.params import CONF, FILE
+from pipeline.trial import Trial
+
+log = logging.getLogger(__name__)
+ROOT = Path("multirun")
+ELSEWHERE = (  # do not make another sweep
+    "hydra/launcher=",
+    "hydra.launcher.",
+    "hydra.sweeper.n_trials=",
+    "hydra.sweeper.batch=",
+    "sweep.rerun=",
+)
+
+
+class Running:
+    """The sweep that this process has begun."""
+
+    def __init__(self, folder: Path, lock: FileLock, settings: Sweep, record: tracking.Record):
+        self.folder, self.lock, self.settings, self.record = folder, lock, settings, record
+        self.ended = {one.folder: one for one in self.trials()}
+
+    def trials(self) -> list[Trial]:
+        """Return all trials in the folder; one that says RUNNING while none does has died."""
+        return [_ended(trial.read(path)) for path in self.folder.glob("*/trial.json")]
+
+
+current: Running | None = None
+
+
+class Callback(HydraCallback):
+    """Hydra calls it in the launching process."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Begin the sweep, or stop with one line; Hydra only warns of what is raised here."""
+        try:
+            begin(config)
+        except UserError as error:
+            print(f"train: {error}", file=sys.stderr)
+            sys.exit(1)
+
+
+def folder_name() -> str:
+    """Return the folder of the sweep that this command is: the same command, the same folder.
+
+    As long as settings, code and data are the same too; else it is another sweep.
+    """
+    arguments = [item for item in sys.argv[1:] if not item.startswith(("-", *ELSEWHERE))]
+    names = [item.partition("=")[0] for item in arguments]
+    keys = dict.fromkeys(name.rpartition(".")[2] for name in names if "hydra" not in name)
+    processed = Path("data/processed")
+    files = [FILE, *sorted(CONF.rglob("*.yaml")), *code(), *(processed / name for name in ARRAYS)]
+    content = [sorted(arguments), [sha256_once(path) for path in files if path.exists()]]
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    slug = ",".join(keys).replace("/", "_").lstrip("+")[:60] or "sweep"
+    return f"{ROOT}/{slug}-{digest[:8]}"
+
+
+def begin(config: DictConfig) -> None:
+    """Open the sweep's run, or open it again; sweep.json is what the trials need to know."""
+    global current  # noqa: PLW0603  # one sweep a process, ended by `finish`
+    settings = check_section(Sweep, config, "sweep")
+    place = check_section(Tracking, config, "tracking")
+    folder = Path(str(config.hydra.sweep.dir))
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            f"{shown(folder)}: this sweep is already running: wait for its end, or stop it"
+        ) from None
+    record = tracking.shared(place, folder)
+    record.owner = True
+    current = Running(folder, lock, settings, record)
+    run_id = _open(config, folder, settings)
+    definition = {
+        "command": shlex.join(sys.argv[1:]),
+        "overrides": OmegaConf.to_container(config.hydra.overrides.task),
+        "objective": settings.objective,
+        "direction": settings.direction,
+        "tracking": place.model_dump(),
+        "run_id": run_id,
+    }
+    with replacing(folder / "sweep.json") as temporary:
+        temporary.write_text(json.dumps(definition, indent=2) + "\n", encoding="utf-8")
+
+
+def _open(config: DictConfig, folder: Path, settings: Sweep) -> str:
+    """Return the id of the sweep's run, empty if the store does not answer."""
+    assert current
+    record = current.record
+    if (folder / "sweep.json").exists():
+        before = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))["run_id"]
+        if before and not record.ask("reopen", run_id=before)["problem"]:
+            return str(before)
+    tags = provenance.tags() | {"kind": "sweep", "place": shown(folder)}
+    answer = record.ask("begin", name=f"sweep {folder.name}", tags=tags, started=time.time())
+    if answer["problem"]:
+        log.warning("MLflow at %s does not answer: %s", record.uri, answer["problem"])
+        return ""
+    overrides = OmegaConf.to_container(config.hydra.overrides.task)
+    launcher, sweeper = (str(config.hydra[name]["_target_"]) for name in ("launcher", "sweeper"))
+    definition = settings.model_dump(include={"objective", "direction"})
+    record.send(
+        "params",
+        params={"sweep": definition | {"overrides": " ".join(map(str, overrides or []))}}
+        | {"launcher": launcher.rpartition(".")[2], "sweeper": sweeper.rpartition(".")[2]},
+    )
+    processed = Path(str(config.paths.processed))
+    if (processed / ARRAYS[0]).exists():
+        files = {"data_sha256": str(processed / ARRAYS[0])}
+        record.send("data", name=str(config.dataset.name), files=files)
+    return str(answer["run_id"])
+
+
+def finish(*, interrupted: bool) -> int:
+    """End the sweep: table, CSV, figures and the status of its run; return the exit code."""
+    global current
+    if current is None:
+        return 0
+    sweep, current = current, None
+    record, folder = sweep.record, sweep.folder
+    ranked = ranking.rank(sweep.trials(), sweep.settings.objective, sweep.settings.direction)
+    failed = [
+        one
+        for one in ranked
+        if one.status in ("FAILED", "KILLED") and sweep.ended.get(one.folder) != one
+    ]
+    if ranked:
+        _answer(sweep, ranked)
+    record.send("kill_children")
+    whole = ranked and not failed
+    record.send("end", status="KILLED" if interrupted else "FINISHED" if whole else "FAILED")
+    record.close()
+    sweep.lock.release()
+    for one in failed:
+        print(f"train: trial {one.number} ({one.name}) {one.status}: {one.error}", file=sys.stderr)
+    if ranked:
+        print(f"All of it is in {shown(folder)}")
+    return 0 if whole else 1
+
+
+def _answer(sweep: Running, ranked: list[Trial]) -> None:
+    """Show and record the table, the figures and the best trial."""
+    record, folder, objective = sweep.record, sweep.folder, sweep.settings.objective
+    print(ranking.table(ranked, objective))
+    for line in ranking.repeated(ranked, objective):
+        print(line)
+    files = [folder / "sweep.csv", *_figures(folder, ranked, objective)]
+    with replacing(files[0]) as temporary, temporary.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(ranking.rows(ranked, objective))
+    record.send("files", paths=[str(path) for path in files])
+    best = ranked[0]
+    if best.status == "FINISHED" and objective in best.metrics:
+        value = best.metrics[objective]
+        record.send("tags", tags={"best_trial": str(best.number), "best_run_id": best.run_id})
+        record.send("metrics", points=[({f"best_{objective}": value}, 0, time.time())])
+        print(f"Best: trial {best.number}, {best.name}: {objective} {value:.4f}")
+        print("`python -m pipeline.promote` makes its settings those of the pipeline.")
+
+
+def _ended(one: Trial) -> Trial:
+    """Return a trial that has ended: one that says RUNNING died without a word."""
+    if one.status == "RUNNING":
+        one.status, one.error = "KILLED", "its process was killed"
+        one.write()
+    return one
+
+
+def _figures(folder: Path, ranked: list[Trial], objective: str) -> list[Path]:
+    finished = [one for one in ranked if one.status == "FINISHED" and objective in one.metrics]
+    if not finished:
+        return []
+    from pipeline import sweep_figures
+
+    paths = [folder / "objective.png", folder / "curves.png"]
+    sweep_figures.objective(paths[0], finished, objective)
+    sweep_figures.curves(paths[1], finished, objective)
+    return paths

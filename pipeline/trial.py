@@ -1,0 +1,164 @@
+"""One trial of a sweep: trained once, recorded, and contained when it fails.
+
+Hydra's launchers run trials in this process or in others, on this machine or elsewhere. What a
+trial has to say it writes into trial.json in its own folder; `pipeline.sweep` reads that.
+"""
+
+import json
+import logging
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from pipeline import provenance, pruning, results, tracking
+from pipeline.config import Config, Tracking, check
+from pipeline.files import replacing, shown
+from pipeline.fingerprint import fingerprint, identity
+from pipeline.history import Epoch
+from pipeline.pruning import Pruned
+
+log = logging.getLogger(__name__)
+KNOWN = Path("multirun/finished")  # trial.json of every finished trial, by its fingerprint
+MLFLOW_STATUS = {"PRUNED": "KILLED"}  # which MLflow does not have
+
+Report = Callable[[Epoch], None]
+Train = Callable[[Config, tracking.Record, Report], Epoch]  # gives the last epoch
+
+
+@dataclass
+class Trial:
+    """What trial.json holds.
+
+    `status` is RUNNING, FINISHED, FAILED, KILLED or PRUNED; `metrics` are of the last epoch;
+    `repeats` is the folder of the earlier trial that this one would have repeated.
+    """
+
+    number: int
+    overrides: list[str]
+    folder: str
+    status: str = "RUNNING"
+    seconds: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    error: str = ""
+    run_id: str = ""
+    repeats: str = ""
+    uri: str = ""
+    fingerprint: str = ""
+    dataset: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The overrides, less the section that most of them share."""
+        shown = [item for item in self.overrides if not item.startswith("+experiment=")]
+        return " ".join(item.lstrip("+").removeprefix("train.") for item in shown)
+
+    def write(self, path: Path | None = None) -> None:
+        """Write trial.json."""
+        with replacing(path or Path(self.folder) / "trial.json") as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+
+def read(path: Path) -> Trial:
+    """Read trial.json."""
+    return Trial(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def run(train: Train, composed: DictConfig) -> None:
+    """Train as one trial of a sweep, unless a finished one has the same fingerprint.
+
+    Only an interruption leaves this function as an exception; every other end is in trial.json.
+    """
+    hydra = HydraConfig.get()
+    sweep = json.loads((Path(hydra.sweep.dir) / "sweep.json").read_text(encoding="utf-8"))
+    place = Tracking(**sweep["tracking"])
+    trial = Trial(
+        number=int(hydra.job.num),
+        overrides=[item for item in hydra.overrides.task if not item.startswith("sweep.")],
+        folder=shown(Path(hydra.runtime.output_dir)),
+        uri=place.uri,
+    )
+    config, problem = None, None
+    try:
+        config = check(composed)
+        trial.dataset, trial.settings = config.dataset.name, identity(config)["settings"]
+        trial.fingerprint = fingerprint(**identity(config))
+        known = None if config.sweep.rerun else find(trial)
+        if known:
+            trial.status, trial.repeats, trial.run_id = known.status, known.folder, known.run_id
+            trial.metrics, trial.seconds = known.metrics, known.seconds
+            if known.folder != trial.folder:
+                trial.write()
+            say(trial)
+            return
+    except Exception as error:  # a trial that cannot even begin must not end the others
+        problem = error
+    record = tracking.shared(place, Path(hydra.sweep.dir))
+    _run(trial, record, sweep["run_id"], lambda: _train(train, config, problem, record))
+    say(trial)
+
+
+def find(trial: Trial) -> Trial | None:
+    """Return the finished trial with the same fingerprint and tracking server, if it is there."""
+    path = KNOWN / f"{trial.fingerprint}.json"
+    known = read(path) if path.exists() else None
+    there = known and known.uri == trial.uri and (Path(known.folder) / "models/weights.npz")
+    return known if there and there.exists() else None
+
+
+def say(trial: Trial) -> None:
+    """Log a line that says how the trial ended."""
+    metrics = "  ".join(f"{name} {value:.4f}" for name, value in trial.metrics.items())
+    taken = f"{trial.seconds:.1f} s" if trial.seconds is not None else ""
+    known = "" if not trial.repeats else f"(done before, in {trial.repeats})"
+    said = [f"trial {trial.number}", trial.name, trial.status, metrics, taken, known, trial.error]
+    log.info("  ".join(part for part in said if part))
+
+
+def _train(
+    train: Train, config: Config | None, problem: Exception | None, record: tracking.Record
+) -> Epoch:
+    if problem or not config:
+        raise problem or AssertionError
+    results.add_settings(record, config)
+    return train(config, record, pruning.reporter(config.sweep))
+
+
+def _run(trial: Trial, record: tracking.Record, parent: str, training: Callable[[], Epoch]) -> None:
+    """Run the training and keep how it ended, in trial.json and on the trial's MLflow run."""
+    folder, started = Path(trial.folder), time.time()
+    trial.write()
+    (folder / "error.txt").unlink(missing_ok=True)
+    tags = {"kind": "trial", "place": trial.folder, "fingerprint": trial.fingerprint}
+    tags |= {"mlflow.parentRunId": parent} if parent else {}
+    record.send("begin", ask=True, name=trial.name, tags=provenance.tags() | tags, started=started)
+    try:
+        trial.metrics = training().metrics
+        trial.status = "FINISHED"
+    except Pruned as stop:
+        trial.status, trial.metrics, trial.error = "PRUNED", stop.epoch.metrics, str(stop)
+    except (KeyboardInterrupt, SystemExit):
+        trial.status, trial.error = "KILLED", "interrupted"
+        raise
+    except Exception as error:  # whatever a model or a library raises is the trial's own affair
+        trial.status, trial.error = "FAILED", str(error).splitlines()[0] if str(error) else ""
+        trial.error = trial.error or type(error).__name__
+        (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        record.send("files", paths=[str(folder / "error.txt")])
+    finally:
+        trial.seconds = round(time.time() - started, 3)
+        ending = {"status": trial.status} | ({"error": trial.error} if trial.error else {})
+        record.send("tags", tags=ending)
+        record.send("end", status=MLFLOW_STATUS.get(trial.status, trial.status))
+        trial.run_id = record.answer().get("run_id", "")
+        if not record.owner:
+            record.ask("flush")  # the sweep may end when this trial does
+        if trial.status == "FINISHED":
+            trial.write(KNOWN / f"{trial.fingerprint}.json")
+        trial.write()

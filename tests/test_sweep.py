@@ -1,0 +1,276 @@
+"""Sweeps through the command line, read back from their folders and from MLflow."""
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from mlflow.entities import Run
+from scipy import stats
+
+from pipeline import ranking, trial
+from pipeline.files import sha256
+from pipeline.trial import Trial
+from tests.conftest import Project
+
+GRID = ("train.learning_rate=0.05,0.5", "train.batch_size=16,32")
+LONG = ("train.learning_rate=0.01,0.02,0.03,0.04", "train.epochs=1000")
+
+
+def sweep(project: Project, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
+    return project.stage("train", "-m", *arguments, code=code)
+
+
+def trials(project: Project) -> list[Trial]:
+    """Return the trials of the only sweep, in their order."""
+    paths = (project / "multirun").glob("*/*/trial.json")
+    return sorted((trial.read(path) for path in paths), key=lambda one: one.number)
+
+
+def runs(project: Project, kind: str) -> list[Run]:
+    client = mlflow.MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("softmax-mnist")
+    return client.search_runs([experiment.experiment_id], f"tags.kind = '{kind}'")
+
+
+def statuses(project: Project, kind: str) -> list[str]:
+    return sorted(run.info.status for run in runs(project, kind))
+
+
+def start(project: Project, *arguments: str, until: str) -> "subprocess.Popen[str]":
+    """Start a sweep; return when a line of its output matches."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.train", "-m", *arguments],
+        cwd=project.folder,
+        env=project.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if re.search(until, line):
+            return process
+    raise AssertionError(process.stderr.read() if process.stderr else "")
+
+
+def test_a_sweep_ends_in_an_answer_and_is_not_run_twice(reproduced: Project) -> None:
+    done = sweep(reproduced, *GRID)
+    ended = trials(reproduced)
+    assert [one.name for one in ended] == [
+        "learning_rate=0.05 batch_size=16",
+        "learning_rate=0.05 batch_size=32",
+        "learning_rate=0.5 batch_size=16",
+        "learning_rate=0.5 batch_size=32",
+    ]
+    best = max(ended, key=lambda one: (one.metrics["val_accuracy"], -one.number))
+    assert f"Best: trial {best.number}, {best.name}: val_accuracy" in done.stdout
+    folder = (reproduced / ended[0].folder).parent
+    table = list(csv.reader((folder / "sweep.csv").open()))
+    assert table[0] == [
+        "rank",
+        "trial",
+        "overrides",
+        "val_accuracy",
+        "val_loss",
+        "seconds",
+        "status",
+    ]
+    assert table[1][:3] == ["1", str(best.number), best.name]
+    assert [row[-1] for row in table[1:]] == ["FINISHED"] * 4
+    for one in ended:
+        assert (reproduced / one.folder / "models/weights.npz").exists()
+        assert (reproduced / one.folder / "metrics/history.csv").exists()
+    (parent,) = runs(reproduced, "sweep")
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags["best_run_id"] == best.run_id
+    assert parent.data.params["sweep.overrides"] == " ".join(GRID)
+    children = runs(reproduced, "trial")
+    assert len(children) == 4
+    for child in children:
+        assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert child.info.status == "FINISHED"
+        assert child.data.params["train.epochs"] == "3"
+        assert child.data.tags["weights_sha256"]
+    client = mlflow.MlflowClient(f"sqlite:///{reproduced / 'mlflow.db'}")
+    names = [item.path for item in client.list_artifacts(parent.info.run_id)]
+    assert {"sweep.csv", "objective.png", "curves.png"} <= set(names)
+    assert "Data and pipelines are up to date" in reproduced.run("dvc", "status").stdout
+    assert reproduced.run("git", "status", "--porcelain").stdout == ""
+
+    again = sweep(reproduced, *GRID)
+    assert again.stdout.count("(done before, in ") == 4
+    assert len(runs(reproduced, "trial")) == 4
+    assert [run.info.run_id for run in runs(reproduced, "sweep")] == [parent.info.run_id]
+
+    larger = sweep(reproduced, "train.learning_rate=0.05,0.5,0.9", GRID[1])
+    assert larger.stdout.count("(done before, in ") == 4
+    assert len(runs(reproduced, "trial")) == 6
+
+    sweep(reproduced, *GRID, "sweep.rerun=true")
+    assert len(runs(reproduced, "trial")) == 10
+
+
+def test_trials_leak_nothing_into_each_other(reproduced: Project) -> None:
+    sweep(reproduced, "train.learning_rate=0.1,0.7,0.1", "sweep.rerun=true")
+    hashes = [sha256(reproduced / one.folder / "models/weights.npz") for one in trials(reproduced)]
+    assert hashes[0] == hashes[2] != hashes[1]
+    assert hashes[0] == sha256(reproduced / "models/weights.npz")  # by `dvc repro`, at the same 0.1
+
+
+def test_a_failed_trial_is_contained(reproduced: Project) -> None:
+    done = sweep(reproduced, "train.learning_rate=1e38,-1,0.1", code=1)
+    nan, bad, good = trials(reproduced)
+    assert [one.status for one in (nan, bad, good)] == ["FAILED", "FAILED", "FINISHED"]
+    assert "diverged" in nan.error
+    wrong = "params.yaml: train.learning_rate should be greater than 0, not -1"
+    assert bad.error == wrong
+    assert f"train: trial 1 (learning_rate=-1) FAILED: {wrong}" in done.stderr.splitlines()
+    assert "Traceback" not in done.stderr
+    for one in (nan, bad):
+        assert "Traceback" in (reproduced / one.folder / "error.txt").read_text()
+        (run,) = [run for run in runs(reproduced, "trial") if run.info.run_id == one.run_id]
+        assert (run.info.status, run.data.tags["error"]) == ("FAILED", one.error)
+    assert statuses(reproduced, "trial") == ["FAILED", "FAILED", "FINISHED"]
+    assert statuses(reproduced, "sweep") == ["FAILED"]
+
+
+def test_a_killed_sweep_goes_on_where_it_was(reproduced: Project) -> None:
+    process = start(reproduced, *LONG, until="^trial 1 .*FINISHED")
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    again = sweep(reproduced, *LONG)
+    assert again.stdout.count("(done before, in ") == 2
+    assert [one.status for one in trials(reproduced)] == ["FINISHED"] * 4
+    found = statuses(reproduced, "trial")
+    assert found.count("FINISHED") == 4
+    assert set(found) <= {"FINISHED", "KILLED"}
+    assert statuses(reproduced, "sweep") == ["FINISHED"]
+
+
+def test_an_interrupted_sweep_ends_at_once(reproduced: Project) -> None:
+    process = start(reproduced, *LONG, until="^trial 0 .*FINISHED")
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert [one.status for one in trials(reproduced)] == ["FINISHED", "KILLED"]
+    assert "FINISHED" in output
+    assert "train: trial 1 (learning_rate=0.02 epochs=1000) KILLED: interrupted" in errors
+    assert "Traceback" not in errors
+    assert statuses(reproduced, "trial") == ["FINISHED", "KILLED"]
+    assert statuses(reproduced, "sweep") == ["KILLED"]
+
+
+def test_a_killed_worker_takes_only_its_own_trial(reproduced: Project) -> None:
+    arguments = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", *LONG)
+    process = start(reproduced, *arguments, until="^trial . .*FINISHED")
+    time.sleep(0.3)
+    workers = subprocess.run(
+        ["pgrep", "-P", str(process.pid), "-f", "LokyProcess"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    os.kill(int(workers[0]), signal.SIGKILL)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    found = [one.status for one in trials(reproduced)]
+    assert sorted(found) == ["FINISHED", "FINISHED", "FINISHED", "KILLED"]
+    killed = found.index("KILLED")
+    assert f"train: trial {killed} " in errors
+    assert errors.rstrip().endswith("KILLED: its process was killed")
+    assert statuses(reproduced, "trial") == ["FINISHED", "FINISHED", "FINISHED", "KILLED"]
+    again = sweep(reproduced, *arguments)
+    assert again.stdout.count("(done before, in ") == 3
+    sweep(reproduced, *LONG)  # another launcher, the same sweep
+    assert statuses(reproduced, "trial").count("FINISHED") == 4
+    assert statuses(reproduced, "sweep") == ["FINISHED"]
+
+
+def test_two_sweeps_at_once_on_a_new_store(reproduced: Project) -> None:
+    for path in reproduced.folder.glob("mlflow.db*"):
+        path.unlink()
+    both = [start(reproduced, f"seed={seeds}", until="Launching") for seeds in ("1,2", "3,4")]
+    refused = sweep(reproduced, "seed=1,2", code=1)
+    assert re.fullmatch(
+        r"train: multirun/seed-\w{8}: this sweep is already running: "
+        r"wait for its end, or stop it\n",
+        refused.stderr,
+    )
+    for process in both:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+    assert statuses(reproduced, "trial") == ["FINISHED"] * 4
+    assert statuses(reproduced, "sweep") == ["FINISHED"] * 2
+
+
+def test_every_preset_runs(reproduced: Project) -> None:
+    sweep(reproduced, "+experiment=glob(*)", "train.epochs=1", "dataset=tiny")
+    presets = sorted(path.stem for path in (reproduced / "conf/experiment").glob("*.yaml"))
+    assert {"grid", "models", "seeds", "tutorial"} <= set(presets)
+    overrides = [one.overrides[0] for one in trials(reproduced)]
+    assert overrides == [f"+experiment={name}" for name in presets]
+    assert {one.status for one in trials(reproduced)} == {"FINISHED"}
+
+
+def test_seeds_end_in_a_mean_and_its_interval(reproduced: Project) -> None:
+    done = reproduced.stage("train", "+experiment=seeds", "hydra.sweeper.params.seed='range(0,4)'")
+    values = [one.metrics["val_accuracy"] for one in trials(reproduced)]
+    assert len(values) == 4
+    low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
+    assert (
+        f"4 seeds: val_accuracy {np.mean(values):.4f}, standard deviation "
+        f"{np.std(values, ddof=1):.4f}, 95 % interval of the mean {low:.4f} to {high:.4f}"
+    ) in done.stdout
+
+
+def test_only_training_is_swept(reproduced: Project) -> None:
+    done = reproduced.stage("evaluate", "-m", "seed=0,1", code=1)
+    assert done.stderr == (
+        "evaluate: sweeps are of the train stage: `python -m pipeline.train -m ...`\n"
+    )
+    done = sweep(reproduced, "model=mlp,mpl", code=1)
+    assert (
+        done.stderr == "train: model: there is no 'mpl'; choose one of logistic_regression, mlp\n"
+    )
+    assert not list((reproduced / "multirun").glob("*/*/trial.json"))
+
+
+@pytest.mark.parametrize(("direction", "first"), [("maximize", 2), ("minimize", 1)])
+def test_ranks(direction: str, first: int) -> None:
+    found = [
+        Trial(0, [], "", "FAILED"),
+        Trial(1, [], "", "FINISHED", metrics={"val_loss": 0.1}),
+        Trial(2, [], "", "FINISHED", metrics={"val_loss": 0.2}),
+        Trial(3, [], "", "FINISHED", metrics={"val_loss": 0.1}),
+    ]
+    ranked = [one.number for one in ranking.rank(found, "val_loss", direction)]
+    assert ranked[0] == first
+    assert ranked[-1] == 0
+    assert ranked.index(1) < ranked.index(3)  # equal ones in their order
+
+
+def test_the_folder_is_of_the_command_settings_and_code(reproduced: Project) -> None:
+    def folder(*arguments: str) -> str:
+        code = (
+            "import sys; from pipeline import sweep; "
+            f"sys.argv = ['train', *{list(arguments)!r}]; print(sweep.folder_name())"
+        )
+        return reproduced.run(sys.executable, "-c", code).stdout.strip()
+
+    first = folder("-m", *GRID)
+    assert Path(first).name.startswith("learning_rate,batch_size-")
+    assert folder("-m", *GRID[::-1]).rpartition("-")[2] == first.rpartition("-")[2]
+    assert folder("--multirun", *GRID, "hydra/launcher=joblib", "sweep.rerun=true") == first
+    assert folder("-m", *GRID, "seed=1") != first
+    reproduced.edit("params.yaml", "epochs: 3", "epochs: 4")
+    assert folder("-m", *GRID) != first
