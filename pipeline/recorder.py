@@ -1,225 +1,24 @@
 """The recorder: a process that reads messages, a line of JSON each, and does them in MLflow.
 
 What the store does not take waits and is tried again; messages are done in their order. When the
-stage dies without a word, its run is ended as KILLED.
+stage dies without a word, its runs are ended as KILLED. `pipeline.store` has the messages.
 """
 
 import gc
 import json
-import logging
 import os
-import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
-from contextlib import AbstractContextManager, nullcontext, suppress
-from importlib.metadata import version
-from pathlib import Path
+from contextlib import suppress
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pipeline.files import sha256, sha256_once
-from pipeline.fingerprint import fingerprint
+from pipeline.store import Store
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
-SQLITE = "sqlite:///"
-MOST_METRICS = 1000  # that MLflow takes at once
-RETRY_SECONDS = 10.0  # a store that did not answer is left alone for this long
 OPENS = {"begin": 1, "reopen": 1, "end": -1}  # runs that a message leaves open
-SERVED = ("hydra-core", "mlflow", "numpy", "pydantic", "requests", "tensorflow", "tqdm")
-
-
-class Recorder:
-    """Does messages: each public method is one. What it returns is the answer, if one is asked."""
-
-    def __init__(self) -> None:
-        self.client: MlflowClient
-        self.experiment_id = ""
-        self.runs: list[str] = []  # that are open: a sweep's, and in it a trial's
-
-    @property
-    def run_id(self) -> str:
-        """The run that messages are about: the one that was opened last."""
-        if not self.runs:
-            raise LookupError("the run was not found")
-        return self.runs[-1]
-
-    def connect(self, uri: str, experiment: str, timeout: int) -> None:
-        """Open the store and the experiment; make them if they are not there.
-
-        A store in a file is made by one process at a time: two that make its tables collide.
-        """
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(timeout))
-        import mlflow
-
-        logging.getLogger("mlflow").setLevel(logging.ERROR)
-        mlflow.set_tracking_uri(uri)
-        with _alone(uri):
-            self.client = mlflow.MlflowClient(uri)
-            found = self.client.get_experiment_by_name(experiment)
-            artifacts = Path("mlruns").resolve().as_uri() if uri.startswith(SQLITE) else None
-            self.experiment_id = str(
-                found.experiment_id
-                if found
-                else self.client.create_experiment(experiment, artifact_location=artifacts)
-            )
-        gc.freeze()
-        gc.enable()
-
-    def begin(
-        self,
-        name: str,
-        tags: dict[str, str],
-        started: float,
-        identity: dict[str, Any] | None = None,
-    ) -> dict[str, Any]:
-        """Make a run; it is RUNNING from now on, and what follows is of this run.
-
-        `identity` is what `pipeline.fingerprint` takes; a run that is not itself a trial is tagged
-        with the trial that it repeats, if there is one.
-        """
-        if identity:
-            tags = tags | {"fingerprint": fingerprint(identity["settings"], identity["folder"])}
-            if origin := self._trial(tags["fingerprint"]):
-                tags = tags | {"trial_run_id": origin}
-        run = self.client.create_run(self.experiment_id, int(started * 1000), tags, name)
-        self.runs.append(run.info.run_id)
-        return {"run_id": self.run_id}
-
-    def _trial(self, fingerprint: str) -> str | None:
-        """Return the finished trial of a sweep that has the fingerprint, if there is one."""
-        trials = self.client.search_runs(
-            [self.experiment_id],
-            f"tags.fingerprint = '{fingerprint}' and tags.kind = 'trial' "
-            "and attributes.status = 'FINISHED'",
-            max_results=1,
-        )
-        return str(trials[0].info.run_id) if trials else None
-
-    def reopen(self, run_id: str) -> dict[str, Any]:
-        """Go on with a run that has ended."""
-        self.client.update_run(run_id, "RUNNING")
-        self.runs.append(run_id)
-        return {"run_id": run_id}
-
-    def kill_children(self) -> None:
-        """End as KILLED the runs below this one that are RUNNING: their processes have died."""
-        children = self.client.search_runs(
-            [self.experiment_id],
-            f"tags.mlflow.parentRunId = '{self.run_id}' and attributes.status = 'RUNNING'",
-        )
-        for child in children:
-            self.client.set_terminated(child.info.run_id, "KILLED")
-
-    def flush(self) -> None:
-        """Do nothing: the answer says that all before is done."""
-
-    def find(self, weights: str, place: str) -> dict[str, Any]:
-        """Go on with the latest run of that place with those weights; answer what it holds."""
-        runs = self.client.search_runs(
-            [self.experiment_id],
-            f"tags.weights_sha256 = '{sha256(Path(weights))}' and tags.place = '{place}'",
-            order_by=["attributes.start_time DESC"],
-            max_results=1,
-        )
-        if not runs:
-            return {"run": None}
-        self.runs = [runs[0].info.run_id]
-        return {
-            "run": runs[0].info.run_name,
-            "metrics": runs[0].data.metrics,
-            "figures": bool(self.client.list_artifacts(self.run_id, "plots")),
-        }
-
-    def params(self, params: dict[str, Any]) -> None:
-        """Log parameters, nested ones under dotted names, and all of them as config.yaml."""
-        from mlflow.entities import Param
-
-        items = [Param(key, str(value)[:6000]) for key, value in _flatten(params)]
-        self.client.log_batch(self.run_id, params=items)
-        self.client.log_dict(self.run_id, params, "config.yaml")
-
-    def metrics(self, points: list[tuple[dict[str, float], int, float]]) -> None:
-        """Log metrics, each with its step and when it was measured, in seconds since 1970."""
-        from mlflow.entities import Metric
-
-        items = [
-            Metric(key, value, int(at * 1000), step)
-            for metrics, step, at in points
-            for key, value in metrics.items()
-        ]
-        for first in range(0, len(items), MOST_METRICS):
-            self.client.log_batch(self.run_id, metrics=items[first : first + MOST_METRICS])
-
-    def tags(self, tags: dict[str, str]) -> None:
-        """Set tags."""
-        from mlflow.entities import RunTag
-
-        self.client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
-
-    def data(self, name: str, files: dict[str, str]) -> None:
-        """Log the training set as an input, with the SHA-256 of each file (tag: path)."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        hashes = {tag: sha256_once(Path(path)) for tag, path in files.items()}
-        source = json.dumps({"uri": str(Path(next(iter(files.values()))).parent), **hashes})
-        dataset = Dataset(name, next(iter(hashes.values()))[:36], "local", source)
-        context = [InputTag("mlflow.data.context", "training")]
-        self.client.log_inputs(self.run_id, [DatasetInput(dataset, context)])
-        self.tags(hashes)
-
-    def files(self, paths: list[str], folder: str | None = None) -> None:
-        """Log files."""
-        for path in paths:
-            self.client.log_artifact(self.run_id, path, folder)
-
-    def model(self, weights: str, data: str, description: dict[str, Any]) -> None:
-        """Log a model that `mlflow models serve` can serve: code and arrays, no pickle.
-
-        The steps of MLflow's `log_model`, less its trial prediction, which would need TensorFlow.
-        """
-        import mlflow
-        import numpy as np
-        from mlflow.entities import LoggedModelOutput
-        from mlflow.models import Model, ModelSignature
-        from mlflow.types import Schema, TensorSpec
-
-        self.tags({"weights_sha256": sha256(Path(weights))})
-        example = np.load(data, mmap_mode="r")[:2]
-        sizes = {"features": example.shape[1], "classes": description["classes"]}
-        logged = self.client.create_logged_model(self.experiment_id, "model", self.run_id)
-        with tempfile.TemporaryDirectory() as folder:
-            contents, saved = Path(folder) / "contents", Path(folder) / "saved"
-            contents.mkdir()
-            shutil.copy(weights, contents)
-            (contents / "model.json").write_text(json.dumps(description | sizes, indent=2))
-            mlflow.pyfunc.save_model(
-                saved,
-                mlflow_model=Model(run_id=self.run_id, model_id=logged.model_id),
-                loader_module="pipeline.serving",
-                data_path=str(contents),
-                code_paths=[str(Path(__file__).parent)],
-                pip_requirements=[f"{name}=={version(name)}" for name in SERVED],
-                input_example=np.array(example),
-                signature=ModelSignature(
-                    Schema([TensorSpec(np.dtype(np.float32), (-1, sizes["features"]))]),
-                    Schema([TensorSpec(np.dtype(np.float32), (-1, sizes["classes"]))]),
-                ),
-            )
-            self.client.log_model_artifacts(logged.model_id, str(saved))
-        self.client.finalize_logged_model(logged.model_id, "READY")
-        self.client.log_outputs(self.run_id, [LoggedModelOutput(logged.model_id, step=0)])
-
-    def end(self, status: str) -> None:
-        """End the run as FINISHED, FAILED or KILLED."""
-        self.client.set_terminated(self.run_id, status)
-        self.runs.pop()
+RETRY_SECONDS = 10.0  # a store that did not answer is left alone for this long
 
 
 def main() -> None:
@@ -231,7 +30,7 @@ def main() -> None:
     os.dup2(2, 1)  # what a library prints is no answer
     messages: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
     threading.Thread(target=_read, args=(messages,), daemon=True).start()
-    recorder, next_try, problem, open_runs = Recorder(), 0.0, "", 0
+    store, next_try, problem, open_runs = Store(), 0.0, "", 0
     waiting: list[dict[str, Any]] = []
     while True:
         message = messages.get()
@@ -243,7 +42,7 @@ def main() -> None:
         elif last:
             waiting += [{"do": "end", "status": "KILLED"}] * open_runs
         if last or asked or (messages.empty() and time.monotonic() >= next_try):
-            answer, problem = _do(recorder, waiting)
+            answer, problem = _do(store, waiting)
             if problem:
                 next_try = time.monotonic() + RETRY_SECONDS
                 if message is not None and asked and not last:  # a question is asked once
@@ -266,13 +65,13 @@ def _add(waiting: list[dict[str, Any]], message: dict[str, Any]) -> None:
         waiting.append(message)
 
 
-def _do(recorder: Recorder, waiting: list[dict[str, Any]]) -> tuple[dict[str, Any] | None, str]:
+def _do(store: Store, waiting: list[dict[str, Any]]) -> tuple[dict[str, Any] | None, str]:
     """Do what waits, in order, until something fails; return the last answer and the problem."""
     answer = None
     while waiting:
         arguments = dict(waiting[0])
         try:
-            answer = getattr(recorder, arguments.pop("do"))(**arguments)
+            answer = getattr(store, arguments.pop("do"))(**arguments)
         except Exception as error:  # whatever a store or its driver raises must not end the record
             return None, _reason(error)
         waiting.pop(0)
@@ -283,23 +82,6 @@ def _read(messages: "SimpleQueue[dict[str, Any] | None]") -> None:
     for line in sys.stdin:
         messages.put(json.loads(line))
     messages.put(None)
-
-
-def _alone(uri: str) -> AbstractContextManager[Any]:
-    from filelock import FileLock
-
-    return FileLock(f"{uri.removeprefix(SQLITE)}.lock") if uri.startswith(SQLITE) else nullcontext()
-
-
-def _flatten(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    pairs: list[tuple[str, Any]] = []
-    for key, value in values.items():
-        pairs += (
-            _flatten(value, f"{prefix}{key}.")
-            if isinstance(value, dict)
-            else [(prefix + key, value)]
-        )
-    return pairs
 
 
 def _reason(error: BaseException) -> str:

@@ -6,6 +6,7 @@ trial has to say it writes into trial.json in its own folder; `pipeline.sweep` r
 
 import json
 import logging
+import os
 import time
 import traceback
 from collections.abc import Callable
@@ -49,6 +50,7 @@ class Trial:
     run_id: str = ""
     repeats: str = ""
     uri: str = ""
+    pid: int = 0
     fingerprint: str = ""
     dataset: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
@@ -83,6 +85,7 @@ def run(train: Train, composed: DictConfig) -> None:
         overrides=[item for item in hydra.overrides.task if not item.startswith("sweep.")],
         folder=shown(Path(hydra.runtime.output_dir)),
         uri=place.uri,
+        pid=os.getpid(),
     )
     config, problem = None, None
     try:

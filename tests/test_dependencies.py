@@ -24,6 +24,7 @@ PLUMBING = {
     "provenance",
     "recorder",
     "results",
+    "store",
     "tracking",
 }
 RECORD = ("pipeline.fingerprint", "pipeline.results", "pipeline.tracking")
