@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/.venv
 INSTALL = $(BIN)/uv pip install --quiet --compile-bytecode
 
-.PHONY: repro test lint bench lock clean clean-results
+.PHONY: repro test lint cluster bench lock clean clean-results
 .DELETE_ON_ERROR:
 
 repro: .venv/runtime
@@ -19,8 +19,12 @@ test: .venv/dev lint
 lint: .venv/dev
 	@ruff check . && ruff format --check . && mypy
 
+# sweeps on a real Slurm of one node, with an MLflow server on PostgreSQL: as root, on Debian
+cluster: .venv/dev
+	@python -m pytest cluster
+
 bench: .venv/dev
-	@python -m benchmarks.training && python -m benchmarks.pipeline
+	@python -m benchmarks.training && python -m benchmarks.pipeline && python -m benchmarks.sweep
 
 .venv/runtime: requirements.txt pyproject.toml
 	@echo "Installing the locked environment into .venv (about half a minute) ..."

@@ -115,4 +115,5 @@ def _stop(main: Callable[[Config], None], line: str) -> NoReturn:
 
 
 def _terminated(*_: object) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut the ending off
     sys.exit(TERMINATED)

@@ -1,0 +1,98 @@
+"""Seconds a trial of a 16-trial grid of 20 epochs: in one process, with joblib, and call by call.
+
+Then what a trial costs beyond its training, and what a store that holds many trials already adds
+to the start of a sweep. In a temporary clone of the last commit, with the arrays of this checkout.
+"""
+
+import argparse
+import itertools
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.pipeline import ENVIRONMENT, ROOT, seconds
+from benchmarks.training import machine, verdict
+
+EPOCHS = 20
+GRID = ("train.learning_rate=0.03,0.06,0.1,0.2", "train.batch_size=128,256,512,1024")
+TRIALS = 16
+STORED = 1000
+TRAIN = (sys.executable, "-m", "pipeline.train")
+FILL = """
+import sys, time, mlflow
+client = mlflow.MlflowClient(sys.argv[1])
+experiment = client.get_experiment_by_name("softmax-mnist").experiment_id
+from mlflow.entities import Metric, Param
+for number in range(int(sys.argv[2])):
+    run = client.create_run(experiment, tags={"kind": "trial", "fingerprint": str(number)})
+    names = ("train.learning_rate", "train.batch_size", "train.epochs")
+    params = [Param(name, str(number)) for name in names]
+    metrics = [Metric("val_accuracy", 0.9, 0, step) for step in range(20)]
+    client.log_batch(run.info.run_id, params=params, metrics=metrics)
+    client.set_terminated(run.info.run_id)
+"""
+
+
+def sweep(clone: Path, grid: Sequence[str], epochs: int, *options: str) -> float:
+    """Return the seconds of a grid as one sweep, with all earlier trials forgotten."""
+    shutil.rmtree(clone / "multirun", ignore_errors=True)
+    return seconds(clone, *TRAIN, f"train.epochs={epochs}", "-m", *grid, *options)
+
+
+def calls(clone: Path) -> float:
+    """Return the seconds of the grid as separate calls."""
+    parts = [argument.partition("=") for argument in GRID]
+    choices = [[f"{key}={value}" for value in values.split(",")] for key, _, values in parts]
+    settings = itertools.product(*choices)
+    return sum(seconds(clone, *TRAIN, f"train.epochs={EPOCHS}", *each) for each in settings)
+
+
+def a_trial(clone: Path, epochs: int) -> float:
+    """Return the seconds that one more trial adds to a sweep in one process."""
+    one = sweep(clone, [argument.split(",")[0] for argument in GRID], epochs)
+    return (sweep(clone, GRID, epochs) - one) / (TRIALS - 1)
+
+
+def start(clone: Path, rounds: int) -> float:
+    """Return the median seconds of a sweep of two trials of one epoch."""
+    return statistics.median(sweep(clone, ["seed=1,2"], 1) for _ in range(rounds))
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    rounds = parser.parse_args().rounds
+    print(machine(), flush=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        clone = Path(temporary) / "clone"
+        seconds(ROOT, "git", "clone", "--quiet", str(ROOT), str(clone))
+        shutil.copytree(ROOT / "data/processed", clone / "data/processed")
+        seconds(clone, *TRAIN)
+        times: dict[str, list[float]] = {"one": [], "joblib": [], "calls": [], "beyond": []}
+        for _ in range(rounds):
+            times["joblib"].append(sweep(clone, GRID, EPOCHS, "hydra/launcher=joblib"))
+            times["one"].append(sweep(clone, GRID, EPOCHS))
+            times["calls"].append(calls(clone))
+            short, long = a_trial(clone, 1), a_trial(clone, EPOCHS)
+            times["beyond"].append(short - (long - short) / (EPOCHS - 1))
+        empty = start(clone, rounds + 2)
+        uri = ENVIRONMENT["MLFLOW_TRACKING_URI"]
+        seconds(clone, sys.executable, "-c", FILL, uri, str(STORED))
+        added = start(clone, rounds + 2) - empty
+    medians = {name: statistics.median(values) / TRIALS for name, values in times.items()}
+    print(f"\n{TRIALS} trials of {EPOCHS} epochs       s/trial  calls / it  goal")
+    for name, label in (("one", "one process"), ("joblib", "joblib, 2 cores"), ("calls", "calls")):
+        ratio = medians["calls"] / medians[name]
+        goal = f">= 4: {verdict(ratio >= 4)}" if name == "one" else ""
+        print(f"{label:27}{medians[name]:9.2f}{ratio:12.2f}  {goal}".rstrip())
+    beyond = statistics.median(times["beyond"])
+    print(f"\na trial beyond its epochs: {beyond:.2f} s, goal < 0.25: {verdict(beyond < 0.25)}")
+    print(f"{STORED} stored trials add {added:.2f} s, goal <= 0.1: {verdict(added <= 0.1)}")
+
+
+if __name__ == "__main__":
+    main()

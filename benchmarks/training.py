@@ -1,0 +1,111 @@
+"""Milliseconds an epoch of the pipeline's loop and of its peers, on MNIST.
+
+Batches are of 55,000 rows; the pipeline and Keras then evaluate the 5,000 that are held out.
+
+Each runs in a process of its own, which waits on a pipe while the others are timed.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks import peers
+from pipeline import determinism
+
+PAUSE = 0.5  # seconds until the idle threads of the loop before no longer spin
+
+
+class Peer(NamedTuple):
+    """A row of the table; `goal` bounds peer / pipeline below, for the floor its inverse above."""
+
+    name: str
+    loop: Callable[[np.ndarray, np.ndarray], peers.Run]
+    base: Callable[[np.ndarray, np.ndarray], peers.Run]
+    epochs: int
+    goal: float | None = None
+
+
+PEERS = [
+    Peer("pipeline, batch 256", peers.pipeline, peers.pipeline, 8),
+    Peer("Keras fit, batch 256", peers.keras_fit, peers.pipeline, 4, 6),
+    Peer("tutorial's tf.data chain, eager", peers.tutorial_chain, peers.pipeline, 2),
+    Peer("NumPy loop, batch 256", peers.numpy_loop, peers.pipeline, 8),
+    Peer("floor: gather and two products", peers.floor, peers.pipeline, 16, 1.6),
+    Peer("pipeline, full batch", peers.pipeline_full, peers.pipeline_full, 20),
+    Peer("tutorial as written, full batch", peers.tutorial_full, peers.pipeline_full, 10, 8),
+]
+
+
+def machine() -> str:
+    """Return the processor, the cores this process may use, and versions."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    versions = [f"{name} {version(name)}" for name in ("tensorflow", "keras", "numpy", "dvc")]
+    python = f"Python {platform.python_version()}"
+    return f"{determinism.processor()}, {cores} cores; " + ", ".join([python, *versions])
+
+
+def measure(rounds: int) -> dict[str, float]:
+    """Return the median seconds an epoch of each loop, over rounds in alternating order."""
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+    workers = {
+        peer: subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.peers", peer.loop.__name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # notices about processors and drivers
+            text=True,
+            env=environment,
+        )
+        for peer in PEERS
+    }
+    seconds: dict[str, list[float]] = {peer.loop.__name__: [] for peer in PEERS}
+    for number in range(rounds + 1):
+        for peer in PEERS[:: 1 if number % 2 else -1]:
+            epochs = peer.epochs if number else 1  # the first epoch warms up
+            time.sleep(PAUSE)
+            print(epochs, file=workers[peer].stdin, flush=True)
+            line = workers[peer].stdout.readline()
+            if number:
+                seconds[peer.loop.__name__].append(float(line) / epochs)
+    for worker in workers.values():
+        worker.communicate()
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def verdict(met: bool) -> str:
+    """Return the word for a goal."""
+    return "met" if met else "missed"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    *_, what = peers.examples()
+    print(f"{machine()}\n{what}; median of {rounds} rounds\n")
+    print(f"{'':33}{'ms/epoch':>9}{'/ pipeline':>12}  goal")
+    seconds = measure(rounds)
+    for peer in PEERS:
+        own = seconds[peer.loop.__name__]
+        ratio = own / seconds[peer.base.__name__]
+        goal = ""
+        if peer.loop is peers.floor:
+            inverse = f"pipeline / floor {1 / ratio:.2f}"
+            goal = f"{inverse}, goal <= {peer.goal}: {verdict(1 / ratio <= peer.goal)}"
+        elif peer.goal:
+            goal = f">= {peer.goal}: {verdict(ratio >= peer.goal)}"
+        print(f"{peer.name:33}{own * 1000:9.1f}{ratio:12.2f}  {goal}".rstrip())
+
+
+if __name__ == "__main__":
+    main()

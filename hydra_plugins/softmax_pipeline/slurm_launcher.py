@@ -1,0 +1,133 @@
+"""Hydra's Slurm launcher, in which a job that dies takes only its own trial with it."""
+
+import logging
+import os
+import signal
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus
+from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
+from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher as Published
+from omegaconf import OmegaConf
+
+if TYPE_CHECKING:
+    from submitit import Job
+
+log = logging.getLogger(__name__)
+CANCEL_SECONDS = 45  # Slurm kills a cancelled job that has not ended after KillWait, 30 s
+ADVICE = {
+    "OUT_OF_MEMORY": "raise hydra.launcher.mem_gb",
+    "TIMEOUT": "raise hydra.launcher.timeout_min",
+    "UNKNOWN": "squeue does not know it any more",
+}
+
+
+class SlurmLauncher(Published):
+    """Runs each trial as a Slurm job and waits for all of them, whatever becomes of one.
+
+    The published one stops waiting at the first job that was killed.
+    """
+
+    def __call__(self, *arguments: Any) -> JobReturn:
+        """Run a trial, in its job.
+
+        At the time limit, and when it is cancelled, Slurm sends SIGTERM, upon which the trial ends
+        as KILLED. The signal before, which submitit asks for and would answer with an exception in
+        the trial, is ignored. Whether a preempted job starts again is up to Slurm.
+        """
+        with suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        if cores := os.environ.get("SLURM_CPUS_PER_TASK"):
+            os.environ.setdefault("TF_NUM_INTEROP_THREADS", cores)
+        return super().__call__(*arguments)
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Run the trials; return when all have ended."""
+        from hydra_plugins.softmax_pipeline._slurm_jobs import Jobs
+
+        assert self.config is not None
+        submitted = self._submit(job_overrides, initial_job_idx)
+        folder = Path(str(self.config.hydra.sweep.dir))
+        trials = {
+            job.job_id: (folder / str(number), overrides)
+            for number, (job, overrides) in enumerate(
+                zip(submitted, job_overrides, strict=True), initial_job_idx
+            )
+        }
+        jobs = Jobs(submitted)
+        returns = {}
+        try:
+            for job, state in jobs.ended():
+                returns[job.job_id] = _settle(job, state, *trials[job.job_id])
+        except BaseException:
+            log.info("Cancelling the %d Slurm jobs that have not ended", len(jobs.left))
+            jobs.cancel()
+            for job, state in jobs.ended(CANCEL_SECONDS):
+                _settle(job, state, *trials[job.job_id])
+            raise
+        return [returns[name] for name in trials]
+
+    def _submit(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> "list[Job[JobReturn]]":
+        """Submit a job for each trial, several of them as one array.
+
+        Raises
+        ------
+        UserError
+            If Slurm does not take them.
+        """
+        from submitit import AutoExecutor
+
+        from pipeline.errors import UserError
+
+        arguments = [
+            (list(overrides), "hydra.sweep.dir", number, str(number), Singleton.get_state())
+            for number, overrides in enumerate(job_overrides, initial_job_idx)
+        ]
+        common = OmegaConf.structured(BaseQueueConf)
+        settings = {
+            key if key in common else f"slurm_{key}": value
+            for key, value in self.params.items()
+            if key not in ("submitit_folder", "max_num_timeout")
+        }
+        try:
+            executor = AutoExecutor(self.params["submitit_folder"], cluster="slurm")
+            executor.update_parameters(**settings)
+            jobs = executor.map_array(self, *zip(*arguments, strict=True))
+        except RuntimeError as error:  # there is no Slurm, or it does not take these settings
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise UserError(f"Slurm does not take the jobs: {reason[-1]}") from error
+        log.info("Submitted as Slurm job %s", jobs[0].job_id.partition("_")[0])
+        return jobs
+
+
+def _settle(job: "Job[JobReturn]", state: str, folder: Path, overrides: Sequence[str]) -> JobReturn:
+    """Say how a job has ended and return its result.
+
+    A trial that could not say how it ended is KILLED in its trial.json, begun or not.
+    """
+    from submitit.core.utils import pickle_load
+
+    from pipeline import trial
+    from pipeline.files import shown
+
+    path, result = folder / "trial.json", job.paths.result_pickle
+    outcome, returned = pickle_load(result) if result.exists() else ("", None)
+    state = "FAILED" if outcome == "error" else state
+    begun = path.exists()
+    one = trial.read(path) if begun else trial.Trial(int(folder.name), [*overrides], shown(folder))
+    if outcome != "success" and one.status in ("RUNNING", "KILLED"):
+        advice = ADVICE.get(state, f"its output is in {shown(job.paths.folder)}")
+        one.status, one.error = "KILLED", f"Slurm job {job.job_id} ended as {state}; {advice}"
+        one.write()
+    log.info("Slurm job %s %s: trial %d  %s", job.job_id, state, one.number, one.name)
+    if isinstance(returned, JobReturn):
+        return returned
+    return JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
