@@ -68,14 +68,13 @@ def measure(rounds: int) -> dict[str, float]:
         for peer in PEERS
     }
     seconds: dict[str, list[float]] = {peer.loop.__name__: [] for peer in PEERS}
-    for number in range(rounds + 1):
-        for peer in PEERS[:: 1 if number % 2 else -1]:
-            epochs = peer.epochs if number else 1  # the first epoch warms up
+    for number in range(rounds):
+        for peer in PEERS[:: -1 if number % 2 else 1]:
             time.sleep(PAUSE)
-            print(epochs, file=workers[peer].stdin, flush=True)
-            line = workers[peer].stdout.readline()
-            if number:
-                seconds[peer.loop.__name__].append(float(line) / epochs)
+            for epochs in (1, peer.epochs):  # the first warms up
+                print(epochs, file=workers[peer].stdin, flush=True)
+                taken = float(workers[peer].stdout.readline()) / epochs
+            seconds[peer.loop.__name__].append(taken)
     for worker in workers.values():
         worker.communicate()
     return {name: statistics.median(values) for name, values in seconds.items()}
