@@ -39,7 +39,7 @@ for number in range(int(sys.argv[2])):
 def sweep(clone: Path, grid: Sequence[str], epochs: int, *options: str) -> float:
     """Return the seconds of a grid as one sweep, with all earlier trials forgotten."""
     shutil.rmtree(clone / "multirun", ignore_errors=True)
-    return seconds(clone, *TRAIN, f"train.epochs={epochs}", "-m", *grid, *options)
+    return seconds(clone, *TRAIN, "-m", f"train.epochs={epochs}", *grid, *options)
 
 
 def calls(clone: Path) -> float:

@@ -1,6 +1,5 @@
 """What every stage's command shares: Hydra's configuration, one-line errors, exit codes."""
 
-import gc
 import logging
 import os
 import re
@@ -36,7 +35,6 @@ def run(main: Callable[[Config], None], train: "Train | None" = None) -> None:
     A user's mistake ends with one line on standard error and exit code 1. With `--multirun`,
     `train` is called for each trial of a sweep.
     """
-    gc.disable()  # what is imported stays: looking through it for garbage takes half a second
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions reach this function unformatted
     signal.signal(signal.SIGTERM, _terminated)
     OmegaConf.register_new_resolver("sweep_folder", _sweep_folder, use_cache=True, replace=True)

@@ -9,10 +9,13 @@ of rows, whose sums are added in a fixed order.
 import gc
 import os
 import platform
+import random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
 
 ENVIRONMENT = {
     "TF_ENABLE_ONEDNN_OPTS": "1",
@@ -24,17 +27,22 @@ ENVIRONMENT = {
 OPTIONAL = ("matplotlib", "pandas", "sklearn")  # Keras would import them, a second, for nothing
 
 
-def enable(seed: int) -> None:
-    """Pin the environment, then import TensorFlow and seed it; nothing may import it before."""
+def enable(seed: int, *, keras: bool = True) -> None:
+    """Pin the environment, then import TensorFlow and seed it; nothing may import it before.
+
+    Keras, which TensorFlow imports by itself, is needed for the optimizers alone.
+    """
     first = "tensorflow" not in sys.modules
     os.environ.update(ENVIRONMENT)
-    with _without_stderr(), _hidden(*OPTIONAL):
+    with _without_stderr(), _hidden(*OPTIONAL, *(() if keras else ("keras",))):
         import tensorflow as tf
 
     tf.get_logger().setLevel("ERROR")  # a sweep makes a graph a trial, which is no mistake
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.experimental.enable_op_determinism()
-    tf.keras.utils.set_random_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)
+    tf.random.set_seed(seed)
     if first:
         gc.freeze()
         gc.enable()

@@ -4,7 +4,6 @@ What the store does not take waits and is tried again; messages are done in thei
 stage dies without a word, its runs are ended as KILLED. `pipeline.store` has the messages.
 """
 
-import gc
 import json
 import os
 import signal
@@ -23,7 +22,6 @@ RETRY_SECONDS = 10.0  # a store that did not answer is left alone for this long
 
 def main() -> None:
     """Do the messages on standard input; answer questions on standard output."""
-    gc.disable()  # while MLflow is imported: it would double the second that takes
     for number in (signal.SIGINT, signal.SIGTERM):  # the stage that got it too ends the run
         signal.signal(number, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w")

@@ -20,7 +20,7 @@ class Classifier:
     """
 
     def __init__(self, folder: Path):
-        determinism.enable(seed=0)
+        determinism.enable(seed=0, keras=False)
         from pipeline import weights
         from pipeline.models import MODELS
 
