@@ -11,12 +11,13 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from pipeline.store import Store
 
 OPENS = {"begin": 1, "reopen": 1, "end": -1}  # runs that a message leaves open
+PACE_SECONDS = 0.5  # messages wait so long for others, which are then sent with them
 RETRY_SECONDS = 10.0  # a store that did not answer is left alone for this long
 
 
@@ -31,7 +32,11 @@ def main() -> None:
     store, next_try, problem, open_runs = Store(), 0.0, "", 0
     waiting: list[dict[str, Any]] = []
     while True:
-        message = messages.get()
+        pause = max(0.0, next_try - time.monotonic()) if waiting else None
+        try:
+            message = messages.get(timeout=pause)
+        except Empty:
+            message = {"do": "flush", "ask": False}
         last = message is None or message["do"] == "close"
         asked = message is not None and (last or message.pop("ask"))
         if message is not None and not last:
@@ -41,11 +46,10 @@ def main() -> None:
             waiting += [{"do": "end", "status": "KILLED"}] * open_runs
         if last or asked or (messages.empty() and time.monotonic() >= next_try):
             answer, problem = _do(store, waiting)
-            if problem:
-                next_try = time.monotonic() + RETRY_SECONDS
-                if message is not None and asked and not last:  # a question is asked once
-                    waiting.remove(message)
-                    open_runs -= OPENS.get(message["do"], 0)
+            next_try = time.monotonic() + (RETRY_SECONDS if problem else PACE_SECONDS)
+            if problem and asked and message is not None and not last:  # asked once
+                waiting.remove(message)
+                open_runs -= OPENS.get(message["do"], 0)
             if asked:
                 with suppress(OSError):  # a stage that has died reads no answer
                     reply = {"problem": problem} | (answer or {})
