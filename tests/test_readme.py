@@ -16,7 +16,12 @@ ELSEWHERE = {
     "mlflow models serve --env-manager local -m runs:/RUN_ID/model": (
         "tests/test_tracking.py::test_the_model_is_served"
     ),
-    "make bench": "",  # minutes long; `make bench`
+    "$EDITOR conf/hydra/launcher/slurm.yaml": "",  # by hand
+    "export MLFLOW_TRACKING_URI=http://mlflow.example:5000": "",
+    "python -m pipeline.train -m hydra/launcher=slurm train.learning_rate=0.03,0.1,0.3 seed=0,1": (
+        "cluster/test_slurm.py::"
+        "test_a_cancelled_job_takes_only_its_own_trial_and_the_same_command_makes_it"
+    ),
 }
 
 
