@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import os
+import shlex
 import socket
 import struct
 import sys
@@ -546,7 +547,10 @@ def npm(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     """Put a program of the name of npm first on the path."""
     program = folder / "bin" / "npm"
     program.parent.mkdir()
-    program.write_text(f"#!{sys.executable}\nimport os, shutil, sys, time\n{script}\n")
+    code = folder / "npm.py"
+    code.write_text(f"import os, shutil, sys, time\n{script}\n")
+    python = shlex.quote(sys.executable)  # a first line with a space in its path would not work
+    program.write_text(f'#!/bin/sh\nexec {python} {shlex.quote(str(code))} "$@"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
 
