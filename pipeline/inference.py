@@ -5,7 +5,8 @@ by side; their sums are added in the order of the blocks, so that the bits do no
 threads there are.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -22,13 +23,40 @@ Blocks = Iterable[tuple[tf.Tensor, tf.Tensor]]
 
 
 def cross_entropy(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """Return -log softmax(logits)[y], float32 (n,), in nats, computed stably from the logits."""
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
+    """Return -log softmax(logits)[y], float32 (n,), in nats, computed stably from the logits.
+
+    As one operation: what `tf.nn` makes of it under op determinism is for GPUs, and a dozen.
+    """
+    loss, _ = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=logits, labels=y)
+    return loss
 
 
 def count_correct(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     """Return how many examples have their largest logit at their label, int64."""
-    return tf.math.count_nonzero(tf.equal(tf.argmax(logits, 1, tf.int32), y))
+    return tf.reduce_sum(tf.cast(tf.equal(tf.argmax(logits, 1, tf.int32), y), tf.int64))
+
+
+def nothing() -> Sums:
+    """Return the sums of no examples."""
+    return tf.constant(0.0, tf.float64), tf.constant(0, tf.int64)
+
+
+def plus(sums: Sequence[Any], terms: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the elementwise sum."""
+    return tuple(a + b for a, b in zip(sums, terms, strict=True))
+
+
+def add_up(terms: Callable[[Any], Sequence[Any]], rows: Any, size: int, sums: Any) -> Any:
+    """Return `sums` plus the terms of each of the starts 0, size, 2 size ... below `rows`.
+
+    In a graph, the terms of two starts are computed side by side, and added in their order.
+    """
+
+    def add(start: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        return start + size, *plus(sums, terms(start))
+
+    loop = (tf.constant(0), *sums)
+    return tf.while_loop(lambda start, *_: start < rows, add, loop, parallel_iterations=2)[1:]
 
 
 def make_evaluate(model: Model, *, often: bool) -> Callable[[Blocks], tuple[float, float]]:
@@ -38,16 +66,15 @@ def make_evaluate(model: Model, *, often: bool) -> Callable[[Blocks], tuple[floa
     """
 
     def sums(x: tf.Tensor, y: tf.Tensor) -> Sums:
-        loss, correct = tf.constant(0.0, tf.float64), tf.constant(0, tf.int64)
-        for start in tf.range(0, tf.size(y), BLOCK):
-            tf.autograph.experimental.set_loop_options(parallel_iterations=2)
+        def of_block(start: Any) -> Sums:
             block_y = y[start : start + BLOCK]
             logits = model(x[start : start + BLOCK])
-            loss += tf.reduce_sum(tf.cast(cross_entropy(logits, block_y), tf.float64))
-            correct += count_correct(logits, block_y)
-        return loss, correct
+            loss = tf.reduce_sum(tf.cast(cross_entropy(logits, block_y), tf.float64))
+            return loss, count_correct(logits, block_y)
 
-    compute = tf.function(sums, reduce_retracing=True) if often else sums
+        return add_up(of_block, tf.size(y), BLOCK, nothing())
+
+    compute = tf.function(sums, autograph=False, reduce_retracing=True) if often else sums
 
     def evaluate(blocks: Blocks) -> tuple[float, float]:
         loss, correct, examples = 0.0, 0, 0

@@ -29,7 +29,10 @@ class Model:
         raise NotImplementedError
 
     def __call__(self, x: "tf.Tensor") -> "tf.Tensor":
-        """Return the logits, float32 (n, classes), of the examples `x`, float32 (n, features)."""
+        """Return the logits, float32 (n, classes), of the examples `x`, float32 (n, features).
+
+        It becomes part of a graph: conditions on tensors are `tf.where` or `tf.cond`.
+        """
         raise NotImplementedError
 
 

@@ -16,7 +16,17 @@ import tensorflow as tf
 from pipeline import data
 from pipeline.errors import UserError
 from pipeline.history import Epoch
-from pipeline.inference import Sums, count_correct, cross_entropy, make_evaluate, read, tensor
+from pipeline.inference import (
+    Sums,
+    add_up,
+    count_correct,
+    cross_entropy,
+    make_evaluate,
+    nothing,
+    plus,
+    read,
+    tensor,
+)
 from pipeline.models import Model
 
 if TYPE_CHECKING:
@@ -83,22 +93,22 @@ def make_step(model: Model, optimizer: "keras.optimizers.Optimizer", batch_size:
     optimizer.build(variables)
     block = min(max(-(-batch_size // 2), LEAST), MOST)
 
-    def of_block(x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-        with tf.GradientTape() as tape:
-            logits = model(x)
-            loss = tf.reduce_sum(cross_entropy(logits, y))
-        return loss, count_correct(logits, y), tape.gradient(loss, variables)
-
     def step(fetch: Fetch, rows: tf.Tensor) -> Sums:
-        loss, correct = tf.constant(0.0, tf.float64), tf.constant(0, tf.int64)
-        total = [tf.zeros_like(variable) for variable in variables]
-        few = batch_size <= 2 * block
-        for start in range(0, batch_size, block) if few else tf.range(0, rows, block):
-            tf.autograph.experimental.set_loop_options(parallel_iterations=2)
-            block_loss, block_correct, block_gradients = of_block(*fetch(start, start + block))
-            loss += tf.cast(block_loss, tf.float64)
-            correct += block_correct
-            total = [a + b for a, b in zip(total, block_gradients, strict=True)]
+        def of_block(start: Any) -> tuple[tf.Tensor, ...]:
+            x, y = fetch(start, start + block)
+            with tf.GradientTape() as tape:
+                logits = model(x)
+                loss = tf.reduce_sum(cross_entropy(logits, y))
+            gradients = tape.gradient(loss, variables)
+            return tf.cast(loss, tf.float64), count_correct(logits, y), *gradients
+
+        sums = (*nothing(), *(tf.zeros_like(variable) for variable in variables))
+        if batch_size <= 2 * block:  # a loop in the graph would cost more
+            for start in range(0, batch_size, block):
+                sums = plus(sums, of_block(start))
+        else:
+            sums = add_up(of_block, rows, block, sums)
+        loss, correct, *total = sums
         mean = [gradient / tf.cast(rows, tf.float32) for gradient in total]
         optimizer.apply_gradients(zip(mean, variables, strict=True))
         return loss, correct
@@ -111,25 +121,23 @@ def _resident(step: Step, training: data.Arrays, batch_size: int | None, seed: i
     rows = len(training[0])
     if batch_size is None:
 
-        @tf.function  # type: ignore[untyped-decorator]  # TensorFlow has no types
+        @tf.function(autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
         def full_batch() -> Sums:
             return step(lambda start, stop: (x[start:stop], y[start:stop]), tf.constant(rows))
 
         return lambda epoch: full_batch()
 
-    @tf.function  # type: ignore[untyped-decorator]  # TensorFlow has no types
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def whole_epoch(order: tf.Tensor) -> Sums:
-        loss, correct = tf.constant(0.0, tf.float64), tf.constant(0, tf.int64)
-        for first in tf.range(0, rows, batch_size):
+        def of_batch(first: tf.Tensor) -> Sums:
             chosen = order[first : first + batch_size]
 
-            def fetch(start: Any, stop: Any, chosen: tf.Tensor = chosen) -> data.Arrays:
+            def fetch(start: Any, stop: Any) -> data.Arrays:
                 return tf.gather(x, chosen[start:stop]), tf.gather(y, chosen[start:stop])
 
-            step_loss, step_correct = step(fetch, tf.size(chosen))
-            loss += step_loss
-            correct += step_correct
-        return loss, correct
+            return step(fetch, tf.size(chosen))
+
+        return add_up(of_batch, rows, batch_size, nothing())
 
     return lambda epoch: whole_epoch(tf.constant(data.order(rows, seed, epoch)))
 
