@@ -6,12 +6,16 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/.venv
 INSTALL = $(BIN)/uv pip install --quiet --compile-bytecode
 
-.PHONY: repro test lint cluster bench lock clean clean-results
+.PHONY: repro verify test lint cluster bench lock clean clean-results
 .DELETE_ON_ERROR:
 
 repro: .venv/runtime
 	@test -d .git || git rev-parse --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true
 	@dvc repro && python -m pipeline.record
+
+# the pipeline once more, from nothing, in a temporary clone: make verify ARGS=rev=HEAD~3
+verify: .venv/runtime
+	@python -m pipeline.verify $(ARGS)
 
 test: .venv/dev lint
 	@python -m pytest -n auto

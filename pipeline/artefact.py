@@ -1,0 +1,88 @@
+"""The values in a file that the pipeline makes, whatever its format, as named arrays."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import idx
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class Kind(NamedTuple):
+    """A format: how its values are read, and what a place in it is called."""
+
+    read: Callable[[Path], Arrays]
+    part: str
+    unit: str
+    first: int = 0  # what its first value is counted as
+
+    def place(self, name: str, index: tuple[int, ...] = ()) -> str:
+        """Return what a reader calls the array of that name, or a value in it."""
+        where = f"{self.part} {name}".strip()
+        if not index:
+            return where
+        numbers = ", ".join(str(number + self.first) for number in index)
+        return f"{where}, {self.unit} " + (f"[{numbers}]" if len(index) > 1 else numbers)
+
+
+def kind(name: str) -> Kind:
+    """Return the format of a file by its name."""
+    return IDX if name.endswith("-ubyte") else KINDS.get(Path(name).suffix, BYTES)
+
+
+def _npy(path: Path) -> Arrays:
+    return {"": np.load(path, mmap_mode="r", allow_pickle=False)}
+
+
+def _npz(path: Path) -> Arrays:
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def _idx(path: Path) -> Arrays:
+    return {"": idx.read(path, range(1, idx.MOST_DIMENSIONS + 1))}
+
+
+def _bytes(path: Path) -> Arrays:
+    return {"": np.frombuffer(path.read_bytes(), np.uint8)}
+
+
+def _csv(path: Path) -> Arrays:
+    with path.open(newline="") as file:
+        columns = list(zip(*csv.reader(file), strict=True))
+    return {name: np.array(cells, np.str_) for name, *cells in columns}
+
+
+def _json(path: Path) -> Arrays:
+    return dict(_leaves(json.loads(path.read_text(encoding="utf-8"))))
+
+
+def _leaves(tree: Any, key: str = "") -> Iterator[tuple[str, NDArray[Any]]]:
+    if isinstance(tree, dict | list):
+        for name, item in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield from _leaves(item, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, np.array(json.dumps(tree))
+
+
+def _png(path: Path) -> Arrays:
+    from matplotlib.image import imread
+
+    return {"": np.rint(255 * imread(path, format="png")).astype(np.uint8)}
+
+
+IDX = Kind(_idx, "array", "index")
+BYTES = Kind(_bytes, "file", "byte")
+KINDS = {
+    ".npy": Kind(_npy, "array", "index"),
+    ".npz": Kind(_npz, "array", "index"),
+    ".csv": Kind(_csv, "column", "row", first=1),
+    ".json": Kind(_json, "key", ""),
+    ".png": Kind(_png, "picture", "pixel"),
+}

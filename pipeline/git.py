@@ -1,0 +1,59 @@
+"""What the project's git repository says; nothing here writes to it."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from pipeline.errors import UserError
+
+OF_A_HOOK = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_WORK_TREE")  # they name one repository
+
+
+def run(*arguments: str) -> str:
+    """Return what git prints.
+
+    Raises
+    ------
+    UserError
+        With git's last line if it fails.
+    """
+    try:
+        done = subprocess.run(
+            ["git", "--no-optional-locks", *arguments],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except FileNotFoundError:
+        raise UserError("git is needed, and not found") from None
+    except subprocess.CalledProcessError as error:
+        lines = error.stderr.strip().splitlines() or [f"exit code {error.returncode}"]
+        raise UserError(f"git {arguments[0]}: {lines[-1]}") from None
+    return done.stdout
+
+
+def workspace_files() -> list[str]:
+    """Return the files of the workspace that git tracks, or would if they were added."""
+    listed = run("ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
+    return [name for name in dict.fromkeys(listed) if name and Path(name).is_file()]
+
+
+def revision(rev: str) -> str:
+    """Return the commit that a revision names.
+
+    Raises
+    ------
+    UserError
+        If there is none, or no repository.
+    """
+    run("rev-parse", "--show-toplevel")
+    try:
+        return run("rev-parse", "--verify", "--end-of-options", f"{rev}^{{commit}}").strip()
+    except UserError:
+        raise UserError(f"rev: git knows no commit {rev!r}") from None
+
+
+def environment() -> dict[str, str]:
+    """Return the environment without what git gives to a hook, which is about another folder."""
+    return {k: v for k, v in os.environ.items() if k not in OF_A_HOOK}

@@ -1,0 +1,94 @@
+"""dvc.lock: what each stage was made from, and what it made."""
+
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from pipeline.errors import UserError
+
+Stages = dict[str, dict[str, Any]]
+NAME = "dvc.lock"
+
+
+class Out(NamedTuple):
+    """A file that a stage makes."""
+
+    stage: str
+    path: str
+    md5: str
+
+
+def read(path: Path) -> Stages:
+    """Return the stages of a dvc.lock, each after those whose outs it reads.
+
+    Raises
+    ------
+    UserError
+        If there is none, or it holds no stages.
+    """
+    try:
+        stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
+        makers = {out["path"]: name for name in stages for out in stages[name].get("outs", [])}
+        needs = {
+            name: [
+                makers[dep["path"]] for dep in stages[name].get("deps", []) if dep["path"] in makers
+            ]
+            for name in stages
+        }
+        return {name: stages[name] for name in TopologicalSorter(needs).static_order()}
+    except FileNotFoundError:
+        raise UserError(f"{NAME}: not found: nothing to compare with; run `dvc repro`") from None
+    except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise UserError(f"{NAME}: cannot be read ({' '.join(str(error).split())})") from None
+
+
+def outs(stages: Stages) -> list[Out]:
+    """Return every out, in the order of the pipeline."""
+    return [
+        Out(name, out["path"], out.get("md5", ""))
+        for name, stage in stages.items()
+        for out in stage.get("outs", [])
+    ]
+
+
+def inputs(stages: Stages, made: set[str]) -> dict[tuple[str, str], Any]:
+    """Return the code, parameters and commands of the stages, but not what stages have made.
+
+    The keys are the stage and what the input is called.
+    """
+    found: dict[tuple[str, str], Any] = {}
+    for name, stage in stages.items():
+        found[name, "cmd"] = stage.get("cmd")
+        for dep in stage.get("deps", []):
+            if dep["path"] not in made:
+                found[name, dep["path"]] = dep.get("md5")
+        for file, values in stage.get("params", {}).items():
+            found |= {(name, f"{file} {key}"): value for key, value in _leaves(values)}
+    return found
+
+
+def changes(before: Stages, after: Stages) -> list[str]:
+    """Say which inputs of the stages in both differ, each once, with the stages that read it."""
+    made = {out.path for out in outs(before)}
+    old, new = inputs(before, made), inputs(after, made)
+    found: dict[str, list[str]] = {}
+    for stage, name in {**old, **new}:
+        ours, theirs = old.get((stage, name)), new.get((stage, name))
+        if stage in before and stage in after and ours != theirs:
+            what = f"{name} is {theirs}, but {ours} in {NAME}"
+            if " " not in name and name != "cmd":  # a file
+                what = f"{name} is not the one that {NAME} names"
+            found.setdefault(what, []).append(stage)
+    return [f"{what} (read by {', '.join(readers)})" for what, readers in found.items()]
+
+
+def _leaves(tree: Any, key: str = "") -> list[tuple[str, Any]]:
+    if not isinstance(tree, dict) or not tree:
+        return [(key, tree)]
+    return [
+        leaf
+        for name, item in tree.items()
+        for leaf in _leaves(item, f"{key}.{name}" if key else str(name))
+    ]

@@ -1,0 +1,130 @@
+"""What a reproduction gave beside what was expected, and where and why the two part."""
+
+from pathlib import Path
+
+from pipeline import determinism, lock, machine
+from pipeline.compare import compare, divergence, within
+from pipeline.lock import Out, Stages
+from pipeline.reproduction import Reproduction
+
+HISTORY = "metrics/history.csv"
+DIGITS = 12  # of the hashes that the table shows; all are compared
+SAME, OTHER, NOT_MADE = "same", "NOT THE SAME", "NOT MADE"
+
+
+class Report:
+    """A comparison of what a reproduction made with the outs that were expected."""
+
+    def __init__(
+        self,
+        reproduction: Reproduction,
+        expected: Stages,
+        outs: list[Out],
+        tolerance: float | None = None,
+        failure: str = "",
+    ):
+        self._reproduction = reproduction
+        self._failure = failure
+        self._tolerance = tolerance
+        path = reproduction.project / lock.NAME
+        stages: Stages = lock.read(path) if path.exists() else {}
+        self._got = {out.path: out.md5 for out in lock.outs(stages)}
+        known = {out.path for out in outs}
+        more = [out._replace(md5="") for out in lock.outs(stages) if out.path not in known]
+        self._verdicts = {out: self._verdict(out) for out in outs + more}
+        self._changes = lock.changes(expected, stages)
+        self._other = [out for out, verdict in self._verdicts.items() if verdict != SAME]
+        self._bad = [out for out in self._other if self._verdicts[out] in (OTHER, NOT_MADE)]
+        self.identical = not (self._other or self._changes or failure)
+        self.good = not (self._bad or self._changes or failure)
+
+    def __str__(self) -> str:
+        """Return the table, the first difference, its likely causes, and the conclusion."""
+        parts = [self._table()]
+        if self._other:
+            parts.append(self._first_difference())
+        if self._failure:
+            parts.append(self._failure)
+        unlike = machine.unlike(self._reproduction.project / "requirements.txt")
+        if self._other or self._failure:
+            parts.append(self._causes("Likely cause", unlike))
+        elif self._changes or unlike:
+            parts.append(self._causes("Yet there is a difference", unlike))
+        return "\n\n".join([*parts, self._conclusion()])
+
+    def _verdict(self, out: Out) -> str:
+        got = self._got.get(out.path)
+        if not got:
+            return NOT_MADE
+        if got == out.md5:
+            return SAME
+        if self._tolerance and (source := self._reproduction.find(out)):
+            difference = compare(source, self._made(out), out.path)
+            if within(difference, self._tolerance, out.path):
+                return f"equal within {self._tolerance:g}"
+        return OTHER
+
+    def _made(self, out: Out) -> Path:
+        return self._reproduction.project / out.path
+
+    def _table(self) -> str:
+        rows = [("artefact", "expected", "got", "")]
+        for out, verdict in self._verdicts.items():
+            got = self._got.get(out.path, "")
+            rows.append((out.path, out.md5[:DIGITS] or "-", got[:DIGITS] or "-", verdict))
+        width = max(len(row[0]) for row in rows)
+        lines = [f"{name:{width}}  {e:{DIGITS}}  {g:{DIGITS}}  {v}" for name, e, g, v in rows]
+        return "\n".join(line.rstrip() for line in lines)
+
+    def _first_difference(self) -> str:
+        stage = self._other[0].stage
+        lines = [f"First difference: stage {stage}"]
+        lines += [f"  {out.path}: {self._where(out)}" for out in self._other if out.stage == stage]
+        for out in self._other:
+            if out.path == HISTORY and self._got.get(HISTORY):
+                source = self._reproduction.find(out)
+                epoch = divergence(source, self._made(out)) if source else None
+                lines += [f"  The two trainings part in epoch {epoch}."] if epoch else []
+        return "\n".join(lines)
+
+    def _where(self, out: Out) -> str:
+        if not self._got.get(out.path):
+            return "was not made"
+        if not out.md5:
+            return "is not in dvc.lock"
+        if not (source := self._reproduction.find(out)):
+            return (
+                f"the expected file (MD5 {out.md5}) is not in git, the workspace or DVC's cache: "
+                "only its hash could be compared"
+            )
+        difference = compare(source, self._made(out), out.path)
+        return str(difference or "all values are the same, but not the bytes that hold them")
+
+    def _causes(self, title: str, unlike: list[str]) -> str:
+        found = [*self._changes, *([_few(unlike)] if unlike else [])]
+        found += [notice] if (notice := determinism.notice()) else []
+        none = (
+            "none in sight: code, parameters and versions are those of dvc.lock. Either the "
+            "results were not made from these inputs, or this machine computes other bits"
+        )
+        return "\n  ".join([title, *(found or [none])])
+
+    def _conclusion(self) -> str:
+        total, other, bad = len(self._verdicts), len(self._other), len(self._bad)
+        if self._failure:
+            return "Not reproduced: it ended with an error."
+        if bad:
+            return f"Not reproduced: {bad} of {total} results are not the same."
+        if other:
+            text = f"Equal within {self._tolerance:g}: {other} of {total} results; "
+            text += "the others are the same bits."
+        else:
+            text = f"All {total} results are identical, bit for bit."
+        if self._changes:
+            text += "\nBut dvc.lock names other inputs: run `dvc repro`, then commit dvc.lock."
+        return text
+
+
+def _few(items: list[str], most: int = 8) -> str:
+    more = f", and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more

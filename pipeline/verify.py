@@ -1,0 +1,179 @@
+"""Verify: reproduce the pipeline from nothing, and compare every result with the committed one.
+
+`python -m pipeline.verify` clones the last commit into a temporary folder, runs every stage there
+with an empty cache and an MLflow store of its own, and compares what comes out with the commit's
+dvc.lock. Raw files that are here and right are copied, not fetched. Nothing here is changed.
+
+    rev=HEAD~3        another revision
+    workspace=true    the code and the results that lie here, uncommitted changes included
+    stage=train       one stage; what it reads is taken from the workspace or DVC's cache
+    threads=2         on so many cores, with so many of TensorFlow's threads
+    repeat=3          so many times
+    tolerance=1e-6    values may differ by so much (pixels of a picture by two levels of 255)
+    keep=true         keep the temporary folder
+    record=true       then write this machine into docs/made_on.json, if every result is identical
+
+The exit code is 0 if every result is identical, and the inputs that dvc.lock names are the ones
+that are there; with a tolerance, also if every result is equal within it. Otherwise it is 1.
+"""
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline import git, lock, machine, params
+from pipeline.errors import UserError
+from pipeline.lock import Out
+from pipeline.report import Report
+from pipeline.reproduction import Reproduction, md5
+
+OPTIONS_HELP = "`python -m pipeline.verify --help` says what there is"
+INTERRUPTED = 130
+
+
+class Options(BaseModel):
+    """What `KEY=VALUE` arguments may say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    rev: Annotated[str, Field(min_length=1)] = "HEAD"
+    workspace: bool = False
+    stage: str | None = None
+    threads: Annotated[int, Field(ge=1)] | None = None
+    repeat: Annotated[int, Field(ge=1)] = 1
+    tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    keep: bool = False
+    record: bool = False
+
+
+def main(arguments: list[str]) -> int:
+    """Reproduce and compare as often as asked; return the exit code."""
+    options = parse(arguments)
+    if not Path("dvc.yaml").exists():
+        raise UserError(f"dvc.yaml: not found in {Path.cwd()}: run from the project's root")
+    commit = git.revision(options.rev)
+    if options.threads and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
+    print(f"Verifying {subject(options, commit)}")
+    good = True
+    for time_ in range(options.repeat):
+        if options.repeat > 1:
+            print(f"\nReproduction {time_ + 1} of {options.repeat}")
+        good &= verify(options, commit)
+    return 0 if good else 1
+
+
+def parse(arguments: list[str]) -> Options:
+    """Return the options.
+
+    Raises
+    ------
+    UserError
+        With the key that is not known, or its value that is not possible.
+    """
+    values = {}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if key not in Options.model_fields:
+            hint = params.nearest(key, Options.model_fields)
+            raise UserError(f"{key} is not known{hint}")
+        if not equals:
+            raise UserError(f"{key} needs a value: {key}=VALUE; {OPTIONS_HELP}")
+        values[key] = value
+    try:
+        options = Options.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = first["msg"].removeprefix("Input ").removeprefix("String ")
+        raise UserError(f"{first['loc'][0]} {message}, not {first['input']!r}") from None
+    if options.workspace and "rev" in values:
+        raise UserError("rev and workspace exclude each other: one is a commit, the other is not")
+    if options.record and (options.tolerance or options.stage or "rev" in values):
+        raise UserError("record goes with neither rev, stage nor tolerance: it is of all bits here")
+    return options
+
+
+def subject(options: Options, commit: str) -> str:
+    """Say what is verified, and what is not."""
+    if options.workspace:
+        return "the workspace as it is, uncommitted changes included"
+    text = f"{options.rev} ({git.run('log', '-1', '--format=%h %s', commit).strip()})"
+    changed = git.run("status", "--porcelain", "--", ".").splitlines()
+    if changed and options.rev == "HEAD":
+        text += f"\nNot verified: uncommitted changes ({len(changed)} files; see workspace=true)"
+    return text
+
+
+def verify(options: Options, commit: str) -> bool:
+    """Reproduce once, print what came out, and tell whether it is as it should be."""
+    started = time.monotonic()
+    with temporary_folder(keep=options.keep) as folder:
+        reproduction = Reproduction(folder, options.threads)
+        reproduction.clone(commit, workspace=options.workspace)
+        expected = lock.read(reproduction.project / lock.NAME)
+        if options.stage is not None and options.stage not in expected:
+            raise UserError(
+                f"stage: there is no {options.stage!r}; choose one of {', '.join(expected)}"
+            )
+        outs = [lying(out) if options.workspace else out for out in lock.outs(expected)]
+        print(f"Made on   {machine.made_on(reproduction.project, outs)}")
+        limit = f", {options.threads} of the cores" if options.threads else ""
+        here = [machine.line(machine.here()) + limit, *machine.settings()]
+        print(f"Runs on   {', '.join(here)}", flush=True)
+        reproduction.start_from_nothing(expected, outs, options.stage)
+        failure = ""
+        try:
+            with closing(reproduction.run(options.stage)) as running:
+                for stage in running:
+                    print(f"  {stage} ...", flush=True)
+        except UserError as error:
+            failure = str(error)
+        chosen = [out for out in outs if options.stage in (None, out.stage)]
+        report = Report(reproduction, expected, chosen, options.tolerance, failure)
+        print(f"\n{report}\nTook {time.monotonic() - started:.0f} s.")
+    if options.record and report.identical:
+        machine.record(outs)
+        print(f"{machine.FILE} says that these results were made on this machine: commit it.")
+    return report.good
+
+
+def lying(out: Out) -> Out:
+    """Return an out with the MD5 of the file that lies in the workspace, if there is one."""
+    return out._replace(md5=md5(Path(out.path)) or out.md5)
+
+
+@contextmanager
+def temporary_folder(*, keep: bool) -> Iterator[Path]:
+    """Yield a temporary folder, which is removed in the end unless it is kept."""
+    folder = Path(tempfile.mkdtemp(prefix="softmax-verify-"))
+    try:
+        yield folder.resolve()
+    finally:
+        if keep:
+            print(f"Kept: {folder}/project")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print((__doc__ or "").strip())
+        sys.exit()
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UserError as error:
+        print(f"verify: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("verify: interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
