@@ -125,8 +125,8 @@ def verify(options: Options, commit: str) -> bool:
             )
         outs = [lying(out) if options.workspace else out for out in lock.outs(expected)]
         print(f"Made on   {machine.made_on(reproduction.project, outs)}")
-        limit = f", {options.threads} of the cores" if options.threads else ""
-        here = [machine.line(machine.here()) + limit, *machine.settings()]
+        limit = [f"threads={options.threads}"] if options.threads else []
+        here = [machine.line(machine.here()), *limit, *machine.settings()]
         print(f"Runs on   {', '.join(here)}", flush=True)
         reproduction.start_from_nothing(expected, outs, options.stage)
         failure = ""
@@ -165,7 +165,8 @@ def temporary_folder(*, keep: bool) -> Iterator[Path]:
 
 if __name__ == "__main__":
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     if {"-h", "--help"} & set(sys.argv[1:]):
         print((__doc__ or "").strip())
         sys.exit()
@@ -173,6 +174,9 @@ if __name__ == "__main__":
         sys.exit(main(sys.argv[1:]))
     except UserError as error:
         print(f"verify: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:  # a full disk, a folder that cannot be written
+        print(f"verify: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("verify: interrupted", file=sys.stderr)

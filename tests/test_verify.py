@@ -74,7 +74,7 @@ def test_the_commit_is_reproduced_and_nothing_is_touched(reproduced: Project) ->
     for stage in ("download", "preprocess", "train", "evaluate", "plot"):
         assert f"\n  {stage} ...\n" in out
     assert "Not verified: uncommitted changes (1 files" in out
-    assert ", 1 of the cores" in out
+    assert ", threads=1" in out
     assert "Made on   not known: there is no docs/made_on.json" in out
     here = machine.line(machine.here())
     assert f"Runs on   {here}" in out
