@@ -10,6 +10,10 @@ from pipeline.reproduction import Reproduction
 HISTORY = "metrics/history.csv"
 DIGITS = 12  # of the hashes that the table shows; all are compared
 SAME, OTHER, NOT_MADE = "same", "NOT THE SAME", "NOT MADE"
+NO_CAUSE = (
+    "none in sight: code, parameters and versions are those of dvc.lock. Either the results were "
+    "not made from these inputs, or this machine computes other bits"
+)
 
 
 class Report:
@@ -41,15 +45,15 @@ class Report:
     def __str__(self) -> str:
         """Return the table, the first difference, its likely causes, and the conclusion."""
         parts = [self._table()]
-        if self._other:
-            parts.append(self._first_difference())
+        # of a run that failed, what was not made has no other reason
+        different = [out for out in self._other if self._got.get(out.path) or not self._failure]
+        if different:
+            parts.append(self._first_difference(different))
         if self._failure:
             parts.append(self._failure)
-        unlike = machine.unlike(self._reproduction.project / "requirements.txt")
-        if self._other or self._failure:
-            parts.append(self._causes("Likely cause", unlike))
-        elif self._changes or unlike:
-            parts.append(self._causes("Yet there is a difference", unlike))
+        if causes := self._causes() or ([NO_CAUSE] if different else []):
+            title = "Likely cause" if self._other else "Yet there is a difference"
+            parts.append("\n  ".join([title, *causes]))
         return "\n\n".join([*parts, self._conclusion()])
 
     def _verdict(self, out: Out) -> str:
@@ -76,11 +80,11 @@ class Report:
         lines = [f"{name:{width}}  {e:{DIGITS}}  {g:{DIGITS}}  {v}" for name, e, g, v in rows]
         return "\n".join(line.rstrip() for line in lines)
 
-    def _first_difference(self) -> str:
-        stage = self._other[0].stage
+    def _first_difference(self, different: list[Out]) -> str:
+        stage = different[0].stage
         lines = [f"First difference: stage {stage}"]
-        lines += [f"  {out.path}: {self._where(out)}" for out in self._other if out.stage == stage]
-        for out in self._other:
+        lines += [f"  {out.path}: {self._where(out)}" for out in different if out.stage == stage]
+        for out in different:
             if out.path == HISTORY and self._got.get(HISTORY):
                 source = self._reproduction.find(out)
                 epoch = divergence(source, self._made(out)) if source else None
@@ -100,14 +104,10 @@ class Report:
         difference = compare(source, self._made(out), out.path)
         return str(difference or "all values are the same, but not the bytes that hold them")
 
-    def _causes(self, title: str, unlike: list[str]) -> str:
-        found = [*self._changes, *([_few(unlike)] if unlike else [])]
-        found += [notice] if (notice := determinism.notice()) else []
-        none = (
-            "none in sight: code, parameters and versions are those of dvc.lock. Either the "
-            "results were not made from these inputs, or this machine computes other bits"
-        )
-        return "\n  ".join([title, *(found or [none])])
+    def _causes(self) -> list[str]:
+        unlike = machine.unlike(self._reproduction.project / "requirements.txt")
+        notice = determinism.notice() if self._other else None
+        return [*self._changes, *([_few(unlike)] if unlike else []), *([notice] if notice else [])]
 
     def _conclusion(self) -> str:
         total, other, bad = len(self._verdicts), len(self._other), len(self._bad)

@@ -64,9 +64,9 @@ def main(arguments: list[str]) -> int:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
     print(f"Verifying {subject(options, commit)}")
     good = True
-    for time_ in range(options.repeat):
+    for number in range(1, options.repeat + 1):
         if options.repeat > 1:
-            print(f"\nReproduction {time_ + 1} of {options.repeat}")
+            print(f"\nReproduction {number} of {options.repeat}")
         good &= verify(options, commit)
     return 0 if good else 1
 
@@ -142,6 +142,8 @@ def verify(options: Options, commit: str) -> bool:
     if options.record and report.identical:
         machine.record(outs)
         print(f"{machine.FILE} says that these results were made on this machine: commit it.")
+    elif options.record:
+        print(f"{machine.FILE} is left as it was.")
     return report.good
 
 
