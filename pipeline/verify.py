@@ -108,7 +108,7 @@ def subject(options: Options, commit: str) -> str:
     text = f"{options.rev} ({git.run('log', '-1', '--format=%h %s', commit).strip()})"
     changed = git.run("status", "--porcelain", "--", ".").splitlines()
     if changed and options.rev == "HEAD":
-        text += f"\nNot verified: uncommitted changes ({len(changed)} files; see workspace=true)"
+        text += f"\nNot verified: uncommitted changes ({len(changed)}), which workspace=true is for"
     return text
 
 

@@ -73,7 +73,7 @@ def test_the_commit_is_reproduced_and_nothing_is_touched(reproduced: Project) ->
     assert out.count("  same\n") == RESULTS
     for stage in ("download", "preprocess", "train", "evaluate", "plot"):
         assert f"\n  {stage} ...\n" in out
-    assert "Not verified: uncommitted changes (1 files" in out
+    assert "Not verified: uncommitted changes (1), which workspace=true is for" in out
     assert ", threads=1" in out
     assert "Made on   not known: there is no docs/made_on.json" in out
     here = machine.line(machine.here())
