@@ -47,7 +47,12 @@ def revision(rev: str) -> str:
     UserError
         If there is none, or no repository.
     """
-    run("rev-parse", "--show-toplevel")
+    try:
+        run("rev-parse", "--show-toplevel")
+    except UserError as error:
+        raise UserError(
+            f"commits are what is verified, but there is no repository: {error}"
+        ) from None
     try:
         return run("rev-parse", "--verify", "--end-of-options", f"{rev}^{{commit}}").strip()
     except UserError:

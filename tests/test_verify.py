@@ -286,6 +286,9 @@ def test_options_that_are_wrong(reproduced: Project) -> None:
     )
     (reproduced / "dvc.lock").write_text("stages: [\n")
     assert "verify: dvc.lock: cannot be read (" in verify(reproduced, "workspace=true", code=1)
+    shutil.rmtree(reproduced / ".git")
+    line = verify(reproduced, code=1)
+    assert line.startswith("verify: commits are what is verified, but there is no repository: git ")
 
 
 def test_what_is_known_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
