@@ -30,11 +30,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline import git, lock, machine, params
+from pipeline import params
 from pipeline.errors import UserError
-from pipeline.lock import Out
-from pipeline.report import Report
-from pipeline.reproduction import Reproduction, md5
+from pipeline.verification import git, lock, machine
+from pipeline.verification.lock import Out
+from pipeline.verification.report import Report
+from pipeline.verification.reproduction import Reproduction, md5
 
 OPTIONS_HELP = "`python -m pipeline.verify --help` says what there is"
 INTERRUPTED = 130

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.image import imsave
 
 from pipeline import idx
-from pipeline.compare import Difference, compare, divergence, within
+from pipeline.verification.compare import Difference, compare, divergence, within
 
 CSV = "epoch,loss,val_loss\n1,0.5,\n2,0.25,0.5\n3,0.125,0.5\n"
 WEIGHT = np.arange(6, dtype=np.float32).reshape(2, 3)

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline import lock, machine
 from pipeline.errors import UserError
-from pipeline.lock import Out
+from pipeline.verification import lock, machine
+from pipeline.verification.lock import Out
 from pipeline.verify import parse
 from tests.conftest import Project
 from tests.idx_files import write_split_files

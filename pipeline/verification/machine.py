@@ -16,7 +16,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from pipeline import determinism
 from pipeline.files import replacing
-from pipeline.lock import Out
+from pipeline.verification.lock import Out
 
 FILE = Path("docs/made_on.json")
 SETTINGS = (

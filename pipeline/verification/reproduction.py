@@ -15,9 +15,9 @@ from collections.abc import Generator
 from functools import cached_property
 from pathlib import Path
 
-from pipeline import git, lock
 from pipeline.errors import UserError
-from pipeline.lock import Out, Stages
+from pipeline.verification import git, lock
+from pipeline.verification.lock import Out, Stages
 
 TAIL = 20  # lines of a stage that failed
 OTHER_STORE = re.compile(rb"(?m)^(tracking:\n(?: .*\n)*? +uri:)(?!.*MLFLOW_TRACKING_URI).*$")

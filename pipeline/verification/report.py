@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from pipeline import determinism, lock, machine
-from pipeline.compare import compare, divergence, within
-from pipeline.lock import Out, Stages
-from pipeline.reproduction import Reproduction
+from pipeline import determinism
+from pipeline.verification import lock, machine
+from pipeline.verification.compare import compare, divergence, within
+from pipeline.verification.lock import Out, Stages
+from pipeline.verification.reproduction import Reproduction
 
 HISTORY = "metrics/history.csv"
 DIGITS = 12  # of the hashes that the table shows; all are compared

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import artefact, weights
+from pipeline import weights
 from pipeline.errors import UserError
+from pipeline.verification import artefact
 
 LEVELS = 2.0  # of 255, by which pixels may differ in pictures that are equal within a tolerance
 UNREADABLE = (*weights.UNREADABLE, SyntaxError, UserError)  # what the readers raise
