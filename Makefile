@@ -50,7 +50,7 @@ lock:
 	@$(COMPILE) $(UPGRADE) --all-extras -c requirements.txt -o requirements-dev.txt
 
 clean-results:
-	@rm -rf data/processed models metrics plots mlflow.db* mlruns .dvc/cache .dvc/tmp
+	@rm -rf data/processed models checkpoints metrics plots mlflow.db* mlruns .dvc/cache .dvc/tmp
 
 clean: clean-results
 	@rm -rf .venv data/raw multirun optuna.db*

@@ -101,6 +101,7 @@ class Paths(Section):
     models: Folder
     metrics: Folder
     plots: Folder
+    checkpoints: Folder
 
 
 class Download(Section):

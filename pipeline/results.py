@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from pipeline import fingerprint, history, provenance
+from pipeline.checkpoint import Checkpoint
 from pipeline.config import Config
 from pipeline.history import Epoch
 from pipeline.tracking import Record
@@ -13,8 +14,16 @@ from pipeline.tracking import Record
 log = logging.getLogger(__name__)
 
 
-def begin(config: Config, record: Record | None = None, **tags: str) -> Record:
-    """Make a run for a training with this configuration: parameters, origin, data."""
+def begin(
+    config: Config,
+    saved: Checkpoint | None = None,
+    record: Record | None = None,
+    **tags: str,
+) -> Record:
+    """Make a run for a training with this configuration: parameters, origin, data.
+
+    A training that goes on from its checkpoint goes on with its run.
+    """
     record = record or Record(config.tracking, config.paths.output)
     name = (
         f"{config.dataset.name} {config.model.name} {config.optimizer.name} "
@@ -27,6 +36,7 @@ def begin(config: Config, record: Record | None = None, **tags: str) -> Record:
         tags=provenance.tags() | {"kind": "pipeline", "place": place(config)} | tags,
         started=time.time(),
         identity=fingerprint.identity(config),
+        **(saved.run if saved else {}),
     )
     add_settings(record, config)
     return record
@@ -44,9 +54,10 @@ def add_settings(record: Record, config: Config) -> None:
     record.send("data", name=config.dataset.name, files=files)
 
 
-def add_epoch(record: Record, epoch: Epoch) -> None:
-    """Log an epoch's metrics at once, with the epoch as the step."""
-    record.send("metrics", points=[(epoch.metrics, epoch.epoch, time.time())])
+def add_epochs(record: Record, epochs: list[Epoch]) -> None:
+    """Log the metrics of epochs at once, with the epoch as the step."""
+    now = time.time()
+    record.send("metrics", points=[(epoch.metrics, epoch.epoch, now) for epoch in epochs])
 
 
 def add_training(record: Record, config: Config) -> None:
@@ -74,9 +85,8 @@ def resume(record: Record, config: Config) -> dict[str, Any]:
     found = record.answer()
     if not found["problem"] and found["run"] is None:
         log.info("MLflow has no run with these weights: recording one from the files")
-        begin(config, record, restored="true")
-        for epoch in history.read(config.paths.metrics / "history.csv"):
-            add_epoch(record, epoch)
+        begin(config, record=record, restored="true")
+        add_epochs(record, history.read(config.paths.metrics / "history.csv"))
         add_training(record, config)
         record.send("end", status="FINISHED")
         found = record.ask(

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,25 @@ from pipeline.files import sha256, sha256_once
 from pipeline.fingerprint import fingerprint
 
 if TYPE_CHECKING:
+    from filelock import FileLock
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
+HANDOVER_SECONDS = 10  # that the recorder of a process that has died may take to end its run
 SQLITE = "sqlite:///"
 MOST_METRICS = 1000  # that MLflow takes at once
 SERVED = ("hydra-core", "mlflow", "numpy", "pydantic", "requests", "tensorflow", "tqdm")
+
+
+@dataclass
+class Open:
+    """An open run, and what it already has when it is not new."""
+
+    run_id: str
+    lock: "FileLock | None" = None
+    params: set[str] = field(default_factory=set)
+    metrics: set[tuple[str, int]] = field(default_factory=set)
+    model: bool = False
 
 
 class Store:
@@ -28,10 +43,15 @@ class Store:
     def __init__(self) -> None:
         self.client: MlflowClient
         self.experiment_id = ""
-        self.runs: list[str] = []  # that are open: a sweep's, and in it a trial's
+        self.runs: list[Open] = []  # that are open: a sweep's, and in it a trial's
 
     @property
     def run_id(self) -> str:
+        """The id of the run that messages are about."""
+        return self.run.run_id
+
+    @property
+    def run(self) -> Open:
         """The run that messages are about: the one that was opened last."""
         if not self.runs:
             raise LookupError("the run was not found")
@@ -67,35 +87,63 @@ class Store:
         name: str,
         tags: dict[str, str],
         started: float,
+        *,
         identity: dict[str, Any] | None = None,
+        training: str = "",
+        lock: str = "",
     ) -> dict[str, Any]:
         """Make a run; it is RUNNING from now on, and what follows is of this run.
 
         `identity` is what `pipeline.fingerprint` takes; a run that is not itself a trial is tagged
-        with the trial that it repeats, if there is one.
+        with the trial that it repeats, if there is one. `training` and `lock` are those of
+        `pipeline.checkpoint`: if the store has the run of a training that goes on, and no other
+        process records it, that run goes on, and of what follows takes only what it lacks.
         """
+        held = _held(lock) if lock else None
+        if held:
+            tags = tags | {"training": training}
+            if run := self._first(f"tags.training = '{training}'"):
+                return self._go_on(run, held)
         if identity:
             tags = tags | {"fingerprint": fingerprint(identity["settings"], identity["folder"])}
             if origin := self._trial(tags["fingerprint"]):
                 tags = tags | {"trial_run_id": origin}
         run = self.client.create_run(self.experiment_id, int(started * 1000), tags, name)
-        self.runs.append(run.info.run_id)
+        self.runs.append(Open(run.info.run_id, held))
         return {"run_id": self.run_id}
 
     def _trial(self, fingerprint: str) -> str | None:
         """Return the finished trial of a sweep that has the fingerprint, if there is one."""
-        trials = self.client.search_runs(
-            [self.experiment_id],
+        found = self._first(
             f"tags.fingerprint = '{fingerprint}' and tags.kind = 'trial' "
-            "and attributes.status = 'FINISHED'",
-            max_results=1,
+            "and attributes.status = 'FINISHED'"
         )
-        return str(trials[0].info.run_id) if trials else None
+        return str(found.info.run_id) if found else None
+
+    def _first(self, condition: str) -> "Run | None":
+        """Return the latest run that meets a condition, if there is one."""
+        found = self.client.search_runs([self.experiment_id], condition, max_results=1)
+        return found[0] if found else None
+
+    def _go_on(self, run: "Run", lock: "FileLock") -> dict[str, Any]:
+        run_id, data = run.info.run_id, run.data
+        metrics = {
+            (key, point.step)
+            for key in data.metrics
+            for point in self.client.get_metric_history(run_id, key)
+        }
+        self.client.update_run(run_id, "RUNNING")
+        for tag in {"error", "status"} & set(data.tags):
+            self.client.delete_tag(run_id, tag)
+        model = bool(run.outputs and run.outputs.model_outputs)
+        self.runs.append(Open(run_id, lock, set(data.params), metrics, model))
+        self.tags({"resumed": str(int(data.tags.get("resumed", 0)) + 1)})
+        return {"run_id": run_id}
 
     def reopen(self, run_id: str) -> dict[str, Any]:
         """Go on with a run that has ended."""
         self.client.update_run(run_id, "RUNNING")
-        self.runs.append(run_id)
+        self.runs.append(Open(run_id))
         return {"run_id": run_id}
 
     def kill_children(self) -> None:
@@ -112,18 +160,15 @@ class Store:
 
     def find(self, weights: str, place: str) -> dict[str, Any]:
         """Go on with the latest run of that place with those weights; answer what it holds."""
-        runs = self.client.search_runs(
-            [self.experiment_id],
-            f"tags.weights_sha256 = '{sha256(Path(weights))}' and tags.place = '{place}'",
-            order_by=["attributes.start_time DESC"],
-            max_results=1,
+        run = self._first(
+            f"tags.weights_sha256 = '{sha256(Path(weights))}' and tags.place = '{place}'"
         )
-        if not runs:
+        if not run:
             return {"run": None}
-        self.runs = [runs[0].info.run_id]
+        self.runs = [Open(run.info.run_id)]
         return {
-            "run": runs[0].info.run_name,
-            "metrics": runs[0].data.metrics,
+            "run": run.info.run_name,
+            "metrics": run.data.metrics,
             "figures": bool(self.client.list_artifacts(self.run_id, "plots")),
         }
 
@@ -131,7 +176,11 @@ class Store:
         """Log parameters, nested ones under dotted names, and all of them as config.yaml."""
         from mlflow.entities import Param
 
-        items = [Param(key, str(value)[:6000]) for key, value in _flatten(params)]
+        items = [
+            Param(key, str(value)[:6000])
+            for key, value in _flatten(params)
+            if key not in self.run.params
+        ]
         self.client.log_batch(self.run_id, params=items)
         self.client.log_dict(self.run_id, params, "config.yaml")
 
@@ -143,6 +192,7 @@ class Store:
             Metric(key, value, int(at * 1000), step)
             for metrics, step, at in points
             for key, value in metrics.items()
+            if (key, step) not in self.run.metrics
         ]
         for first in range(0, len(items), MOST_METRICS):
             self.client.log_batch(self.run_id, metrics=items[first : first + MOST_METRICS])
@@ -174,6 +224,8 @@ class Store:
 
         The steps of MLflow's `log_model`, less its trial prediction, which would need TensorFlow.
         """
+        if self.run.model:
+            return
         import mlflow
         import numpy as np
         from mlflow.entities import LoggedModelOutput
@@ -209,7 +261,22 @@ class Store:
     def end(self, status: str) -> None:
         """End the run as FINISHED, FAILED or KILLED."""
         self.client.set_terminated(self.run_id, status)
-        self.runs.pop()
+        if lock := self.runs.pop().lock:
+            Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release(force=True)
+
+
+def _held(path: str) -> "FileLock | None":
+    """Return the lock of that file, unless another process keeps it to itself."""
+    from filelock import FileLock
+
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, is_singleton=True)  # a message that is tried again holds it already
+    try:
+        lock.acquire(timeout=HANDOVER_SECONDS)
+    except OSError:  # a time-out is one
+        return None
+    return lock
 
 
 def _alone(uri: str) -> AbstractContextManager[Any]:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from pipeline import data, determinism, history, results, weights
 from pipeline.app import run
+from pipeline.checkpoint import Checkpoint
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.history import Epoch
@@ -27,13 +28,15 @@ Report = Callable[[Epoch], None]  # is told every epoch of a trial
 def main(config: Config) -> None:
     """Train the configured model and write weights.npz and history.csv."""
     split = examples(config)
-    with recorded(results.begin(config)) as record:
-        fit(config, split, record)
+    saved = Checkpoint(config)
+    with recorded(results.begin(config, saved)) as record:
+        fit(config, split, saved, record)
+    saved.remove()
 
 
-def trial(config: Config, record: Record, report: Report) -> Epoch:
+def trial(config: Config, saved: Checkpoint, record: Record, report: Report) -> Epoch:
     """Train as a trial of a sweep, in the same way; return the last epoch."""
-    return fit(config, examples(config), record, report)[-1]
+    return fit(config, examples(config), saved, record, report)[-1]
 
 
 def examples(config: Config) -> tuple[data.Arrays, data.Arrays]:
@@ -57,10 +60,11 @@ def examples(config: Config) -> tuple[data.Arrays, data.Arrays]:
 def fit(
     config: Config,
     split: tuple[data.Arrays, data.Arrays],
+    saved: Checkpoint,
     record: Record,
     report: Report | None = None,
 ) -> list[Epoch]:
-    """Train, show and record each epoch, write weights and history; return the history.
+    """Train, show, keep and record each epoch, write weights and history; return the history.
 
     Raises
     ------
@@ -76,24 +80,29 @@ def fit(
     optimizer = OPTIMIZERS[config.optimizer.name](
         config.train.learning_rate, **config.optimizer.options
     )
-    epochs = []
+    epochs = saved.restore(model, optimizer)
+    results.add_epochs(record, epochs)
     with tqdm(total=config.train.epochs, unit="epoch", leave=not report, disable=None) as bar:
+        bar.update(len(epochs))
         for epoch in training.train(
             model,
             optimizer,
             *split,
             epochs=config.train.epochs,
+            start=len(epochs) + 1,
             batch_size=config.train.batch_size,
             seed=config.seed,
             resident=split[0][0].nbytes <= config.resident_bytes,
         ):
             if not all(math.isfinite(value) for value in epoch.metrics.values()):
+                saved.remove()
                 raise UserError(
                     f"the loss is {epoch.loss} in epoch {epoch.epoch}: training has diverged; "
                     f"lower train.learning_rate ({config.train.learning_rate:g})"
                 )
             epochs.append(epoch)
-            results.add_epoch(record, epoch)
+            saved.keep(epochs)
+            results.add_epochs(record, [epoch])
             bar.set_postfix({name: f"{value:.4f}" for name, value in epoch.metrics.items()})
             bar.update()
             if report:

@@ -46,6 +46,7 @@ def train(
     validation: data.Arrays,
     *,
     epochs: int,
+    start: int = 1,
     batch_size: int | None,
     seed: int,
     resident: bool = True,
@@ -62,6 +63,8 @@ def train(
         x, float32 (n, features), and y, uint8 (n,); validation may have no rows.
     epochs : int
         How many times every example is used.
+    start : int
+        The first epoch, 1 unless the model and the optimizer are as epochs before have left them.
     batch_size : int or None
         Examples of a step; the last batch of an epoch may be smaller. None: all of them.
     seed : int
@@ -75,7 +78,7 @@ def train(
     run_epoch = make(step, training, batch_size, seed)
     evaluate = make_evaluate(model, often=True)
     held_out = list(read(*validation)) if resident else None
-    for epoch in range(1, epochs + 1):
+    for epoch in range(start, epochs + 1):
         loss, correct = run_epoch(epoch)
         val_loss, val_accuracy = None, None
         if len(validation[0]):

@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from pipeline import provenance, pruning, results, tracking
+from pipeline.checkpoint import Checkpoint
 from pipeline.config import Config, Tracking, check
 from pipeline.files import replacing, shown
 from pipeline.fingerprint import fingerprint, identity
@@ -29,7 +30,7 @@ KNOWN = Path("multirun/finished")  # trial.json of every finished trial, by its 
 MLFLOW_STATUS = {"PRUNED": "KILLED"}  # which MLflow does not have
 
 Report = Callable[[Epoch], None]
-Train = Callable[[Config, tracking.Record, Report], Epoch]  # gives the last epoch
+Train = Callable[[Config, Checkpoint, tracking.Record, Report], Epoch]  # gives the last epoch
 
 
 @dataclass
@@ -87,7 +88,7 @@ def run(train: Train, composed: DictConfig) -> None:
         uri=place.uri,
         pid=os.getpid(),
     )
-    config, problem = None, None
+    config, saved, problem = None, None, None
     try:
         config = check(composed)
         trial.dataset, trial.settings = config.dataset.name, identity(config)["settings"]
@@ -100,10 +101,15 @@ def run(train: Train, composed: DictConfig) -> None:
                 trial.write()
             say(trial)
             return
+        saved = Checkpoint(config)
     except Exception as error:  # a trial that cannot even begin must not end the others
         problem = error
     record = tracking.shared(place, Path(hydra.sweep.dir))
-    _run(trial, record, sweep["run_id"], lambda: _train(train, config, problem, record))
+    tags = {"mlflow.parentRunId": sweep["run_id"]} if sweep["run_id"] else {}
+    run = {"tags": tags} | (saved.run if saved else {})
+    _run(trial, record, run, lambda: _train(train, config, saved, problem, record))
+    if saved and trial.status != "FAILED":
+        saved.remove()
     say(trial)
 
 
@@ -125,22 +131,28 @@ def say(trial: Trial) -> None:
 
 
 def _train(
-    train: Train, config: Config | None, problem: Exception | None, record: tracking.Record
+    train: Train,
+    config: Config | None,
+    saved: Checkpoint | None,
+    problem: Exception | None,
+    record: tracking.Record,
 ) -> Epoch:
-    if problem or not config:
+    if problem or not config or not saved:
         raise problem or AssertionError
     results.add_settings(record, config)
-    return train(config, record, pruning.reporter(config.sweep))
+    return train(config, saved, record, pruning.reporter(config.sweep))
 
 
-def _run(trial: Trial, record: tracking.Record, parent: str, training: Callable[[], Epoch]) -> None:
+def _run(
+    trial: Trial, record: tracking.Record, run: dict[str, Any], training: Callable[[], Epoch]
+) -> None:
     """Run the training and keep how it ended, in trial.json and on the trial's MLflow run."""
     folder, started = Path(trial.folder), time.time()
     trial.write()
     (folder / "error.txt").unlink(missing_ok=True)
     tags = {"kind": "trial", "place": trial.folder, "fingerprint": trial.fingerprint}
-    tags |= {"mlflow.parentRunId": parent} if parent else {}
-    record.send("begin", ask=True, name=trial.name, tags=provenance.tags() | tags, started=started)
+    run["tags"] |= provenance.tags() | tags
+    record.send("begin", ask=True, name=trial.name, started=started, **run)
     try:
         trial.metrics = training().metrics
         trial.status = "FINISHED"

@@ -20,7 +20,6 @@ PLUMBING = {
     "__init__",
     "app",
     "errors",
-    "fingerprint",
     "provenance",
     "recorder",
     "results",
