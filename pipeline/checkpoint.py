@@ -1,9 +1,9 @@
 """The checkpoint of a training that has not ended, from which the same command goes on.
 
 A file of `paths.checkpoints`, written after an epoch and removed at the end: an .npz followed by
-its SHA-256. It is found by the folder that is trained into and the settings, and is used only if
-data, code and versions are the same too: what it leads to are then the bits of a training that
-nobody has interrupted, since the order of the examples is a function of the epoch alone.
+its SHA-256. It is found by the settings and its place, the folder trained into or a sweep's, and is
+used only if data, code and versions are the same too: what it leads to are then the bits of a
+training that nobody has interrupted, since the order of the examples is a function of the epoch.
 
 It is moved into place, not forced to the disk: what a power failure tears fails its checksum.
 """
@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from io import BytesIO
 from math import inf
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -54,9 +55,9 @@ class Checkpoint:
         that whoever records it has locked.
     """
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, place: Path):
         known = identity(config)
-        name = json.dumps([shown(config.paths.output), known], sort_keys=True)
+        name = json.dumps([shown(place), known], sort_keys=True)
         name = hashlib.sha256(name.encode()).hexdigest()[:16]
         self.path = config.paths.checkpoints / f"{name}.npz"
         self._total = config.train.epochs
@@ -122,17 +123,14 @@ class Checkpoint:
                 raise ValueError("its checksum is wrong")
             with np.load(BytesIO(content), allow_pickle=False) as file:
                 arrays = dict(file)
+            if str(arrays["key"]) != key:
+                raise ValueError("it is of other settings, data, code or versions")
         except FileNotFoundError:
             return {}
         except UNREADABLE as error:
-            return self._ignored(f"is damaged ({error})")
-        if str(arrays.get("key")) != key:
-            return self._ignored("is of other settings, data, code or versions")
+            log.warning("%s is ignored: %s; training starts anew", shown(self.path), error)
+            return {}
         return arrays
-
-    def _ignored(self, why: str) -> dict[str, NDArray[Any]]:
-        log.warning("%s %s: it is ignored, training starts anew", shown(self.path), why)
-        return {}
 
     def _make_room(self) -> None:
         """Remove the oldest files of the folder beyond MOST."""

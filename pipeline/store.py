@@ -100,10 +100,11 @@ class Store:
         process records it, that run goes on, and of what follows takes only what it lacks.
         """
         held = _held(lock) if lock else None
-        if held:
+        if held and training:
             tags = tags | {"training": training}
-            if run := self._first(f"tags.training = '{training}'"):
-                return self._go_on(run, held)
+            run = self._first(f"tags.training = '{training}'")
+            if run and (run.info.status != "FINISHED" or run.data.tags["place"] == tags["place"]):
+                return self._go_on(run, tags["place"], held)
         if identity:
             tags = tags | {"fingerprint": fingerprint(identity["settings"], identity["folder"])}
             if origin := self._trial(tags["fingerprint"]):
@@ -125,7 +126,7 @@ class Store:
         found = self.client.search_runs([self.experiment_id], condition, max_results=1)
         return found[0] if found else None
 
-    def _go_on(self, run: "Run", lock: "FileLock") -> dict[str, Any]:
+    def _go_on(self, run: "Run", place: str, lock: "FileLock") -> dict[str, Any]:
         run_id, data = run.info.run_id, run.data
         metrics = {
             (key, point.step)
@@ -137,13 +138,14 @@ class Store:
             self.client.delete_tag(run_id, tag)
         model = bool(run.outputs and run.outputs.model_outputs)
         self.runs.append(Open(run_id, lock, set(data.params), metrics, model))
-        self.tags({"resumed": str(int(data.tags.get("resumed", 0)) + 1)})
+        self.tags({"place": place, "resumed": str(int(data.tags.get("resumed", 0)) + 1)})
         return {"run_id": run_id}
 
-    def reopen(self, run_id: str) -> dict[str, Any]:
+    def reopen(self, run_id: str, lock: str) -> dict[str, Any]:
         """Go on with a run that has ended."""
+        held = _held(lock)
         self.client.update_run(run_id, "RUNNING")
-        self.runs.append(Open(run_id))
+        self.runs.append(Open(run_id, held))
         return {"run_id": run_id}
 
     def kill_children(self) -> None:

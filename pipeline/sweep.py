@@ -113,13 +113,14 @@ def begin(config: DictConfig) -> None:
 def _open(config: DictConfig, folder: Path, settings: Sweep) -> str:
     """Return the id of the sweep's run, empty if the store does not answer."""
     assert current
-    record = current.record
+    record, lock = current.record, str(folder / ".record.lock")
     if (folder / "sweep.json").exists():
         before = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))["run_id"]
-        if before and not record.ask("reopen", run_id=before)["problem"]:
+        if before and not record.ask("reopen", run_id=before, lock=lock)["problem"]:
             return str(before)
     tags = provenance.tags() | {"kind": "sweep", "place": shown(folder)}
-    answer = record.ask("begin", name=f"sweep {folder.name}", tags=tags, started=time.time())
+    begin = {"name": f"sweep {folder.name}", "tags": tags, "started": time.time(), "lock": lock}
+    answer = record.ask("begin", **begin)
     if answer["problem"]:
         log.warning("MLflow at %s does not answer: %s", record.uri, answer["problem"])
         return ""

@@ -28,7 +28,7 @@ Report = Callable[[Epoch], None]  # is told every epoch of a trial
 def main(config: Config) -> None:
     """Train the configured model and write weights.npz and history.csv."""
     split = examples(config)
-    saved = Checkpoint(config)
+    saved = Checkpoint(config, config.paths.output)
     with recorded(results.begin(config, saved)) as record:
         fit(config, split, saved, record)
     saved.remove()
@@ -82,8 +82,16 @@ def fit(
     )
     epochs = saved.restore(model, optimizer)
     results.add_epochs(record, epochs)
-    with tqdm(total=config.train.epochs, unit="epoch", leave=not report, disable=None) as bar:
-        bar.update(len(epochs))
+    if report:
+        for epoch in epochs:
+            report(epoch)
+    with tqdm(
+        total=config.train.epochs,
+        initial=len(epochs),
+        unit="epoch",
+        leave=not report,
+        disable=None,
+    ) as bar:
         for epoch in training.train(
             model,
             optimizer,

@@ -101,7 +101,7 @@ def run(train: Train, composed: DictConfig) -> None:
                 trial.write()
             say(trial)
             return
-        saved = Checkpoint(config)
+        saved = Checkpoint(config, Path(hydra.sweep.dir))
     except Exception as error:  # a trial that cannot even begin must not end the others
         problem = error
     record = tracking.shared(place, Path(hydra.sweep.dir))

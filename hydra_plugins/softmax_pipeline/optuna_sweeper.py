@@ -113,7 +113,8 @@ class OptunaSweeper(Sweeper):
             raise UserError(f"sweep.storage: {str(error).splitlines()[0]}") from error
         study.set_user_attr("pruner", settings.pruner)
         for lost in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            self._tell(study, lost.number, ended_in(lost))
+            if not self._tell(study, lost.number, ended_in(lost)):
+                study.enqueue_trial(lost.params)  # goes on from its checkpoint
         trials = study.get_trials(deepcopy=False)
         # a study that goes on must not draw again what it drew at its start
         options = {} if settings.seed is None else {"seed": settings.seed + len(trials)}
@@ -145,12 +146,15 @@ class OptunaSweeper(Sweeper):
             self.validate_batch_is_legal(jobs)
             for ended in self.launcher.launch(jobs, initial_job_idx=first):
                 ended.return_value  # noqa: B018  # raises what ended a job outside its training
+        except (KeyboardInterrupt, SystemExit):
+            asked.clear()  # the study is told when it goes on
+            raise
         finally:
             for one in asked:
                 self._tell(study, one.number, ended_in(one))
 
-    def _tell(self, study: "Study", number: int, path: Path) -> None:
-        """Tell the study how a trial ended, as its trial.json has it."""
+    def _tell(self, study: "Study", number: int, path: Path) -> bool:
+        """Tell the study how a trial ended, as its trial.json has it; return whether it did."""
         from optuna.trial import TrialState
 
         from pipeline import trial
@@ -165,6 +169,7 @@ class OptunaSweeper(Sweeper):
             study.tell(number, state=TrialState.FAIL)
             if ended and ended.status == "FINISHED":
                 log.warning("%s has no %s: for Optuna the trial failed", path, objective)
+        return ended is not None and ended.status not in ("RUNNING", "KILLED")
 
 
 def ended_in(one: "BaseTrial") -> Path:
