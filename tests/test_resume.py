@@ -37,7 +37,7 @@ MODELS = {
     "mlp": lambda: MLP(FEATURES, CLASSES, 5, hidden=[8]),
 }
 OPTIMIZERS = {"momentum": lambda: sgd(0.1, momentum=0.9), "adam": lambda: adam(0.01)}
-LONG = 1000  # epochs: seconds of training, which can be killed in their middle
+LONG = 600  # epochs: seconds of training, which can be killed in their middle
 
 
 def composed(project: Project, *overrides: str) -> Config:
@@ -114,7 +114,7 @@ def long(uninterrupted: Project, reproduced: Project) -> Project:
     return reproduced
 
 
-@pytest.mark.parametrize("how", ["the stage", "everything", "the store too", "SIGTERM"])
+@pytest.mark.parametrize("how", ["the stage", "everything", "the store too"])
 def test_a_killed_training_goes_on(long: Project, uninterrupted: Project, how: str) -> None:
     lost = how == "the store too"  # which this process must not have opened then
     before = set() if lost else {run.info.run_id for run in runs(long, "pipeline")}
@@ -123,11 +123,9 @@ def test_a_killed_training_goes_on(long: Project, uninterrupted: Project, how: s
         os.killpg(process.pid, signal.SIGKILL)
     else:
         process = start(long, sys.executable, "-m", "pipeline.train")
-        process.send_signal(signal.SIGTERM if how == "SIGTERM" else signal.SIGKILL)
+        process.send_signal(signal.SIGTERM if lost else signal.SIGKILL)
     assert process.wait(60) != 0
     if lost:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
         long.run("rm", "-rf", "mlflow.db", "mlruns")
     done = long.run("dvc", "repro", "train")
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("going on")]
