@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from pipeline import params
@@ -19,6 +27,8 @@ FILES = (
     "t10k-labels-idx1-ubyte",
 )
 Folder = Annotated[Path, Field(strict=False)]
+Mode = Literal["portable", "machine", "off"]
+Determinism = Annotated[Mode, BeforeValidator(lambda value: "off" if value is False else value)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -138,6 +148,7 @@ class Config(Section):
     model: Choice
     optimizer: Choice
     seed: Annotated[int, Field(ge=0, lt=2**32)]
+    determinism: Determinism
     train: Train
     paths: Paths
     download: Download

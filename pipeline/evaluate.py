@@ -23,7 +23,7 @@ def main(config: Config) -> None:
     x, y = data.load(config.paths.processed, "test", config.dataset)
     require(config.paths.models / "weights.npz", "train")
     record = results.look_up(config)
-    determinism.enable(config.seed, keras=False)
+    determinism.enable(config.seed, config.determinism, keras=False)
     from pipeline.inference import make_evaluate, probabilities, read
 
     model = weights.build(config, x.shape[1])

@@ -15,7 +15,7 @@ import yaml
 from pipeline.config import Config
 from pipeline.files import sha256_once
 
-SETTINGS = {"model", "optimizer", "seed", "train"}
+SETTINGS = {"determinism", "model", "optimizer", "seed", "train"}
 ARRAYS = ("x_train.npy", "y_train.npy")
 
 

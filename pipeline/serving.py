@@ -1,6 +1,7 @@
 """The model as MLflow serves it: flattened pixels in [0, 1] in, class probabilities out."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ class Classifier:
     """
 
     def __init__(self, folder: Path):
-        determinism.enable(seed=0, keras=False)
+        if "tensorflow" not in sys.modules:
+            determinism.enable(seed=0, keras=False)
         from pipeline import weights
         from pipeline.models import MODELS
 

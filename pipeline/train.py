@@ -69,11 +69,9 @@ def fit(
     Raises
     ------
     UserError
-        If the loss is no longer finite.
+        If the loss is no longer finite, or this process computes with other settings.
     """
-    if warning := determinism.notice():
-        log.warning("Note: %s.", warning)
-    determinism.enable(config.seed)
+    determinism.enable(config.seed, config.determinism)
     from pipeline import training
 
     model = weights.build(config, split[0][0].shape[1])

@@ -29,6 +29,9 @@ OVERRIDES = {
     ),
     "seed=true": "params.yaml: seed should be a valid integer, not true",
     "seed=null": "params.yaml: seed should be a valid integer, not null",
+    "determinism=fast": (
+        "conf/config.yaml: determinism should be 'portable', 'machine' or 'off', not 'fast'"
+    ),
     "train.lerning_rate=1": "train.lerning_rate is not known; did you mean train.learning_rate?",
     "model=logistic": "model: there is no 'logistic'; choose one of logistic_regression, mlp",
     "optimizer=sgdd": "optimizer: there is no 'sgdd'; choose one of adam, sgd",

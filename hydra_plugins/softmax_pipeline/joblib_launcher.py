@@ -25,7 +25,8 @@ END_SECONDS = 10  # that interrupted trials have to say that they were
 class JoblibLauncher(Published):
     """Runs `n_jobs` trials at once, each worker a process pool of its own.
 
-    joblib's own pool ends all its workers when one of them dies.
+    joblib's own pool ends all its workers when one of them dies. A worker takes the next trial too,
+    unless that has another `determinism`, which a process chooses but once.
     """
 
     def launch(
@@ -47,21 +48,25 @@ class JoblibLauncher(Published):
         log.info("Launching %d jobs, %d at once", len(job_overrides), workers)
         state = Singleton.get_state()
         pools: list[ProcessPoolExecutor] = []
-        free: SimpleQueue[ProcessPoolExecutor | None] = SimpleQueue()
+        free: SimpleQueue[tuple[ProcessPoolExecutor | None, str]] = SimpleQueue()
         for _ in range(workers):
-            free.put(None)
+            free.put((None, ""))
 
         def run(number: int, overrides: Sequence[str]) -> JobReturn:
-            pool = free.get()
+            pool, before = free.get()
+            mode = next((item for item in overrides if item.startswith("determinism=")), "")
+            if pool and mode != before:
+                pool.shutdown()
+                pool = None
             if pool is None:
                 pool = ProcessPoolExecutor(max_workers=1, env=threads)
                 pools.append(pool)
             job = (number, overrides, self.hydra_context, self.config, self.task_function, state)
             with suppress(BrokenProcessPool):  # the trial's own file says that it has not ended
                 ended = pool.submit(execute_job, *job).result()
-                free.put(pool)
+                free.put((pool, mode))
                 return ended
-            free.put(None)
+            free.put((None, ""))
             return JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
 
         numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))

@@ -1,0 +1,89 @@
+"""The choice of determinism: what it promises, and that nothing else can undo it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from pipeline.config import check
+from tests.conftest import ROOT, Project
+
+PROGRAM = """
+import hashlib, json, sys
+import numpy as np
+from pipeline import determinism
+determinism.enable(0, sys.argv[1])
+from pipeline import models, optimizers, training
+generator = np.random.default_rng(1)
+x = generator.random((2500, 784), np.float32)
+y = generator.integers(0, 10, 2500).astype(np.uint8)
+for size in (100, 1000, None):
+    model = models.MLP(784, 10, 0, hidden=[32])
+    epochs = list(training.train(
+        model, optimizers.adam(0.01), (x, y), (x[:99], y[:99]), epochs=1, batch_size=size, seed=0
+    ))
+    weights = b"".join(value.numpy().tobytes() for value in model.weights.values())
+    print(size, epochs[0].loss, epochs[0].val_loss, hashlib.sha256(weights).hexdigest())
+"""
+HOSTILE = {
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+    "ONEDNN_MAX_CPU_ISA": "AVX512_CORE",
+    "DNNL_MAX_CPU_ISA": "SSE41",
+    "ONEDNN_DEFAULT_FPMATH_MODE": "BF16",
+    "TF_SET_ONEDNN_FPMATH_MODE": "BF16",
+    "TF_NUM_INTRAOP_THREADS": "3",
+    "TF_XLA_FLAGS": "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit",
+    "OMP_NUM_THREADS": "3",
+    "KERAS_BACKEND": "jax",
+}
+
+
+def bits(mode: str, cores: str = "", **environment: str) -> str:
+    """Train in a process of its own; return its losses and the hashes of its weights."""
+    pin = ["taskset", "-c", cores] if cores and sys.platform == "linux" else []
+    done = subprocess.run(
+        [*pin, sys.executable, "-c", PROGRAM, mode],
+        cwd=ROOT,
+        env=Project(ROOT).environment(**environment),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert len(done.stdout.splitlines()) == 3
+    return done.stdout
+
+
+def test_the_users_environment_does_not_change_portable_bits(tmp_path: Path) -> None:
+    (tmp_path / "keras.json").write_text(json.dumps({"floatx": "float64", "backend": "torch"}))
+    assert bits("portable") == bits("portable", KERAS_HOME=str(tmp_path), **HOSTILE)
+
+
+def test_machine_gives_the_same_bits_on_one_core_and_on_all() -> None:
+    assert bits("machine", cores="0") == bits("machine", ONEDNN_MAX_CPU_ISA="SSE41")
+
+
+def test_a_bare_off_is_off(reproduced: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(reproduced.folder)
+
+    def chosen(*overrides: str) -> str:
+        with initialize_config_dir(str(reproduced / "conf"), version_base="1.3"):
+            return check(compose("config", ["paths.output=.", *overrides])).determinism
+
+    assert chosen() == "portable"
+    assert chosen("determinism=off") == "off"
+    reproduced.edit("conf/config.yaml", "determinism: portable", "determinism: off")
+    assert chosen() == "off"  # which is false in YAML
+    assert chosen("determinism=machine") == "machine"
+
+
+def test_two_choices_do_not_meet_in_one_process(reproduced: Project) -> None:
+    sweep = ["-m", "determinism=off,machine", "train.epochs=1"]
+    done = reproduced.stage("train", *sweep, code=1)
+    assert "determinism=machine needs a process of its own" in done.stderr
+    assert "with determinism=off the bits are those of this run alone" in done.stdout
+    done = reproduced.stage("train", *sweep, "hydra/launcher=joblib", "hydra.launcher.n_jobs=1")
+    assert "done before" in done.stdout, "the trial that was FINISHED"
+    assert "those of this kind of processor" in done.stdout + done.stderr
