@@ -96,7 +96,8 @@ class MLP(Model):
     features, classes : int
         Columns of x, columns of the logits.
     seed : int
-        Of the initial weights: normal with variance 2 / fan-in, biases zero.
+        Of the initial weights: normal with variance 2 / fan-in, biases zero. They are drawn as
+        float64: NumPy's float32 normals depend on the C library's log1pf.
     hidden : list of int
         Units of each hidden layer.
 
@@ -120,8 +121,8 @@ class MLP(Model):
         self.layers = []
         self.weights = {}
         for number, (rows, columns) in enumerate(pairwise(sizes)):
-            values = generator.standard_normal((rows, columns), np.float32)
-            weight = tf.Variable(values * np.float32(np.sqrt(2 / rows)), name=f"weight_{number}")
+            values = generator.standard_normal((rows, columns)) * np.sqrt(2 / rows)
+            weight = tf.Variable(values.astype(np.float32), name=f"weight_{number}")
             bias = tf.Variable(tf.zeros([columns]), name=f"bias_{number}")
             self.layers.append((weight, bias))
             self.weights |= {f"weight_{number}": weight, f"bias_{number}": bias}
