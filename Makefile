@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/.venv
 INSTALL = $(BIN)/uv pip install --quiet --compile-bytecode
 
-.PHONY: repro verify test lint cluster bench lock clean clean-results
+.PHONY: repro verify test lint cluster bench processors lock clean clean-results
 .DELETE_ON_ERROR:
 
 repro: .venv/runtime
@@ -29,6 +29,10 @@ cluster: .venv/dev
 
 bench: .venv/dev
 	@python -m benchmarks.training && python -m benchmarks.pipeline && python -m benchmarks.sweep
+
+# the bits of other processors, under qemu-user: make processors MODELS='EPYC-Milan --small'
+processors: .venv/runtime
+	@python -m benchmarks.processors $(MODELS)
 
 .venv/runtime: requirements.txt pyproject.toml
 	@echo "Installing the locked environment into .venv (about half a minute) ..."

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pipeline import determinism
+from pipeline.config import Mode
 
 BATCH, RATE = 256, 0.1
 HELD_OUT = 5000  # as in params.yaml; the loops on full batches use all rows, as the tutorial does
@@ -41,9 +42,11 @@ def timed(epoch: Callable[[], Any]) -> Run:
     return run
 
 
-def pipeline(x: np.ndarray, y: np.ndarray, batch_size: int | None = BATCH) -> Run:
+def pipeline(
+    x: np.ndarray, y: np.ndarray, batch_size: int | None = BATCH, mode: Mode = "portable"
+) -> Run:
     """Return the project's own loop, as by default with a validation after each epoch."""
-    determinism.enable(0)
+    determinism.enable(0, mode)
     from pipeline import models, optimizers, training
 
     rows = len(x) - (HELD_OUT if batch_size else 0)
@@ -62,6 +65,26 @@ def pipeline(x: np.ndarray, y: np.ndarray, batch_size: int | None = BATCH) -> Ru
 def pipeline_full(x: np.ndarray, y: np.ndarray) -> Run:
     """Return the project's own loop on full batches."""
     return pipeline(x, y, None)
+
+
+def machine(x: np.ndarray, y: np.ndarray) -> Run:
+    """Return the project's own loop with determinism=machine."""
+    return pipeline(x, y, mode="machine")
+
+
+def machine_full(x: np.ndarray, y: np.ndarray) -> Run:
+    """Return the same on full batches."""
+    return pipeline(x, y, None, "machine")
+
+
+def off(x: np.ndarray, y: np.ndarray) -> Run:
+    """Return the project's own loop with determinism=off."""
+    return pipeline(x, y, mode="off")
+
+
+def off_full(x: np.ndarray, y: np.ndarray) -> Run:
+    """Return the same on full batches."""
+    return pipeline(x, y, None, "off")
 
 
 def keras_fit(x: np.ndarray, y: np.ndarray) -> Run:

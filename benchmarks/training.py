@@ -36,11 +36,15 @@ class Peer(NamedTuple):
 
 PEERS = [
     Peer("pipeline, batch 256", peers.pipeline, peers.pipeline, 8),
+    Peer("  determinism=machine", peers.machine, peers.pipeline, 8),
+    Peer("  determinism=off", peers.off, peers.pipeline, 8),
     Peer("Keras fit, batch 256", peers.keras_fit, peers.pipeline, 4, 6),
     Peer("tutorial's tf.data chain, eager", peers.tutorial_chain, peers.pipeline, 2),
     Peer("NumPy loop, batch 256", peers.numpy_loop, peers.pipeline, 8),
     Peer("floor: gather and two products", peers.floor, peers.pipeline, 16, 1.6),
     Peer("pipeline, full batch", peers.pipeline_full, peers.pipeline_full, 20),
+    Peer("  determinism=machine", peers.machine_full, peers.pipeline_full, 20),
+    Peer("  determinism=off", peers.off_full, peers.pipeline_full, 20),
     Peer("tutorial as written, full batch", peers.tutorial_full, peers.pipeline_full, 10, 8),
 ]
 
