@@ -86,6 +86,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if not shutil.which(QEMU):
         sys.exit(f"{QEMU} is needed: `apt-get install qemu-user` (Debian, Ubuntu), as root")
+    for model in arguments.models:
+        command = [QEMU, "-cpu", model, "/bin/true"]
+        if subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode:
+            sys.exit(f"{model}: is not a processor of `{QEMU} -cpu help`")
     number = SMALL if arguments.small else len(WAYS)
 
     def bits(emulated: str = "", threads: int = 0) -> Bits:

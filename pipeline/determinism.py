@@ -113,7 +113,7 @@ def _without_stderr() -> Iterator[None]:
         os.close(kept)
 
 
-def notice(mode: "Mode") -> str | None:
+def notice(mode: "Mode" = "portable") -> str | None:
     """Return why this machine may compute other bits than the recorded ones, if it may."""
     if mode == "machine":
         return "with determinism=machine the bits are those of this kind of processor"
