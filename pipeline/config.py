@@ -152,6 +152,7 @@ class Config(Section):
     train: Train
     paths: Paths
     download: Download
+    storage: Literal["float32", "uint8"]
     resident_bytes: Annotated[int, Field(ge=0)]
     tracking: Tracking
     sweep: Sweep

@@ -1,7 +1,11 @@
 """Examples for training: the arrays, their order in each epoch, and batches of them."""
 
 import hashlib
+import os
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,13 +22,18 @@ LABELS: dict[str, Literal["train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte"]] 
     "train": "train-labels-idx1-ubyte",
     "test": "t10k-labels-idx1-ubyte",
 }
+READ_AHEAD = 2**28  # bytes of rows that are read while as many are used
+READERS = 4  # threads: enough to keep a disk busy
 WINDOW = 65_536  # rows that are shuffled together; smaller sets are shuffled as a whole
 
-Arrays = tuple[NDArray[np.float32], NDArray[np.uint8]]
+Pixels = NDArray[np.float32] | NDArray[np.uint8]
+Arrays = tuple[Pixels, NDArray[np.uint8]]
 
 
 def load(folder: Path, split: str, dataset: Dataset) -> Arrays:
-    """Map a split's x, float32 (n, features), and y, uint8 (n,), into memory.
+    """Map a split's x, float32 or uint8 (n, features), and y, uint8 (n,), into memory.
+
+    `storage` decided which x it is; bytes are yet to be divided by 255.
 
     Raises
     ------
@@ -33,10 +42,11 @@ def load(folder: Path, split: str, dataset: Dataset) -> Arrays:
         or the labels are not those of the data set.
     """
     x, y = (_map(require(folder / f"{name}_{split}.npy", "preprocess")) for name in "xy")
-    if x.dtype != np.float32 or x.ndim != 2 or y.dtype != np.uint8 or y.shape != x.shape[:1]:
+    types = x.dtype in (np.float32, np.uint8) and y.dtype == np.uint8
+    if not types or x.ndim != 2 or y.shape != x.shape[:1]:
         raise UserError(
             f"{folder}: x_{split}.npy is {x.dtype} {x.shape}, y_{split}.npy {y.dtype} {y.shape}; "
-            "float32 (n, features) and uint8 (n,) are needed: run `dvc repro preprocess`"
+            "float32 or uint8 (n, features) and uint8 (n,) are needed: run `dvc repro preprocess`"
         )
     if y.max(initial=0) >= len(dataset.classes):
         raise UserError(
@@ -82,23 +92,63 @@ def order(rows: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.concatenate(list(windows(rows, seed, epoch)))
 
 
-def batches(
-    x: NDArray[np.float32], y: NDArray[np.uint8], size: int, seed: int, epoch: int
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int32]]]:
-    """Yield an epoch's batches from arrays that may be larger than memory, in `order`.
+def pieces(rows: int, size: int, seed: int, epoch: int, most: int) -> Iterator[NDArray[np.int64]]:
+    """Yield `order` in pieces of whole batches of `size` rows, within a window if they can be.
 
-    The rows of a window are read in the order of the file, then shuffled in memory.
+    A piece has no more than `most` rows, unless a single batch has.
     """
-    rest_x = np.empty((0, x.shape[1]), np.float32)
-    rest_y = np.empty(0, np.int32)
-    for window in windows(len(x), seed, epoch):
-        in_file = np.sort(window)
-        position = np.searchsorted(in_file, window)
-        window_x = np.concatenate([rest_x, x[in_file][position]])
-        window_y = np.concatenate([rest_y, y[window].astype(np.int32)])
-        whole = len(window_x) - len(window_x) % size
-        for start in range(0, whole, size):
-            yield window_x[start : start + size], window_y[start : start + size]
-        rest_x, rest_y = window_x[whole:], window_y[whole:]
-    if len(rest_x):
-        yield rest_x, rest_y
+    rest = np.empty(0, np.int64)
+    for window in windows(rows, seed, epoch):
+        ready = np.concatenate([rest, window])
+        whole = len(ready) - len(ready) % size
+        step = max(most // size, 1) * size
+        for start in range(0, whole, step):
+            yield ready[start : min(start + step, whole)]
+        rest = ready[whole:]
+    if len(rest):
+        yield rest
+
+
+def streamed(
+    x: Pixels, y: NDArray[np.uint8], size: int, seed: int, epoch: int
+) -> Iterator[tuple[Pixels, NDArray[np.int32], NDArray[np.int64]]]:
+    """Yield rows of x and y, in the order of the file, and the positions in them of some batches.
+
+    All positions together are the `pieces` of the epoch. While one is used, threads read the next:
+    by `read`, since pages that are mapped are slow to be dropped when memory is short. tf.data's
+    own prefetching would do nothing: with op determinism, it is left out around Python code.
+
+    Parameters
+    ----------
+    x : array of float32 or uint8 (n, features)
+        Mapped, from the first row of the file on.
+    y : array of uint8 (n,)
+    size, seed, epoch : int
+        Rows of a batch; what the order depends on.
+    """
+    mapped: Any = x
+    most = READ_AHEAD // x[:1].nbytes
+    with Path(mapped.filename).open("rb") as file, ThreadPoolExecutor(READERS) as pool:
+        coming: deque[tuple[Any, Any, Any, list[Future[None]]]] = deque()
+        for piece in pieces(len(x), size, seed, epoch, most):
+            rows = np.sort(piece)
+            buffer = np.empty((len(rows), x.shape[1]), x.dtype)
+            starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
+            offsets = mapped.offset + rows[starts] * x[:1].nbytes
+            parts = zip(offsets.tolist(), np.split(buffer, starts[1:]), strict=True)
+            reads = [pool.submit(_read, file, offset, part) for offset, part in parts]
+            coming.append((buffer, y[rows].astype(np.int32), np.searchsorted(rows, piece), reads))
+            if len(coming) > 1:
+                yield _arrived(*coming.popleft())
+        yield _arrived(*coming.popleft())
+
+
+def _read(file: BufferedReader, offset: int, into: Pixels) -> None:
+    if os.preadv(file.fileno(), [into.data], offset) != into.nbytes:
+        raise OSError(f"{file.name}: was cut off while it was read")
+
+
+def _arrived(x: Pixels, y: Any, order: Any, reads: list[Future[None]]) -> tuple[Any, Any, Any]:
+    for read in reads:
+        read.result()
+    return x, y, order

@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pipeline.errors import UserError
 from pipeline.files import replacing, require, shown
 
 log = logging.getLogger(__name__)
+MANY = 50_000  # examples for which it pays to make a graph
 
 
 def main(config: Config) -> None:
@@ -24,17 +26,23 @@ def main(config: Config) -> None:
     require(config.paths.models / "weights.npz", "train")
     record = results.look_up(config)
     determinism.enable(config.seed, config.determinism, keras=False)
-    from pipeline.inference import make_evaluate, probabilities, read
+    from pipeline.inference import best, make_evaluate, read
 
     model = weights.build(config, x.shape[1])
     weights.restore(model, config.paths.models / "weights.npz")
-    loss, accuracy = make_evaluate(model, often=False)(read(x, y))
-    probability = probabilities(model, x)
-    predicted = probability.argmax(1)
+    answers = []
+
+    def answered() -> Iterator[Any]:
+        for block in read(x, y):
+            answers.append(best(model, block[0]))
+            yield block
+
+    loss, accuracy = make_evaluate(model, often=len(y) > MANY)(answered())
+    predicted, probability = (np.concatenate(parts) for parts in zip(*answers, strict=True))
     evaluation = summary(loss, accuracy, y, predicted, config.dataset.classes)
     write_json(config.paths.metrics / "evaluation.json", evaluation)
-    rows = zip(y.tolist(), predicted.tolist(), strict=True)
-    write_csv(config.paths.metrics / "predictions.csv", ["actual", "predicted"], rows)
+    pairs = zip(y.tolist(), predicted.tolist(), strict=True)
+    write_csv(config.paths.metrics / "predictions.csv", ["actual", "predicted"], pairs)
     write_csv(
         config.paths.metrics / "mistakes.csv",
         ["example", "actual", "predicted", "probability"],
@@ -69,15 +77,11 @@ def summary(
 
 def mistakes(
     actual: NDArray[np.uint8], predicted: NDArray[np.int64], probability: NDArray[np.float32]
-) -> list[tuple[int, int, int, str]]:
-    """Return (example, actual, predicted, probability) of the mistakes, most confident first."""
+) -> Iterator[tuple[int, int, int, str]]:
+    """Yield (example, actual, predicted, its probability) of mistakes, most confident first."""
     wrong = np.flatnonzero(predicted != actual)
-    confidence = probability[wrong, predicted[wrong]]
-    ranked = np.lexsort((wrong, -confidence))
-    return [
-        (int(wrong[k]), int(actual[wrong[k]]), int(predicted[wrong[k]]), f"{confidence[k]:.6f}")
-        for k in ranked
-    ]
+    for k in wrong[np.lexsort((wrong, -probability[wrong]))]:
+        yield int(k), int(actual[k]), int(predicted[k]), f"{probability[k]:.6f}"
 
 
 def read_evaluation(path: Path) -> dict[str, Any]:

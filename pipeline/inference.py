@@ -12,11 +12,13 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from pipeline.data import Pixels
 from pipeline.models import Model
 
 READ = 8192  # examples brought in at a time
 BLOCK = 512  # examples computed at a time: few enough for a cache
 ALIGNED = 64  # bytes: where the memory of a tensor may begin
+WHITE = tf.constant(255.0)  # no constant of a graph, which would multiply by its rounded inverse
 
 Sums = tuple[tf.Tensor, tf.Tensor]  # of the losses, float64, and of the correct answers, int64
 Blocks = Iterable[tuple[tf.Tensor, tf.Tensor]]
@@ -87,22 +89,33 @@ def make_evaluate(model: Model, *, often: bool) -> Callable[[Blocks], tuple[floa
     return evaluate
 
 
-def probabilities(model: Model, x: NDArray[np.float32]) -> NDArray[np.float32]:
+def best(model: Model, x: tf.Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the most probable classes, int64 (n,), and their probabilities, float32 (n,)."""
+    probability = tf.nn.softmax(model(x)).numpy()
+    return probability.argmax(1), probability.max(1)
+
+
+def probabilities(model: Model, x: Pixels) -> NDArray[np.float32]:
     """Return softmax(logits), float32 (n, classes)."""
     starts = range(0, len(x), READ)
     return np.concatenate(
-        [tf.nn.softmax(model(tensor(x[start : start + READ]))) for start in starts]
+        [tf.nn.softmax(model(scaled(tensor(x[start : start + READ])))) for start in starts]
     )
 
 
-def read(x: NDArray[np.float32], y: NDArray[np.uint8]) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+def read(x: Pixels, y: NDArray[np.uint8]) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
     """Yield x and y as tensors, some thousand examples at a time."""
     for start in range(0, len(x), READ):
         rows = slice(start, start + READ)
-        yield tensor(x[rows]), tf.constant(y[rows].astype(np.int32))
+        yield scaled(tensor(x[rows])), tf.constant(y[rows].astype(np.int32))
 
 
-def tensor(array: NDArray[np.float32]) -> tf.Tensor:
+def scaled(x: tf.Tensor) -> tf.Tensor:
+    """Return x as float32 in [0, 1]: bytes over 255, as preprocess would have divided them."""
+    return x if x.dtype == tf.float32 else tf.cast(x, tf.float32) / WHITE
+
+
+def tensor(array: Pixels) -> tf.Tensor:
     """Return the array as a tensor, on the same memory if TensorFlow can use that, else as a copy.
 
     So a memory-mapped file is read once, and processes that train on it share it.

@@ -1,11 +1,13 @@
 """Preprocess: raw IDX files to flattened, normalised .npy files.
 
 x = pixels / 255 as float32 (n, features) in [0, 1], y = labels as uint8 (n,), for train and test.
+With `storage: uint8`, x are the pixels as they are, and who reads them divides.
 """
 
 import logging
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,7 @@ from pipeline.errors import UserError
 from pipeline.files import replacing
 
 log = logging.getLogger(__name__)
-BLOCK = 4096  # rows at a time, so that memory stays flat
+BLOCK = 512  # rows at a time: few enough for a cache
 
 
 def main(config: Config) -> None:
@@ -34,7 +36,10 @@ def main(config: Config) -> None:
             for name, array in ((f"x_{split}", images), (f"y_{split}", labels)):
                 path = config.paths.processed / f"{name}.npy"
                 temporary = stack.enter_context(replacing(path))
-                (normalise if name.startswith("x") else copy)(array, temporary)
+                if name.startswith("y"):
+                    copy(array, temporary)
+                else:
+                    flatten(array, temporary, config.storage)
             log.info("%s: %s images of %s", split, f"{len(images):,}", images.shape[1:])
 
 
@@ -60,15 +65,27 @@ def load(folder: Path, prefix: str, classes: int) -> tuple[NDArray[np.uint8], ND
     return images, labels
 
 
-def normalise(images: NDArray[np.uint8], path: Path) -> None:
-    """Write images, uint8 (n, ...), as float32 (n, features) in [0, 1]: flattened, over 255."""
+def flatten(images: NDArray[np.uint8], path: Path, storage: str = "float32") -> None:
+    """Write images, uint8 (n, ...), as (n, features): over 255 as float32, or as they are."""
     shape = (len(images), int(np.prod(images.shape[1:])))
-    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-    with path.open("wb") as file:  # not a memory map, in which a full disk kills the process
+    header = {
+        "descr": np.lib.format.dtype_to_descr(np.dtype(storage)),
+        "fortran_order": False,
+        "shape": shape,
+    }
+    mapped: Any = images  # by `idx.read`
+    # read and written as files: in a memory map, a full disk kills the process, and pages that have
+    # been used are slow to be dropped
+    with path.open("wb") as file, Path(mapped.filename).open("rb") as source:
+        source.seek(mapped.offset)
         np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, len(images), BLOCK):
-            block = images[start : start + BLOCK].reshape(-1, shape[1])
-            file.write(np.divide(block, np.float32(255), dtype=np.dtype("<f4")).data)
+            values = len(images[start : start + BLOCK]) * shape[1]
+            block = np.fromfile(source, np.uint8, values)
+            if len(block) < values:
+                raise UserError(f"{mapped.filename}: was cut off while it was read")
+            kept = block if storage == "uint8" else np.divide(block, np.float32(255))
+            file.write(kept.data)
 
 
 def copy(labels: NDArray[np.uint8], path: Path) -> None:

@@ -236,6 +236,8 @@ class Store:
 
         self.tags({"weights_sha256": sha256(Path(weights))})
         example = np.load(data, mmap_mode="r")[:2]
+        if example.dtype == np.uint8:
+            example = example / np.float32(255)
         sizes = {"features": example.shape[1], "classes": description["classes"]}
         logged = self.client.create_logged_model(self.experiment_id, "model", self.run_id)
         with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,7 @@
 """The epoch loop: mini-batch gradient descent on the softmax cross-entropy.
 
-The whole epoch is one TensorFlow graph on tensors that stay in memory; larger sets are streamed
-batch by batch through tf.data. Both take the same steps on the same batches.
+The whole epoch is one TensorFlow graph on tensors that share the memory of the mapped files. Of a
+set larger than memory, tf.data brings in one piece after the other. Both take the same steps.
 
 A batch is computed in blocks of rows, which TensorFlow runs side by side, and their gradients are
 added in the order of the blocks: the bits do not depend on how many threads there are.
@@ -14,7 +14,6 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline import data
-from pipeline.errors import UserError
 from pipeline.history import Epoch
 from pipeline.inference import (
     Sums,
@@ -25,6 +24,7 @@ from pipeline.inference import (
     nothing,
     plus,
     read,
+    scaled,
     tensor,
 )
 from pipeline.models import Model
@@ -60,7 +60,7 @@ def train(
     optimizer : keras.optimizers.Optimizer
         Its learning rate and state are its own.
     training, validation : pair of arrays
-        x, float32 (n, features), and y, uint8 (n,); validation may have no rows.
+        x, float32 in [0, 1] or uint8 (n, features), and y, uint8 (n,); validation may have no rows.
     epochs : int
         How many times every example is used.
     start : int
@@ -70,12 +70,11 @@ def train(
     seed : int
         Of the order of the examples; without effect on full batches, which keep the file's order.
     resident : bool
-        Whether the training set is held in memory, else streamed.
+        Whether the training set fits into memory, else it is read in pieces.
     """
     rows = len(training[0])
     step = make_step(model, optimizer, batch_size or rows)
-    make = _resident if resident else _streamed
-    run_epoch = make(step, training, batch_size, seed)
+    run_epoch = _make_run_epoch(step, training, batch_size, seed, resident)
     evaluate = make_evaluate(model, often=True)
     held_out = list(read(*validation)) if resident else None
     for epoch in range(start, epochs + 1):
@@ -119,58 +118,48 @@ def make_step(model: Model, optimizer: "keras.optimizers.Optimizer", batch_size:
     return step
 
 
-def _resident(step: Step, training: data.Arrays, batch_size: int | None, seed: int) -> RunEpoch:
-    x, y = tensor(training[0]), tf.constant(training[1].astype(np.int32))
-    rows = len(training[0])
-    if batch_size is None:
+def _make_run_epoch(
+    step: Step, training: data.Arrays, batch_size: int | None, seed: int, resident: bool
+) -> RunEpoch:
+    rows, features = training[0].shape
+    if resident or batch_size is None:
+        x, y = tensor(training[0]), tf.constant(training[1].astype(np.int32))
+    if batch_size is None:  # in the order of the file, which the system reads ahead
 
         @tf.function(autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
         def full_batch() -> Sums:
-            return step(lambda start, stop: (x[start:stop], y[start:stop]), tf.constant(rows))
+            def fetch(start: Any, stop: Any) -> data.Arrays:
+                return scaled(x[start:stop]), y[start:stop]
+
+            return step(fetch, tf.constant(rows))
 
         return lambda epoch: full_batch()
 
-    @tf.function(autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
-    def whole_epoch(order: tf.Tensor) -> Sums:
+    pixels = tf.TensorSpec([None, features], training[0].dtype)
+    signature = pixels, tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.int64)
+
+    @tf.function(autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator]
+    def steps(x: tf.Tensor, y: tf.Tensor, order: tf.Tensor, sums: Sums) -> Sums:
         def of_batch(first: tf.Tensor) -> Sums:
             chosen = order[first : first + batch_size]
 
             def fetch(start: Any, stop: Any) -> data.Arrays:
-                return tf.gather(x, chosen[start:stop]), tf.gather(y, chosen[start:stop])
+                part = chosen[start:stop]
+                return scaled(tf.gather(x, part)), tf.gather(y, part)
 
             return step(fetch, tf.size(chosen))
 
-        return add_up(of_batch, rows, batch_size, nothing())
+        return add_up(of_batch, tf.size(order), batch_size, sums)
 
-    return lambda epoch: whole_epoch(tf.constant(data.order(rows, seed, epoch)))
+    def resident_epoch(epoch: int) -> Sums:
+        return steps(x, y, tf.constant(data.order(rows, seed, epoch)), nothing())
 
+    def streamed_epoch(epoch: int) -> Sums:
+        sums = nothing()
+        for piece in tf.data.Dataset.from_generator(
+            lambda: data.streamed(*training, batch_size, seed, epoch), output_signature=signature
+        ):
+            sums = steps(*piece, sums)
+        return sums
 
-def _streamed(step: Step, training: data.Arrays, batch_size: int | None, seed: int) -> RunEpoch:
-    if batch_size is None:
-        raise UserError(
-            "train.batch_size: null puts the whole training set into every step, and it is larger "
-            "than resident_bytes: set a batch size or raise resident_bytes"
-        )
-    features = training[0].shape[1]
-    signature = (tf.TensorSpec([None, features], tf.float32), tf.TensorSpec([None], tf.int32))
-
-    @tf.function  # type: ignore[untyped-decorator]  # TensorFlow has no types
-    def whole_epoch(dataset: tf.data.Dataset) -> Sums:
-        loss, correct = tf.constant(0.0, tf.float64), tf.constant(0, tf.int64)
-        for x, y in dataset:
-
-            def fetch(start: Any, stop: Any, x: tf.Tensor = x, y: tf.Tensor = y) -> data.Arrays:
-                return x[start:stop], y[start:stop]
-
-            step_loss, step_correct = step(fetch, tf.size(y))
-            loss += step_loss
-            correct += step_correct
-        return loss, correct
-
-    def run_epoch(epoch: int) -> Sums:
-        dataset = tf.data.Dataset.from_generator(
-            lambda: data.batches(*training, batch_size, seed, epoch), output_signature=signature
-        )
-        return whole_epoch(dataset.prefetch(2))
-
-    return run_epoch
+    return resident_epoch if resident else streamed_epoch

@@ -1,5 +1,7 @@
 """The order of the examples: each once, a pure function of (seed, epoch)."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -38,12 +40,30 @@ def test_a_window_reads_whole_blocks() -> None:
     assert (counts == data.BLOCK).all()
 
 
-@pytest.mark.parametrize("rows", [100, 70_000])
-def test_batches_follow_the_order(rows: int) -> None:
-    x = np.arange(rows, dtype=np.float32)[:, None]
+@pytest.mark.parametrize("size", [1, 64, 999, 70_000])
+@pytest.mark.parametrize("most", [1, 5000, 200_000])
+def test_pieces_are_the_order_in_whole_batches(size: int, most: int) -> None:
+    rows = 150_000
+    pieces = list(data.pieces(rows, size, seed=2, epoch=3, most=max(most, rows // 1000)))
+    assert (np.concatenate(pieces) == data.order(rows, 2, 3)).all()
+    assert {len(piece) % size for piece in pieces[:-1]} <= {0}
+    assert max(map(len, pieces)) <= max(most, rows // 1000, size)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_a_file_is_read_in_pieces_of_the_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: type[np.generic]
+) -> None:
+    monkeypatch.setattr(data, "READ_AHEAD", 2**18)
+    rows = 70_000
+    stored = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", dtype, (rows, 40))
+    stored[:] = np.arange(rows)[:, None] % 251
+    x = np.load(tmp_path / "x.npy", mmap_mode="c")
     y = (np.arange(rows) % 7).astype(np.uint8)
-    got = list(data.batches(x, y, 64, seed=2, epoch=3))
-    assert {len(batch_x) for batch_x, _ in got[:-1]} == {64}
-    order = data.order(rows, 2, 3)
-    assert (np.concatenate([batch_x for batch_x, _ in got])[:, 0] == order).all()
-    assert (np.concatenate([batch_y for _, batch_y in got]) == order % 7).all()
+    got: list[np.ndarray] = []
+    for read_x, read_y, order in data.streamed(x[:-5], y[:-5], 64, seed=1, epoch=2):
+        assert read_x.nbytes <= max(2**18, 64 * x[0].nbytes)
+        got.append(np.stack([read_x[order, 0], read_x[order, -1], read_y[order]]))
+    order = data.order(rows - 5, 1, 2)
+    expected = [order % 251, order % 251, order % 7]
+    assert (np.concatenate(got, axis=1) == expected).all()

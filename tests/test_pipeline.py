@@ -50,6 +50,12 @@ CHANGES = {
         "resident_bytes: 0",
         ["train"],
     ),
+    "how x is kept": (
+        "conf/config.yaml",
+        "storage: float32",
+        "storage: uint8",
+        EVERYTHING[1:4],
+    ),
     "how long a source may take": (
         "conf/config.yaml",
         "read_timeout: 10 ",

@@ -2,7 +2,9 @@
 
 import json
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ determinism.enable(seed=0)
 
 import tensorflow as tf  # noqa: E402  # after the settings that decide its bits
 
-from pipeline.inference import cross_entropy, make_evaluate, probabilities, read  # noqa: E402
+from pipeline.inference import cross_entropy, make_evaluate, probabilities, read, scaled  # noqa: E402
 from pipeline.models import MLP, LogisticRegression, Model  # noqa: E402
 from pipeline.optimizers import adam, sgd  # noqa: E402
 from pipeline.training import make_step, train  # noqa: E402
@@ -107,29 +109,84 @@ def test_validation_is_of_the_weights_after_the_epoch(examples: data.Arrays) -> 
     assert epoch.val_accuracy == (probabilities(model, x[200:]).argmax(1) == y[200:]).mean()
 
 
-@pytest.mark.parametrize("make", [LogisticRegression, MLP])
-@pytest.mark.parametrize("rows", [300, 70_000])
-def test_streamed_and_resident_training_give_the_same_bits(make: type[Model], rows: int) -> None:
+def history_and_weights(make: type[Model], split: data.Arrays, **options: Any) -> object:
+    model = make(8, CLASSES, 2, **({"hidden": [16]} if make is MLP else {}))
+    x, y = split
+    epochs = train(
+        model,
+        sgd(0.1, momentum=0.9),
+        (x[:-300], y[:-300]),
+        (x[-300:], y[-300:]),
+        epochs=2,
+        seed=3,
+        **options,
+    )
+    return list(epochs), [variable.numpy().tobytes() for variable in model.weights.values()]
+
+
+@pytest.mark.parametrize(
+    ("make", "batch_size"),
+    [
+        (LogisticRegression, 1700),
+        (LogisticRegression, 700),
+        (LogisticRegression, 256),
+        (LogisticRegression, None),
+        (MLP, 97),
+    ],
+)
+def test_streamed_and_resident_training_give_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: type[Model], batch_size: int | None
+) -> None:
+    monkeypatch.setattr(data, "WINDOW", 2 * data.BLOCK)  # four windows, the last of them short
     generator = np.random.default_rng(1)
-    x = generator.random((rows, 8), np.float32)
-    y = generator.integers(0, CLASSES, rows).astype(np.uint8)
+    pixels = generator.integers(0, 256, (2100, 8), np.uint8)
+    y = generator.integers(0, CLASSES, len(pixels)).astype(np.uint8)
     found = []
-    for resident in (True, False):
-        model = make(8, CLASSES, 2, **({"hidden": [16]} if make is MLP else {}))
-        held_out = (x[:50], y[:50])
-        epochs = train(
-            model,
-            sgd(0.1, momentum=0.9),
-            (x, y),
-            held_out,
-            epochs=2,
-            batch_size=97,
-            seed=3,
-            resident=resident,
-        )
-        history = list(epochs)
-        found.append((history, [variable.numpy().tobytes() for variable in model.weights.values()]))
-    assert found[0] == found[1]
+    for name, x in (("bytes", pixels), ("floats", pixels / np.float32(255))):
+        np.save(tmp_path / f"{name}.npy", x)
+        mapped = np.load(tmp_path / f"{name}.npy", mmap_mode="c")
+        for resident, read_ahead in ((True, 0), (False, 2**28), (False, 100 * x[:1].nbytes)):
+            monkeypatch.setattr(data, "READ_AHEAD", read_ahead)
+            options = {"batch_size": batch_size, "resident": resident}
+            found.append(history_and_weights(make, (mapped, y), **options))
+    assert found == found[:1] * 6
+
+
+def test_bytes_are_divided_as_preprocess_divides_them() -> None:
+    pixels = np.arange(256, dtype=np.uint8)
+    expected = (pixels / np.float32(255)).tobytes()
+    assert scaled(tf.constant(pixels)).numpy().tobytes() == expected
+    in_a_graph = tf.function(lambda: scaled(tf.gather(tf.constant(pixels), tf.range(256))))
+    assert in_a_graph().numpy().tobytes() == expected
+
+
+def test_a_file_that_is_streamed_stays_out_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "WINDOW", 16 * data.BLOCK)  # 13 MB
+    np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float32, (100_000, 784))  # sparse
+    x = np.load(tmp_path / "x.npy", mmap_mode="c")
+    y = np.zeros(len(x), np.uint8)
+    model = LogisticRegression(784, CLASSES, seed=0)
+
+    def anonymous() -> int:
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("RssAnon:")[2].split()[0]) * 1024
+
+    before, peak, done = anonymous(), 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.002):
+            peak = max(peak, anonymous())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    options = {"epochs": 1, "batch_size": 512, "seed": 0, "resident": False}
+    list(train(model, sgd(0.1), (x[:-9000], y[:-9000]), (x[-9000:], y[-9000:]), **options))
+    done.set()
+    watcher.join()
+    assert 0 < peak - before < x.nbytes / 3
 
 
 def test_mlp_forward_pass(examples: data.Arrays) -> None:
