@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/.venv
 INSTALL = $(BIN)/uv pip install --quiet --compile-bytecode
 
-.PHONY: repro verify test lint cluster bench processors lock clean clean-results
+.PHONY: repro verify test lint cluster bench processors lock clean clean-results bench-large
 .DELETE_ON_ERROR:
 
 repro: .venv/runtime
@@ -33,6 +33,12 @@ bench: .venv/dev
 # the bits of other processors, under qemu-user: make processors MODELS='EPYC-Milan --small'
 processors: .venv/runtime
 	@python -m benchmarks.processors $(MODELS)
+
+# data larger than memory, as root: 10 GB of files in FOLDER, some minutes
+ROWS ?= 2000000
+FOLDER ?= .
+bench-large: .venv/dev
+	@python -m benchmarks.large --rows $(ROWS) --folder $(FOLDER)
 
 .venv/runtime: requirements.txt pyproject.toml
 	@echo "Installing the locked environment into .venv (about half a minute) ..."
