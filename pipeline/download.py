@@ -12,7 +12,7 @@ from pipeline.config import Config, Source
 from pipeline.errors import UserError
 from pipeline.files import replacing, sha256
 from pipeline.sources import KINDS, bounded
-from pipeline.web import Limits, SourceError
+from pipeline.web import Limits, SourceError, UnreachableError
 
 log = logging.getLogger(__name__)
 
@@ -65,12 +65,20 @@ def fetch(
     Raises
     ------
     SourceError
-        At the first file that the source does not have, or not with the right SHA-256.
+        If there is one that the source does not have, or not with the right SHA-256: the first.
     """
     ((kind, where),) = source.model_dump(exclude_unset=True).items()
+    failure = None
     for name, data in KINDS[kind](where, names, limits):
-        save(data, folder / name, hashes[name], limits)
-        log.info("%s: from %s", name, label(source))
+        try:
+            save(data, folder / name, hashes[name], limits)
+            log.info("%s: from %s", name, label(source))
+        except UnreachableError:
+            raise
+        except SourceError as error:
+            failure = failure or error
+    if failure:
+        raise failure
 
 
 def save(data: Iterable[bytes], path: Path, digest: str, limits: Limits) -> None:

@@ -17,7 +17,7 @@ from typing import IO
 
 import numpy as np
 
-from pipeline import idx
+from pipeline import idx, npy
 from pipeline.web import CHUNK, Limits, SourceError, explained, fetched
 
 NPZ_ARRAYS = {
@@ -26,6 +26,7 @@ NPZ_ARRAYS = {
     "t10k-images-idx3-ubyte": "x_test",
     "t10k-labels-idx1-ubyte": "y_test",
 }
+GZIP = b"\x1f\x8b"  # how a member begins
 Files = Iterator[tuple[str, Iterable[bytes]]]
 
 
@@ -44,7 +45,7 @@ def from_folder(folder: str, names: Collection[str], limits: Limits) -> Files:
         elif packed.is_file():
             yield name, gunzip(read(packed))
         else:
-            raise SourceError(f"neither {plain.name} nor {packed.name} is there")
+            yield name, failing(f"neither {plain.name} nor {packed.name} is there")
 
 
 def from_npz(address: str, names: Collection[str], limits: Limits) -> Files:
@@ -122,14 +123,7 @@ def idx_bytes(members: zipfile.ZipFile, name: str) -> Iterator[bytes]:
         raise SourceError(f"{name}.npy is packed in a way that NumPy does not use")
     with explained(f"{name}.npy cannot be read"), members.open(member) as stream:
         start = io.BytesIO(stream.read(CHUNK))
-        version = np.lib.format.read_magic(start)
-        reader = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }.get(version)
-        if reader is None:
-            raise SourceError(f"{name}.npy has the unknown version {version}")
-        shape, fortran, dtype = reader(start)
+        shape, fortran, dtype = npy.read_header(start)
         if dtype != np.uint8 or fortran:
             raise SourceError(f"{name}.npy holds {dtype}, not unsigned bytes in C order")
         yield idx.header(shape)
@@ -161,6 +155,12 @@ def read(path: Path) -> Iterator[bytes]:
         yield from chunks(file, path.name)
 
 
+def failing(why: str) -> Iterator[bytes]:
+    """Yield nothing: this file is not there, but the next may be."""
+    raise SourceError(why)
+    yield
+
+
 def chunks(stream: IO[bytes], name: str) -> Iterator[bytes]:
     """Yield what is left of a stream."""
     with explained(f"{name} cannot be read"):
@@ -169,20 +169,28 @@ def chunks(stream: IO[bytes], name: str) -> Iterator[bytes]:
 
 
 def gunzip(packed: Iterable[bytes]) -> Iterator[bytes]:
-    """Unpack gzip data, at most `CHUNK` bytes at a time however well they were packed."""
-    unpacker = zlib.decompressobj(wbits=31)
+    """Unpack gzip data, at most `CHUNK` bytes at a time however well they were packed.
+
+    Its members are one file; what follows them is passed over.
+    """
+    unpacker, waiting = zlib.decompressobj(wbits=31), b""
     try:
         for chunk in packed:
-            waiting = chunk
+            waiting += chunk
             while waiting:
-                yield unpacker.decompress(waiting, CHUNK)
                 if unpacker.eof:
-                    return
-                waiting = unpacker.unconsumed_tail
+                    if len(waiting) < len(GZIP):
+                        break
+                    if not waiting.startswith(GZIP):
+                        return
+                    unpacker = zlib.decompressobj(wbits=31)
+                yield unpacker.decompress(waiting, CHUNK)
+                waiting = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
     except zlib.error as error:
         damaged = "header check" not in str(error)
         raise SourceError("the gzip data is damaged" if damaged else "not gzip data") from None
-    raise SourceError("the gzip data is truncated")
+    if not unpacker.eof:
+        raise SourceError("the gzip data is truncated")
 
 
 def bounded(data: Iterable[bytes], limits: Limits, what: str, times: int = 1) -> Iterator[bytes]:

@@ -12,13 +12,19 @@ from dataclasses import dataclass
 import requests
 import urllib3
 
+from pipeline.errors import first_line
+
 CHUNK = 1 << 16
 REDIRECTS = 5
 SIGNAL_SECONDS = 1.0  # after which a signal is seen that came just before a wait began
 
 
 class SourceError(Exception):
-    """Why a source could not give the files, in a few words."""
+    """Why a source could not give a file, in a few words."""
+
+
+class UnreachableError(SourceError):
+    """Why a source could not be asked: its other files need not be tried."""
 
 
 @contextmanager
@@ -30,11 +36,6 @@ def explained(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise SourceError(f"{what}: {first_line(error)}") from None
-
-
-def first_line(error: BaseException) -> str:
-    """Return what an exception says in its first line, or its name if it says nothing."""
-    return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def fetched(address: str, limits: Limits) -> Iterator[bytes]:
                 return
             yield answer
     except queue.Empty:
-        raise SourceError(f"took longer than {limits.total_timeout:g} s") from None
+        raise UnreachableError(f"took longer than {limits.total_timeout:g} s") from None
     finally:
         asked.put(False)
 
@@ -100,9 +101,10 @@ def body_of(address: str, limits: Limits) -> Iterator[bytes]:
                 if response.status_code != requests.codes.ok:
                     meaning = http.client.responses.get(response.status_code, "")
                     raise SourceError(f"HTTP status {response.status_code} {meaning}".rstrip())
-                yield from response.raw.stream(CHUNK, decode_content=False)
+                while chunk := response.raw.read(CHUNK, decode_content=False):
+                    yield chunk
     except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
-        raise SourceError(reason(error, limits)) from None
+        raise UnreachableError(reason(error, limits)) from None
 
 
 def skip_redirect_body(response: requests.Response, **_: object) -> None:

@@ -127,7 +127,27 @@ def test_what_a_source_has_is_kept_when_it_fails(project: Project, nobody: str) 
         use(project, {"gzip": nobody}, {"gzip": server.address}, {"folder": str(good(project))})
         server.asked.clear()
         download(project)
-        assert server.asked == [f"/{TRAIN_Y}.gz"]
+        assert server.asked == [f"/{name}.gz" for name in FILES[1:]]
+    assert raw(project) == expected
+
+
+def test_a_source_that_lacks_a_file_gives_the_others(project: Project, tmp_path: Path) -> None:
+    expected = contents(good(project))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in (TRAIN_Y, TEST_Y):
+        (folder / name).write_bytes(expected[name])
+    (folder / TEST_X).write_bytes(b"wrong")
+    served = {f"{name}.gz": gzip.compress(expected[name]) for name in (TRAIN_X, TEST_X)}
+    with serving(files(served)) as server:
+        use(project, {"folder": str(folder)}, {"gzip": server.address})
+        lines, _ = download(project)
+        assert server.asked == [f"/{TRAIN_X}.gz", f"/{TEST_X}.gz"]
+    assert lines[:3] == [
+        f"{TRAIN_Y}: from folder {folder}",
+        f"{TEST_Y}: from folder {folder}",
+        f"folder {folder}: neither {TRAIN_X} nor {TRAIN_X}.gz is there; trying the next source",
+    ]
     assert raw(project) == expected
 
 

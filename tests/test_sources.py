@@ -22,6 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline import idx
 from pipeline.config import FILES, Source
 from pipeline.download import fetch
 from pipeline.sources import KINDS, gunzip, untar
@@ -132,6 +133,14 @@ HEARD = {
         head(Transfer_Encoding="chunked"), b"5\r\n", GZIPPED[:5], b"\r\n",
         b"%x\r\n" % (len(GZIPPED) - 5), GZIPPED[5:], b"\r\n0\r\n\r\n",
     ),
+    "several members": whole(
+        gzip.compress(RIGHT[:5]) + gzip.compress(b"") + gzip.compress(RIGHT[5:])
+    ),
+    "several members, byte by byte": lambda handler: [
+        handler.send(part) for part in (head(), *(bytes([b]) for b in gzip.compress(RIGHT[:5])),
+        *(bytes([b]) for b in gzip.compress(RIGHT[5:])))
+    ],
+    "zeros after the packed data": whole(GZIPPED + bytes(1000)),
     "anything after the packed data": endless(head() + GZIPPED, b"x" * CHUNK),
 }  # fmt: skip
 
@@ -239,6 +248,65 @@ HOSTILE: dict[str, tuple[str, Answer, str]] = {
     "a stalled header": ("gzip", silent(b"HTTP/1.1 200 OK\r\nContent-"), STALLED),
     "a stalled body": ("gzip", silent(head(Content_Length=1000) + GZIPPED[:10]), STALLED),
     "a stalled archive": ("npz", silent(head(Content_Length=1000) + b"PK"), STALLED),
+    "a header without end": (
+        "gzip",
+        endless(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 99),
+        "got more than 100 headers",
+    ),
+    "a header as long as can be": (
+        "gzip",
+        endless(b"HTTP/1.1 200 OK\r\nX: ", b"x" * CHUNK),
+        "got more than 65536 bytes when reading header line",
+    ),
+    "a header that is always about to come": (
+        "gzip",
+        endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 99),
+        TOO_LONG,
+    ),
+    "a chunk whose size is as long as can be": (
+        "gzip",
+        endless(head(Transfer_Encoding="chunked") + b"1;", b"x" * CHUNK),
+        "got more than 65536 bytes when reading chunk size",
+    ),
+    "a chunk whose size is none": (
+        "gzip",
+        whole(b"<html>\r\n", Transfer_Encoding="chunked"),
+        TRUNCATED,
+    ),
+    "a chunk larger than anything": (
+        "gzip",
+        endless(head(Transfer_Encoding="chunked") + b"f" * 40 + b"\r\n", b"x" * CHUNK),
+        "not gzip data",
+    ),
+    "a last chunk without end": (
+        "gzip",
+        endless(
+            head(Transfer_Encoding="chunked") + b"a\r\n" + GZIPPED[:10] + b"\r\n0\r\n",
+            b"X: y\r\n" * 99,
+        ),
+        TOO_LONG,
+    ),
+    "a length below zero": (
+        "gzip",
+        lambda handler: handler.send(head(Content_Length=-5), GZIPPED[:9]),
+        "the gzip data is truncated",
+    ),
+    "a length that is too small": (
+        "gzip",
+        lambda handler: handler.send(head(Content_Length=20), GZIPPED),
+        "the gzip data is truncated",
+    ),
+    "two lengths": (
+        "gzip",
+        lambda handler: handler.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\n", GZIPPED),
+        "Content-Length contained multiple unmatching values (5, 6)",
+    ),
+    "members that hold nothing": ("gzip", endless(head(), gzip.compress(b"") * 99), TOO_LONG),
+    "half of a second member": (
+        "gzip",
+        whole(GZIPPED + GZIPPED[:15]),
+        "the gzip data is truncated",
+    ),
     "a dripping header": ("gzip", endless(b"HTTP/1.1 200 OK\r\nX: ", b"x", 0.1), TOO_LONG),
     "a dripping body": ("gzip", endless(head() + GZIP_HEAD, EMPTY_BLOCK, 0.1), TOO_LONG),
     "a dripping archive": ("npz", endless(head(Content_Length=BIG), b"x", 0.1), TOO_LONG),
@@ -290,7 +358,7 @@ HOSTILE: dict[str, tuple[str, Answer, str]] = {
         lambda handler: handler.send(
             head(Transfer_Encoding="chunked"), b"a\r\n", GZIPPED[:10], b"\r\n"
         ),
-        "Response ended prematurely",
+        TRUNCATED,
     ),
     "a page, no gzip": ("gzip", PAGE, "not gzip data"),
     "a page, no archive": ("npz", PAGE, "not an .npz archive: File is not a zip file"),
@@ -340,7 +408,7 @@ HOSTILE: dict[str, tuple[str, Answer, str]] = {
     "a .npy file of the future": (
         "npz",
         whole(npz(x_train=b"\x93NUMPY\x09\0" + bytes(100))),
-        "x_train.npy has the unknown version (9, 0)",
+        "x_train.npy cannot be read: the version (9, 0) is unknown",
     ),
     "a header that is no literal": (
         "npz",
@@ -356,6 +424,13 @@ HOSTILE: dict[str, tuple[str, Answer, str]] = {
         "npz",
         whole(npz(x_train=npy_header("(4294967296,)", version=2))),
         "x_train.npy cannot be read: 'I' format requires 0 <= number <= 4294967295",
+    ),
+    "an array of 10^12 values": (
+        "npz",
+        whole(npz(x_train=npy_header("(1000000, 1000000)"))),
+        f"{IMAGES} has the SHA-256 "
+        f"{hashlib.sha256(idx.header((1_000_000, 1_000_000))).hexdigest()}, "
+        f"not {hashlib.sha256(RIGHT).hexdigest()}",
     ),
     "an encrypted archive": (
         "npz",
@@ -621,7 +696,7 @@ def test_npm_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert refusal("npm", "digits@1", tmp_path) == "npm is not installed"
 
 
-def test_npm_runs_no_script_and_takes_no_option(
+def test_npm_runs_no_script_and_takes_a_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive = tmp_path / "all.tgz"
@@ -631,8 +706,8 @@ def test_npm_runs_no_script_and_takes_no_option(
         monkeypatch,
         f"{packs(archive)}; open({str(tmp_path / 'said')!r}, 'w').write(' '.join(sys.argv[1:]))",
     )
-    fetch(Source(npm="--odd"), [IMAGES], HASHES, tmp_path / "raw", LIMITS)
-    assert (tmp_path / "said").read_text() == "pack --ignore-scripts --fetch-retries=0 -- --odd"
+    fetch(Source(npm="digits@1"), [IMAGES], HASHES, tmp_path / "raw", LIMITS)
+    assert (tmp_path / "said").read_text() == "pack --ignore-scripts --fetch-retries=0 -- digits@1"
     assert contents(tmp_path / "raw") == {IMAGES: RIGHT}
 
 

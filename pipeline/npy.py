@@ -1,0 +1,25 @@
+"""The header of a .npy file, read without the array that it announces."""
+
+from typing import IO, Any
+
+import numpy as np
+
+READERS: dict[tuple[int, int], Any] = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return the shape, whether it is in Fortran's order, and the dtype.
+
+    Raises
+    ------
+    Exception
+        Of many kinds, as NumPy meets whatever is not such a header.
+    """
+    version = np.lib.format.read_magic(stream)
+    if version not in READERS:
+        raise ValueError(f"the version {version} is unknown")
+    shape, fortran, dtype = READERS[version](stream)
+    return shape, fortran, dtype
