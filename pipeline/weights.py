@@ -1,21 +1,21 @@
 """weights.npz: the named arrays of a trained model, the same bytes for the same values."""
 
-import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
-from zipfile import BadZipFile
+from typing import TYPE_CHECKING, Any
+from zipfile import ZipFile
 
 import numpy as np
 
+from pipeline import npy
 from pipeline.config import Config
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 from pipeline.files import replacing, require, shown
 
 if TYPE_CHECKING:
     from pipeline.models import Model
 
-# what NumPy raises for a file that is not an archive of arrays; a lone array has no `with`
-UNREADABLE = (ValueError, OSError, EOFError, KeyError, TypeError, BadZipFile, zlib.error)
+
+Header = tuple[tuple[int, ...], np.dtype[Any]]  # shape and type
 
 
 def save(model: "Model", path: Path) -> None:
@@ -31,20 +31,33 @@ def restore(model: "Model", path: Path) -> None:
     Raises
     ------
     UserError
-        If the file is missing or damaged, or its names, shapes or types are not the model's.
+        If the file is missing or damaged, if its names, shapes or types are not the model's, or a
+        value is not finite.
     """
-    expected = {name: tuple(variable.shape) for name, variable in model.weights.items()}
+    require(path, "train")
+    expected = {
+        name: (tuple(variable.shape), np.dtype(np.float32))
+        for name, variable in model.weights.items()
+    }
     try:
-        with np.load(require(path, "train"), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except UNREADABLE as error:
-        raise UserError(f"{shown(path)}: cannot be read ({error}): run `dvc repro train`") from None
-    found = {name: array.shape for name, array in arrays.items()}
-    if found != expected or any(array.dtype != np.float32 for array in arrays.values()):
+        with ZipFile(path) as members:
+            found = {
+                name.removesuffix(".npy"): _header(members, name) for name in members.namelist()
+            }
+        if found == expected:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = dict(file)
+    except Exception as error:  # of any kind, as zipfile and NumPy meet what is no such archive
+        why = first_line(error)
+        raise UserError(f"{shown(path)}: cannot be read ({why}): run `dvc repro train`") from None
+    if found != expected:
         raise UserError(
-            f"{shown(path)}: holds {_shapes(found)}, but the model and the data set "
-            f"need {_shapes(expected)}: run `dvc repro train`"
+            f"{shown(path)}: holds {_described(found)}, but the model and the data set "
+            f"need {_described(expected)}: run `dvc repro train`"
         )
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise UserError(f"{shown(path)}: {name} is not finite: run `dvc repro train`")
     for name, variable in model.weights.items():
         variable.assign(arrays[name])
 
@@ -57,5 +70,15 @@ def build(config: Config, features: int) -> "Model":
     return MODELS[config.model.name](features, classes, config.seed, **config.model.options)
 
 
-def _shapes(shapes: dict[str, tuple[int, ...]]) -> str:
-    return ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "nothing"
+def _header(members: ZipFile, name: str) -> Header:
+    with members.open(name) as member:
+        shape, _, dtype = npy.read_header(member)
+    return shape, dtype
+
+
+def _described(headers: dict[str, Header]) -> str:
+    parts = (
+        f"{name} {shape}" + ("" if dtype == np.float32 else f" {dtype}")
+        for name, (shape, dtype) in headers.items()
+    )
+    return ", ".join(parts) or "nothing"
