@@ -2,9 +2,9 @@
 
 import logging
 import os
-import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,13 +17,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline import params
+from pipeline import conf_files, params
 from pipeline.config import Config, check
 from pipeline.errors import UserError
+from pipeline.explain import one_line
 
 if TYPE_CHECKING:
     from pipeline.trial import Train
 
+MISTAKES = (UserError, HydraException, OmegaConfBaseException)
 MULTIRUN = {"-m", "--multirun"}
 INTERRUPTED = 130
 TERMINATED = 143
@@ -58,10 +60,13 @@ def run(main: Callable[[Config], None], train: "Train | None" = None) -> None:
     try:
         if train is None and MULTIRUN & set(sys.argv):
             raise UserError("sweeps are of the train stage: `python -m pipeline.train -m ...`")
-        params.check_keys()
+        conf_files.check(params.CONF)
+        params.check()
         command(task)()
         interrupted = False
-    except (UserError, HydraException, OmegaConfBaseException) as error:
+    except Exception as error:
+        if not (isinstance(error, MISTAKES) or _composing(error)):
+            raise
         interrupted = False
         _stop(main, one_line(error))
     except KeyboardInterrupt:
@@ -85,22 +90,10 @@ def _sweep_folder() -> str:
     return sweep.folder_name()
 
 
-def one_line(error: BaseException) -> str:
-    """Return the line that tells a user what is wrong with the configuration."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, UserError):
-            return str(cause)
-        cause = cause.__cause__ or cause.__context__
-    text = str(error)
-    if choice := re.search(
-        r"Could not find '(\w+)/([^']*)'\s+Available options in '\w+':([^:]*\n)", text
-    ):
-        group, name, options = choice.groups()
-        return f"{group}: there is no {name!r}; choose one of {', '.join(options.split())}"
-    if override := re.match(r"Could not override '([^']+)'", text):
-        return f"{override[1]} is not known{params.nearest(override[1], params.known_keys())}"
-    return " ".join(line.strip() for line in text.splitlines() if "full_key:" not in line)
+def _composing(error: BaseException) -> bool:
+    """Tell whether Hydra raised this while it composed the configuration."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code.co_name == "load_configuration" for frame, _ in frames)
 
 
 def _name(main: Callable[[Config], None]) -> str:

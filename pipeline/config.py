@@ -1,11 +1,12 @@
 """What a configuration may hold, checked before anything heavy is imported."""
 
 import inspect
-import math
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -13,11 +14,12 @@ from pydantic import (
     Field,
     ValidationError,
     create_model,
+    field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
-from pipeline import params
+from pipeline import explain
+from pipeline.conf_files import VALUES_ONLY
 from pipeline.errors import UserError
 
 FILES = (
@@ -26,10 +28,11 @@ FILES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
+PACKAGE = r"(@[a-z0-9][\w.-]*/)?[a-z0-9][\w.-]*(@[\w.^~+-]+)?"  # SCOPE/NAME@VERSION
 Folder = Annotated[Path, Field(strict=False)]
 Mode = Literal["portable", "machine", "off"]
 Determinism = Annotated[Mode, BeforeValidator(lambda value: "off" if value is False else value)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, lt=10**6)]
 
 
 class Section(BaseModel):
@@ -48,6 +51,13 @@ class Source(Section):
     gzip: str | None = None
     folder: str | None = None
     npm: str | None = None
+
+    @field_validator("npm")
+    @classmethod
+    def _in_the_registry(cls, package: str) -> str:
+        if not re.fullmatch(PACKAGE, package):  # npm takes options, paths and git addresses too
+            raise ValueError("must be a package of the registry, as name@1.0.0")
+        return package
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Source":
@@ -95,10 +105,10 @@ class Choice(BaseModel):
 class Train(Section):
     """How the model is trained."""
 
-    epochs: Annotated[int, Field(ge=1)]
-    batch_size: Annotated[int, Field(ge=1)] | None
+    epochs: Annotated[int, Field(ge=1, lt=2**31)]
+    batch_size: Annotated[int, Field(ge=1, lt=2**31)] | None
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    validation_size: Annotated[int, Field(ge=0)]
+    validation_size: Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Paths(Section):
@@ -127,7 +137,7 @@ class Tracking(Section):
 
     uri: str
     experiment: Annotated[str, Field(min_length=1)]
-    timeout: Annotated[int, Field(ge=1)]
+    timeout: Annotated[int, Field(ge=1, lt=10**6)]
 
 
 class Sweep(Section):
@@ -169,11 +179,16 @@ def check(composed: DictConfig) -> Config:
     from pipeline.models import MODELS
     from pipeline.optimizers import OPTIMIZERS
 
-    values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    for group in VALUES_ONLY:
+        if "/" in (name := explain.chosen(group)):
+            raise UserError(f"{group}: {name!r} is not the name of a file of conf/{group}/")
     try:
+        values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
         config = Config.model_validate(values)
+    except OmegaConfBaseException as error:
+        raise UserError(explain.unresolved(error, composed)) from error
     except ValidationError as error:
-        raise UserError(_one_line(error, Config, composed)) from None
+        raise UserError(explain.invalid(error, Config, composed)) from None
     for group, table in (("model", MODELS), ("optimizer", OPTIMIZERS)):
         choice: Choice = getattr(config, group)
         if choice.name not in table:
@@ -181,9 +196,10 @@ def check(composed: DictConfig) -> Config:
             raise UserError(f"{group}.name: there is no {choice.name!r}; choose one of {known}")
         schema = _options_schema(table[choice.name])
         try:
-            schema.model_validate(choice.options)
+            options = schema.model_validate(choice.options).model_dump(exclude_unset=True)
+            config = config.model_copy(update={group: Choice(name=choice.name, **options)})
         except ValidationError as error:
-            raise UserError(_one_line(error, schema, composed, (group,))) from None
+            raise UserError(explain.invalid(error, schema, composed, (group,))) from None
     return config
 
 
@@ -192,7 +208,7 @@ def check_section(schema: type[SectionType], composed: DictConfig, name: str) ->
     try:
         return schema.model_validate(OmegaConf.to_container(composed[name], resolve=True))
     except ValidationError as error:
-        raise UserError(_one_line(error, schema, composed, (name,))) from None
+        raise UserError(explain.invalid(error, schema, composed, (name,))) from None
 
 
 def _options_schema(made: Any) -> type[BaseModel]:
@@ -206,57 +222,3 @@ def _options_schema(made: Any) -> type[BaseModel]:
         if parameter.kind is parameter.KEYWORD_ONLY
     }
     return create_model(str(made.__name__), __base__=Section, **fields)
-
-
-def _one_line(
-    error: ValidationError,
-    schema: type[BaseModel],
-    composed: DictConfig,
-    prefix: tuple[str, ...] = (),
-) -> str:
-    return "; ".join(_problem(detail, schema, composed, prefix) for detail in error.errors())
-
-
-def _problem(
-    detail: ErrorDetails, schema: type[BaseModel], composed: DictConfig, prefix: tuple[str, ...]
-) -> str:
-    location = [*prefix, *(part for part in detail["loc"] if part != "[key]")]
-    key = ".".join(str(part) for part in location)
-    where = _file_of(location, composed)
-    if detail["type"] == "extra_forbidden":
-        hint = params.nearest(str(location[-1]), _fields(schema, detail["loc"][:-1]))
-        return f"{where}: {key} is not known{hint}"
-    if detail["type"] == "missing":
-        return f"{where}: {key} is missing"
-    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    value = detail["input"]
-    shown = "" if isinstance(value, dict) else f", not {_literal(value)}"
-    return f"{where}: {key} {message}{shown}"
-
-
-def _literal(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return repr(value)[:80]
-
-
-def _fields(schema: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    for part in location:
-        if isinstance(part, int):
-            continue
-        annotation = schema.model_fields[part].annotation
-        inner = next((a for a in getattr(annotation, "__args__", ()) if isinstance(a, type)), None)
-        found = annotation if isinstance(annotation, type) else inner
-        if not (isinstance(found, type) and issubclass(found, BaseModel)):
-            return []
-        schema = found
-    return list(schema.model_fields)
-
-
-def _file_of(location: list[Any], composed: DictConfig) -> str:
-    group = location[0] if location else ""
-    if group in ("dataset", "model", "optimizer"):
-        return f"conf/{group}/{composed[group].get('name', '*')}.yaml"
-    return "params.yaml" if group in ("seed", "train") else "conf/config.yaml"

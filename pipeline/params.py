@@ -1,16 +1,16 @@
 """params.yaml, read by `${params:KEY}` wherever a configuration is composed."""
 
 import difflib
+import json
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import OmegaConf
 
+from pipeline import conf_files
 from pipeline.errors import UserError
 
 FILE = Path("params.yaml")
@@ -40,18 +40,13 @@ def load() -> dict[str, Any]:
     Raises
     ------
     UserError
-        If it is not there, not UTF-8, not YAML, or not a mapping.
+        If it is not there, or not a file that `conf_files.parse` takes.
     """
     if _instead is not None:
         return _parse(_instead)
-    try:
-        return _parse(FILE.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{FILE}: not found in {Path.cwd()}: run from the project's root") from None
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{FILE}: is not UTF-8 text (byte {error.start}): save it as UTF-8"
-        ) from None
+    if not FILE.exists():
+        raise UserError(f"{FILE}: not found in {Path.cwd()}: run from the project's root")
+    return _parse(conf_files.read(FILE))
 
 
 def use(text: str | None) -> None:
@@ -62,41 +57,40 @@ def use(text: str | None) -> None:
 
 @lru_cache(maxsize=1)
 def _parse(text: str) -> dict[str, Any]:
-    if not text.strip():
-        raise UserError(f"{FILE}: is empty; it must hold {', '.join(known_keys())}")
-    try:
-        parsed = OmegaConf.create(text)
-    except (yaml.YAMLError, OmegaConfBaseException) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" line {mark.line + 1}:" if mark else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise UserError(f"{FILE}:{place} is not valid YAML: {problem}") from None
-    if not isinstance(parsed, DictConfig):
-        raise UserError(f"{FILE}: must hold keys and values ({', '.join(known_keys())})")
-    container = OmegaConf.to_container(parsed, resolve=False)
+    conf_files.parse(text, FILE)
+    container = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     return {str(key): item for key, item in container.items()}  # type: ignore[union-attr]
 
 
 def known_keys() -> list[str]:
     """Return the dotted keys that conf/config.yaml reads from params.yaml, in its order."""
-    text = (CONF / "config.yaml").read_text(encoding="utf-8")
+    text = conf_files.read(CONF / "config.yaml")
     return list(dict.fromkeys(re.findall(r"\$\{params:([a-z][\w.]*)\}", text)))
 
 
-def check_keys() -> None:
-    """Refuse keys that conf/config.yaml does not read, and the lack of one that it does.
+def check() -> None:
+    """Refuse keys that conf/config.yaml does not read, missing ones, and choices without a file.
 
     Raises
     ------
     UserError
-        With the nearest key that is known, or the one that is missing.
+        With the nearest key that is known, the one that is missing, or what can be chosen.
     """
     known = known_keys()
     for key in _leaves(load()):
+        if inside := [name for name in known if name.startswith(f"{key}.")]:
+            raise UserError(f"{FILE}: {key} should hold {', '.join(inside)}")
         if key not in known:
             raise UserError(f"{FILE}: {key} is not known{nearest(key, known)}")
     for key in known:
         value(key)
+    for group in conf_files.VALUES_ONLY:
+        options = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+        if (chosen := value(group)) not in options:
+            shown = json.dumps(chosen, default=str)
+            raise UserError(
+                f"{FILE}: {group}: there is no {shown}; choose one of {', '.join(options)}"
+            )
 
 
 def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:

@@ -19,6 +19,7 @@ STAGES = ("download", "preprocess", "train", "evaluate", "plot")
 PLUMBING = {
     "__init__",
     "app",
+    "conf_files",
     "errors",
     "provenance",
     "recorder",

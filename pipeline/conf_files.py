@@ -1,0 +1,130 @@
+"""The YAML files that users write, looked at before Hydra composes anything from them.
+
+Refused, in one line, is what cannot be read, what would take long to read, and what would make
+Hydra run code: values choose among the project's own tables, and name nothing to import.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import GrammarParseError
+from yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
+
+from pipeline.errors import UserError, first_line
+from pipeline.files import shown
+
+MOST_BYTES = 100_000
+MOST_DEPTH = 20
+VALUES_ONLY = ("dataset", "model", "optimizer")  # the groups whose files stay below their own key
+KEY_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
+OWN = ("config.yaml", "hydra")  # parts of the code, which may name classes
+
+
+class Loader(yaml.CSafeLoader):
+    """Plain values; keys are text, and none stands twice."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Return a mapping as a dictionary."""
+        found = set()
+        for key, _ in node.value:
+            problem = f"found duplicate key {key.value}" if str(key.value) in found else ""
+            if key.tag not in KEY_TAGS:
+                problem = "a key is not text"
+            if problem:
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            found.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read(path: Path) -> str:
+    """Return the text of a file that is UTF-8 and not too large.
+
+    Raises
+    ------
+    UserError
+        If it is not, or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise UserError(f"{shown(path)}: cannot be read: {error.strerror or error}") from None
+    if len(content) > MOST_BYTES:
+        raise UserError(f"{shown(path)}: is larger than {MOST_BYTES:,} bytes")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{shown(path)}: is not UTF-8 text (byte {error.start}): save it as UTF-8"
+        ) from None
+
+
+def parse(text: str, path: Path) -> dict[Any, Any]:
+    """Return the keys and values of a YAML text that stands in a file.
+
+    Raises
+    ------
+    UserError
+        If it is not YAML, not a mapping, or could be much larger than it looks.
+    """
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=Loader):
+            depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+            where = f"{shown(path)}: line {event.start_mark.line + 1}:"  # type: ignore[union-attr]
+            if isinstance(event, AliasEvent):
+                raise UserError(f"{where} aliases (*) are not supported: write the value out")
+            if tag := getattr(event, "tag", None):
+                shown_tag = tag.replace("tag:yaml.org,2002:", "!!")
+                raise UserError(f"{where} tags ({shown_tag}) are not supported")
+            if depth > MOST_DEPTH:
+                raise UserError(f"{where} is nested more than {MOST_DEPTH} deep")
+        parsed = yaml.load(text, Loader=Loader)  # noqa: S506  # a safe one
+        for value in _strings(parsed):
+            if "${" in value:
+                OmegaConf.create([value])
+    except (yaml.YAMLError, GrammarParseError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" line {mark.line + 1}:" if mark else ""
+        problem = getattr(error, "problem", None) or first_line(error)
+        raise UserError(f"{shown(path)}:{place} is not valid YAML: {problem}") from None
+    if parsed is None:
+        raise UserError(f"{shown(path)}: is empty")
+    if not isinstance(parsed, dict):
+        raise UserError(f"{shown(path)}: must hold keys and values")
+    return parsed
+
+
+def check(folder: Path) -> None:
+    """Check all files of conf/.
+
+    Raises
+    ------
+    UserError
+        With the first that cannot be read, or would make Hydra run code.
+    """
+    for path in sorted(folder.rglob("*.yaml")):
+        if path.name.startswith("."):  # an editor's
+            continue
+        text = read(path)
+        parsed = parse(text, path)
+        group = path.relative_to(folder).parts[0]
+        if group in VALUES_ONLY and ("defaults" in parsed or "@package" in text):
+            raise UserError(f"{shown(path)}: holds values only: no `defaults`, no `@package`")
+        if group not in OWN and any("_target_" in value for value in _strings(parsed)):
+            raise UserError(f"{shown(path)}: _target_ is not known: a configuration runs no code")
+
+
+def _strings(tree: Any) -> Iterator[str]:
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield str(key)
+            yield from _strings(value)
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from _strings(value)
+    elif isinstance(tree, str):
+        yield tree

@@ -1,0 +1,262 @@
+"""Every key of params.yaml and conf/, wrong in every way: one line, and nothing is touched.
+
+The keys are those that the files have, so that one that is added is tried too.
+"""
+
+import copy
+import inspect
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from pipeline.models import MODELS
+from pipeline.optimizers import OPTIMIZERS
+from tests.conftest import COPIED, ROOT, Project
+from tests.conftest import PARAMS as TINY
+from tests.forks import Forks, forking
+
+GROUPS = ("dataset", "model", "optimizer")
+FILES = [
+    "params.yaml",
+    "conf/config.yaml",
+    *sorted(
+        f"conf/{group}/{path.name}"
+        for group in GROUPS
+        for path in (ROOT / "conf" / group).glob("*.yaml")
+    ),
+]
+PARAMS = TINY.replace("tiny", "mnist")
+HYDRAS = ("defaults", "hydra")  # keys of conf/config.yaml that are code
+MAY_BE_BELOW_ZERO = {("model", "weight"), ("model", "bias")}
+Key = tuple[str | int, ...]
+
+
+def content(name: str) -> Any:
+    text = PARAMS if name == "params.yaml" else (ROOT / name).read_text()
+    return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+
+
+def keys(tree: Any, above: Key = ()) -> Iterator[Key]:
+    """Yield the path of every key, of sections and of mappings in lists too."""
+    pairs = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    for key, value in pairs:
+        if not above and key in HYDRAS:
+            continue
+        if isinstance(tree, dict):
+            yield (*above, key)
+        if isinstance(value, dict) or (isinstance(value, list) and isinstance(value[0], dict)):
+            yield from keys(value, (*above, key))
+
+
+def parent(tree: Any, key: Key) -> Any:
+    for part in key[:-1]:
+        tree = tree[part]
+    return tree
+
+
+def mutations(tree: Any, key: Key) -> Iterator[tuple[str, Any]]:
+    """Yield a name and the content of a file in which one key is wrong."""
+
+    def changed(value: Any, name: str | int = key[-1]) -> Any:
+        other = copy.deepcopy(tree)
+        parent(other, key)[name] = value
+        return other
+
+    value = parent(tree, key)[key[-1]]
+    yield "of a wrong type", changed([[]])
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        yield "out of range", changed(-1)
+    if next(iter(parent(tree, key))) == key[-1]:
+        yield "unknown", changed(1, f"{key[-1]}x")
+    missing = copy.deepcopy(tree)
+    del parent(missing, key)[key[-1]]
+    yield "missing", missing
+
+
+def has_default(group: str, tree: Any, key: Key) -> bool:
+    table: Any = {"model": MODELS, "optimizer": OPTIMIZERS}.get(group, {})
+    parameters = inspect.signature(table[tree["name"]]).parameters if table else {}
+    name = str(key[-1])
+    return name in parameters and parameters[name].default is not inspect.Parameter.empty
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The project's own files, without git."""
+    folder = tmp_path_factory.mktemp("bad") / "my project"
+    for name in COPIED:
+        copy_of = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        copy_of(ROOT / name, folder / name)
+    (folder / "params.yaml").write_text(PARAMS)
+    return Project(folder)
+
+
+@pytest.fixture(scope="module")
+def run(project: Project) -> Iterator[Forks]:
+    with forking(project) as forks:
+        yield forks
+
+
+def tree(project: Project) -> dict[Path, tuple[int, int]]:
+    stats = {path: path.stat() for path in project.folder.rglob("*") if path.is_file()}
+    return {path: (stat.st_size, stat.st_mtime_ns) for path, stat in stats.items()}
+
+
+def chosen(name: str) -> list[str]:
+    """Return the override that makes a file of a group the chosen one."""
+    path = Path(name)
+    return [f"{path.parent.name}={path.stem}"] if path.parent.name in GROUPS else []
+
+
+def refused(run: Forks, project: Project, name: str, text: str | bytes) -> str | None:
+    """Compose with another content of a file; return the line that refuses it, if it is refused."""
+    path = project / name
+    before = path.read_bytes()
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    try:
+        files = tree(project)
+        done = run(*chosen(name))
+        assert tree(project) == files
+    finally:
+        path.write_bytes(before)
+    assert done.seconds < 1
+    if done.composed:
+        return None
+    assert done.code == 1, done.said
+    assert done.said.startswith("train: ")
+    (line,) = done.said.splitlines()
+    return line.removeprefix("train: ")
+
+
+def test_nothing_is_wrong_with_the_files_as_they_are(run: Forks) -> None:
+    for name in FILES:
+        assert run(*chosen(name)).composed
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [(name, key) for name in FILES for key in keys(content(name))]
+)
+def test_every_key(run: Forks, project: Project, name: str, key: Key) -> None:
+    group = Path(name).parent.name
+    whole = content(name)
+    for what, wrong in mutations(whole, key):
+        line = refused(run, project, name, yaml.safe_dump(wrong, sort_keys=False))
+        if line is None:
+            assert (what == "missing" and has_default(group, whole, key)) or (
+                what == "out of range" and (group, key[-1]) in MAY_BE_BELOW_ZERO
+            ), f"{name}: {key} {what} was taken"
+            continue
+        # conf/config.yaml repeats the keys of params.yaml, of which either may be the wrong one
+        either = name == "conf/config.yaml" and key[0] in ("seed", "train")
+        places = (name, "params.yaml") if either else (name,)
+        assert line.startswith(tuple(f"{place}: " for place in places)), f"{what}: {line}"
+        assert str(key[-1]) in line, f"{what}: {line}"
+
+
+ALIASES = "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}' if before else 'x'] * 9)}]\n"
+    for before, name in zip(["", *"abcdefgh"], "abcdefghi", strict=True)
+)
+TRAPS = {
+    "empty": (b"", "is empty"),
+    "a comment": (b"# nothing else\n", "is empty"),
+    "a list": (b"- 1\n", "must hold keys and values"),
+    "a word": (b"word\n", "must hold keys and values"),
+    "a tab": (b"a:\n\tb: 1\n", "line 2: is not valid YAML: found character that cannot start"),
+    "an open bracket": (b"a: [1\n", "line 2: is not valid YAML: did not find expected"),
+    "a key twice": (b"a: 1\nb: 2\na: 1\n", "line 3: is not valid YAML: found duplicate key a"),
+    "a number as a key": (b"1: 2\n", "line 1: is not valid YAML: a key is not text"),
+    "a list as a key": (b"[a]: 2\n", "line 1: is not valid YAML: a key is not text"),
+    "two documents": (b"a: 1\n---\nb: 1\n", "line 2: is not valid YAML: but found another"),
+    "a control character": (b"a: \x01\n", "is not valid YAML: unacceptable character #x0001"),
+    "not UTF-8": (b"a: \xff\n", "is not UTF-8 text (byte 3): save it as UTF-8"),
+    "UTF-16": ("a: 1\n".encode("utf-16"), "is not UTF-8 text (byte 0)"),
+    "nothing to refer to": (b"a: *b\n", "line 1: aliases (*) are not supported"),
+    "a billion laughs": (ALIASES.encode(), "line 2: aliases (*) are not supported"),
+    "itself": (b"a: &a [*a]\n", "line 1: aliases (*) are not supported"),
+    "a tag": (b"a: !!set {b, c}\n", "line 1: tags (!!set) are not supported"),
+    "an object": (b"a: !!python/object/apply:os.getcwd []\n", "line 1: tags (!!python/object"),
+    "half a reference": (b"a: ${b\n", "is not valid YAML: "),
+    "too many digits": (b"a: " + b"9" * 5000, "is not valid YAML: Exceeds the limit"),
+    "too deep": (b"a: " + b"[" * 30 + b"]" * 30, "line 1: is nested more than 20 deep"),
+    "much too deep": (
+        b"a: " + b"[" * 90_000,
+        "line 1: is not valid YAML: exceeded maximum nesting",
+    ),
+    "10 MB": (b"a: " + b"x" * 10_000_000, "is larger than 100,000 bytes"),
+}
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_every_file_with(run: Forks, project: Project, trap: str) -> None:
+    text, message = TRAPS[trap]
+    for name in ("params.yaml", "conf/config.yaml", *(f"conf/{group}" for group in GROUPS)):
+        path = next(file for file in FILES if file.startswith(name))
+        assert str(refused(run, project, path, text)).startswith(f"{path}: {message}")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "composed"),
+    [
+        ("learning_rate: 0.1", "learning_rate: 1e-3", '"learning_rate":0.001'),
+        ("learning_rate: 0.1", "learning_rate: 1", '"learning_rate":1.0'),
+        ("  epochs: 3", "  <<: {epochs: 4}", '"epochs":4'),
+        ("# What differs", "\ufeff# What differs", '"epochs":3'),
+        ("batch_size: 16", "batch_size: ~", '"batch_size":null'),
+    ],
+)
+def test_what_only_looks_wrong(
+    run: Forks, project: Project, old: str, new: str, composed: str
+) -> None:
+    before = (project / "params.yaml").read_text()
+    try:
+        project.edit("params.yaml", old, new)
+        assert composed in run().said
+    finally:
+        (project / "params.yaml").write_text(before)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("seed: 0", "seed: no", "seed should be a valid integer, not false"),
+        ("seed: 0", "seed: ${oc.env:HOME}", "seed should be a valid integer, not '${oc.env:HOME}'"),
+        ("dataset: mnist", "dataset: no", "dataset: there is no false; choose one of"),
+        ("dataset: mnist", "dataset:", "dataset: there is no null; choose one of"),
+        ("dataset: mnist", "dataset: [mnist]", 'dataset: there is no ["mnist"]; choose one of'),
+        ("learning_rate: 0.1", "learning_rate: .inf", "train.learning_rate should be a finite"),
+        ("learning_rate: 0.1", "learning_rate: 1e999", "train.learning_rate should be a finite"),
+        ("epochs: 3", "epochs: 99999999999", "train.epochs should be less than 2147483648"),
+        ("batch_size: 16", "batch_size: 1e3", "train.batch_size should be a valid integer"),
+        ("learning_rate: 0.1", "learning_rate: on", "train.learning_rate should be a valid number"),
+        ("train:\n", "train: {}\nrest:\n", "train should hold train.epochs, train.batch_size"),
+    ],
+)
+def test_a_value_of_another_kind(
+    run: Forks, project: Project, old: str, new: str, message: str
+) -> None:
+    text = (project / "params.yaml").read_text()
+    assert old in text
+    line = refused(run, project, "params.yaml", text.replace(old, new))
+    assert str(line).startswith(f"params.yaml: {message}")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("${nothing}", "model.hidden: Interpolation key 'nothing' not found"),
+        ("${nothing:1}", "model.hidden: Unsupported interpolation type nothing"),
+        ("${.hidden}", "model.hidden: Recursive interpolation detected"),
+        ("???", "model.hidden: Missing mandatory value: hidden"),
+        ("2001-01-01", "model.hidden should be a valid list, not '2001-01-01'"),
+    ],
+)
+def test_a_value_that_is_not_there(run: Forks, project: Project, value: str, message: str) -> None:
+    name = "conf/model/mlp.yaml"
+    assert refused(run, project, name, f"name: mlp\nhidden: {value}\n") == f"{name}: {message}"
