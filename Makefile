@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/.venv
 INSTALL = $(BIN)/uv pip install --quiet --compile-bytecode
 
-.PHONY: repro verify test lint cluster bench processors lock clean clean-results bench-large
+.PHONY: repro verify test lint cluster bench processors lock clean clean-results bench-large fuzz audit
 .DELETE_ON_ERROR:
 
 repro: .venv/runtime
@@ -22,6 +22,17 @@ test: .venv/dev lint
 
 lint: .venv/dev
 	@ruff check . && ruff format --check . && mypy
+
+# so many random inputs for each test of tests/test_fuzz.py: an hour
+N ?= 100000
+fuzz: .venv/dev
+	@FUZZ=$(N) python -m pytest -n auto tests/test_fuzz.py
+
+# known vulnerabilities of the locked packages; pip-audit itself is not in the lock
+audit: .venv/dev
+	@python -c 'import requests; requests.get("https://pypi.org/pypi/numpy/2.0.0/json", timeout=10).raise_for_status()' 2>/dev/null \
+		|| { echo "PyPI's database of vulnerabilities cannot be reached from here: nothing was audited" >&2; exit 1; }
+	@$(BIN)/uv tool run --from 'pip-audit>=2.9,<3' pip-audit --disable-pip --require-hashes --strict -r requirements-dev.txt
 
 # sweeps on a real Slurm of one node, with an MLflow server on PostgreSQL: as root, on Debian
 cluster: .venv/dev
