@@ -21,6 +21,8 @@ from pipeline import conf_files, params
 from pipeline.config import Config, check
 from pipeline.errors import UserError
 from pipeline.explain import one_line
+from pipeline.files import UNWRITABLE, cannot_write
+from pipeline.output import outlive_reader
 
 if TYPE_CHECKING:
     from pipeline.trial import Train
@@ -39,6 +41,7 @@ def run(main: Callable[[Config], None], train: "Train | None" = None) -> None:
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions reach this function unformatted
     signal.signal(signal.SIGTERM, _terminated)
+    outlive_reader()
     OmegaConf.register_new_resolver("sweep_folder", _sweep_folder, use_cache=True, replace=True)
 
     def task(composed: DictConfig) -> None:
@@ -65,10 +68,14 @@ def run(main: Callable[[Config], None], train: "Train | None" = None) -> None:
         command(task)()
         interrupted = False
     except Exception as error:
-        if not (isinstance(error, MISTAKES) or _composing(error)):
+        if isinstance(error, OSError) and error.errno in UNWRITABLE and error.filename:
+            line = str(cannot_write(Path(error.filename), error))
+        elif isinstance(error, MISTAKES) or _composing(error):
+            line = one_line(error)
+        else:
             raise
         interrupted = False
-        _stop(main, one_line(error))
+        _stop(main, line)
     except KeyboardInterrupt:
         print(f"{_name(main)}: interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -76,7 +83,10 @@ def run(main: Callable[[Config], None], train: "Train | None" = None) -> None:
         if "pipeline.sweep" in sys.modules:
             from pipeline import sweep
 
-            code = sweep.finish(interrupted=interrupted)
+            try:
+                code = sweep.finish(interrupted=interrupted)
+            except UserError as error:
+                _stop(main, str(error))
     if "pipeline.sweep" in sys.modules:
         sys.exit(code)
     logging.shutdown()

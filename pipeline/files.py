@@ -1,19 +1,28 @@
 """Files that appear whole or not at all, and their hashes."""
 
+import errno
+import fcntl
+import glob
 import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
 from pipeline.errors import UserError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+UNWRITABLE = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM)
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; move it into place when the block ends well.
+
+    The temporary file is locked while it is written; one without a lock was left by a process that
+    was killed, and the next that writes the same file removes it.
 
     Raises
     ------
@@ -22,11 +31,10 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        _remove_left_over(path)
+        lock, temporary = _locked_temporary(path)
     except OSError as error:
         raise cannot_write(path, error) from error
-    os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
@@ -34,12 +42,33 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
+        os.close(lock)
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:
     """Return the error that says which file could not be written, and why."""
-    return UserError(f"{shown(path)}: cannot be written: {error.strerror or error}")
+    full = error.errno in FULL
+    reason = "the disk is full: make room and run this again" if full else error.strerror or error
+    return UserError(f"{shown(path)}: cannot be written: {reason}")
+
+
+def _locked_temporary(path: Path) -> tuple[int, Path]:
+    while True:
+        lock, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        with suppress(OSError):  # a file system without locks; there nothing is removed either
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if Path(name).exists():  # else another process took it for left over before it was locked
+            return lock, Path(name)
+        os.close(lock)
+
+
+def _remove_left_over(path: Path) -> None:
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with suppress(OSError), left.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()
 
 
 def shown(path: Path) -> str:

@@ -4,6 +4,7 @@ x = pixels / 255 as float32 (n, features) in [0, 1], y = labels as uint8 (n,), f
 With `storage: uint8`, x are the pixels as they are, and who reads them divides.
 """
 
+import io
 import logging
 from contextlib import ExitStack
 from pathlib import Path
@@ -90,8 +91,9 @@ def flatten(images: NDArray[np.uint8], path: Path, storage: str = "float32") -> 
 
 def copy(labels: NDArray[np.uint8], path: Path) -> None:
     """Write labels as they are."""
-    with path.open("wb") as file:
-        np.save(file, np.asarray(labels), allow_pickle=False)
+    content = io.BytesIO()  # into a file, NumPy would not say that the disk is full
+    np.save(content, np.asarray(labels), allow_pickle=False)
+    path.write_bytes(content.getvalue())
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -147,12 +148,12 @@ def _run(
     trial: Trial, record: tracking.Record, run: dict[str, Any], training: Callable[[], Epoch]
 ) -> None:
     """Run the training and keep how it ended, in trial.json and on the trial's MLflow run."""
-    folder, started = Path(trial.folder), time.time()
+    folder, started = Path(trial.folder), time.monotonic()
     trial.write()
     (folder / "error.txt").unlink(missing_ok=True)
     tags = {"kind": "trial", "place": trial.folder, "fingerprint": trial.fingerprint}
     run["tags"] |= provenance.tags() | tags
-    record.send("begin", ask=True, name=trial.name, started=started, **run)
+    record.send("begin", ask=True, name=trial.name, started=time.time(), **run)
     try:
         trial.metrics = training().metrics
         trial.status = "FINISHED"
@@ -164,10 +165,11 @@ def _run(
     except Exception as error:  # whatever a model or a library raises is the trial's own affair
         trial.status, trial.error = "FAILED", str(error).splitlines()[0] if str(error) else ""
         trial.error = trial.error or type(error).__name__
-        (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
-        record.send("files", paths=[str(folder / "error.txt")])
+        with suppress(OSError):  # the disk may be what failed
+            (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            record.send("files", paths=[str(folder / "error.txt")])
     finally:
-        trial.seconds = round(time.time() - started, 3)
+        trial.seconds = round(time.monotonic() - started, 3)
         ending = {"status": trial.status} | ({"error": trial.error} if trial.error else {})
         record.send("tags", tags=ending)
         record.send("end", status=MLFLOW_STATUS.get(trial.status, trial.status))

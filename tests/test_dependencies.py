@@ -18,9 +18,11 @@ from tests.conftest import ROOT, Project
 STAGES = ("download", "preprocess", "train", "evaluate", "plot")
 PLUMBING = {
     "__init__",
+    "abandoned",
     "app",
     "conf_files",
     "errors",
+    "output",
     "provenance",
     "recorder",
     "results",

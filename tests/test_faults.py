@@ -1,0 +1,169 @@
+"""A full disk, read-only folders, a locked store, output that nobody reads to its end."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from pipeline.files import sha256
+from tests.conftest import Project
+from tests.test_sweep import statuses, trials
+from tests.test_tracking import runs
+
+STAGES = {
+    "download": "data/raw/train-images-idx3-ubyte",
+    "preprocess": "data/processed/x_train.npy",
+    "train": "models/weights.npz",
+    "evaluate": "metrics/evaluation.json",
+    "plot": "plots/loss.png",
+}
+
+
+FULL = "cannot be written: the disk is full: make room and run this again"
+
+
+class Disk:
+    """A disk of its own, small, that can be full or read-only, with a project on it."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.project = Project(folder / "project")
+
+    def fill(self, free: int = 0) -> None:
+        """Leave no more than so many bytes."""
+        with (self.folder / "ballast").open("wb", buffering=0) as file:
+            while shutil.disk_usage(self.folder).free > free:
+                file.write(bytes(4096))
+
+    def empty(self) -> None:
+        """Make room again."""
+        (self.folder / "ballast").unlink()
+
+
+def mount(*arguments: str | Path) -> None:
+    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+
+
+@pytest.fixture
+def disk(reproduced_once: Path, tmp_path: Path) -> Iterator[Disk]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount("-t", "tmpfs", "-o", "size=32m", "none", folder)
+    try:
+        shutil.copytree(reproduced_once / "project", folder / "project", symlinks=True)
+        yield Disk(folder)
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_full_disk_is_named_and_costs_nothing_that_was_there(disk: Disk, stage: str) -> None:
+    project, out = disk.project, disk.project / STAGES[stage]
+    before = (project / "dvc.lock").read_bytes()
+    out.unlink()
+    disk.fill()
+    done = project.stage(stage, code=1)
+    assert done.stderr == f"{stage}: {STAGES[stage]}: {FULL}\n"
+    assert not out.exists()
+    assert not list(project.folder.rglob("*.part"))
+    disk.empty()
+    assert stage in project.repro() or stage == "preprocess"  # that is in DVC's cache
+    assert (project / "dvc.lock").read_bytes() == before
+    assert project.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_a_sweep_on_a_full_disk_ends_in_one_line(disk: Disk) -> None:
+    disk.fill()
+    for options in (["seed=1,2"], ["seed=1,2", "train.epochs=1"]):
+        done = disk.project.stage("train", "-m", *options, code=1)
+        assert FULL in done.stderr
+        assert "Traceback" not in done.stderr
+    disk.empty()
+    done = disk.project.stage("train", "-m", "seed=1,2")
+    assert "Best: trial" in done.stdout
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_read_only_folder_is_named(reproduced: Project, stage: str) -> None:
+    out = reproduced / STAGES[stage]
+    before = out.read_bytes()
+    if stage == "download":
+        out.unlink()
+    mount("--bind", out.parent, out.parent)
+    try:
+        mount("-o", "remount,bind,ro", out.parent)
+        done = reproduced.stage(stage, code=1)
+    finally:
+        subprocess.run(["umount", "--lazy", out.parent], check=True)
+    assert done.stderr == f"{stage}: {STAGES[stage]}: cannot be written: Read-only file system\n"
+    assert stage == "download" or out.read_bytes() == before
+
+
+def test_a_read_only_project_is_named(disk: Disk) -> None:
+    mount("-o", "remount,ro", disk.folder)
+    done = disk.project.stage("train", code=1)
+    assert done.stderr == "train: models/weights.npz: cannot be written: Read-only file system\n"
+    done = disk.project.stage("train", "-m", "seed=1,2", code=1)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("train: multirun")
+    assert line.endswith(": cannot be written: Read-only file system")
+
+
+HOLD = """\
+import sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN EXCLUSIVE")
+print("held", flush=True)
+time.sleep(10)
+connection.execute("COMMIT")
+"""
+
+
+def test_a_locked_store_delays_the_end_and_loses_nothing(reproduced: Project) -> None:
+    (reproduced / "models/weights.npz").unlink()
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, reproduced / "mlflow.db"], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.train"],
+        cwd=reproduced.folder,
+        env=reproduced.environment(PYTHONUNBUFFERED="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(3)]
+    trained = holder.poll() is None  # while the store was locked
+    output = "".join(lines) + process.communicate(timeout=120)[0]
+    assert process.returncode == 0, output
+    assert trained
+    assert "no complete record" not in output
+    run = runs(reproduced)[0]
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["weights_sha256"] == sha256(reproduced / "models/weights.npz")
+    steps = MlflowClient(f"sqlite:///{reproduced / 'mlflow.db'}").get_metric_history(
+        run.info.run_id, "loss"
+    )
+    assert [point.step for point in steps] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("streams", ["|", "2>&1 |"])
+def test_a_reader_that_leaves_costs_no_results(reproduced: Project, streams: str) -> None:
+    command = f"{sys.executable} -m pipeline.train -m seed=1,2 {streams} head -1"
+    done = reproduced.run("bash", "-o", "pipefail", "-c", command)
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == 1
+    folder = next((reproduced / "multirun").glob("seed-*"))
+    assert [one.status for one in trials(reproduced)] == ["FINISHED", "FINISHED"]
+    assert len((folder / "sweep.csv").read_text().splitlines()) == 3
+    assert (folder / "objective.png").exists()
+    assert statuses(reproduced, "sweep") == ["FINISHED"]
