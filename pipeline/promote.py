@@ -18,7 +18,8 @@ from pipeline.config import check
 from pipeline.errors import UserError
 from pipeline.files import replacing
 from pipeline.fingerprint import identity
-from pipeline.sweep import ROOT
+from pipeline.output import outlive_reader
+from pipeline.sweep import ROOT, begun
 from pipeline.trial import Trial
 
 
@@ -41,14 +42,15 @@ def main(arguments: list[str]) -> None:
 
 def best_of_latest() -> Trial:
     """Return the best finished trial of the sweep that was begun or gone on with last."""
-    sweeps = sorted(ROOT.glob("*/sweep.json"), key=lambda path: path.stat().st_mtime)
+    sweeps = begun()
     if not sweeps:
         raise UserError(f"{ROOT}: has no sweep: run `python -m pipeline.train -m KEY=VALUE,VALUE`")
-    sweep = json.loads(sweeps[-1].read_text(encoding="utf-8"))
-    trials = [trial.read(path) for path in sweeps[-1].parent.glob("*/trial.json")]
+    _, folder = max(sweeps)
+    sweep = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+    trials = [trial.read(path) for path in folder.glob("*/trial.json")]
     ranked = ranking.rank(trials, sweep["objective"], sweep["direction"])
     if not ranked or sweep["objective"] not in ranked[0].metrics:
-        raise UserError(f"{sweeps[-1].parent}: has no finished trial: run the sweep again")
+        raise UserError(f"{folder}: has no finished trial: run the sweep again")
     return ranked[0]
 
 
@@ -142,6 +144,7 @@ def _leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    outlive_reader()
     try:
         main(sys.argv[1:])
     except UserError as error:

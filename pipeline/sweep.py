@@ -12,7 +12,7 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from filelock import FileLock, Timeout
 from hydra.experimental.callback import Callback as HydraCallback
@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from pipeline import provenance, ranking, tracking, trial
 from pipeline.config import Sweep, Tracking, check_section
 from pipeline.errors import UserError
-from pipeline.files import replacing, sha256_once, shown
+from pipeline.files import cannot_write, replacing, sha256_once, shown
 from pipeline.fingerprint import ARRAYS, code
 from pipeline.params import CONF, FILE
 from pipeline.trial import Trial
@@ -59,9 +59,15 @@ class Callback(HydraCallback):
         """Begin the sweep, or stop with one line; Hydra only warns of what is raised here."""
         try:
             begin(config)
+        except OSError as error:
+            _refuse(str(cannot_write(Path(str(config.hydra.sweep.dir)), error)))
         except UserError as error:
-            print(f"train: {error}", file=sys.stderr)
-            sys.exit(1)
+            _refuse(str(error))
+
+
+def _refuse(line: str) -> NoReturn:
+    print(f"train: {line}", file=sys.stderr)
+    sys.exit(1)
 
 
 def folder_name() -> str:
@@ -105,9 +111,19 @@ def begin(config: DictConfig) -> None:
         "direction": settings.direction,
         "tracking": place.model_dump(),
         "run_id": run_id,
+        "order": 1 + max((order for order, _ in begun()), default=0),
     }
     with replacing(folder / "sweep.json") as temporary:
         temporary.write_text(json.dumps(definition, indent=2) + "\n", encoding="utf-8")
+
+
+def begun() -> list[tuple[int, Path]]:
+    """Return the folders of all sweeps, each with its place in the order of their last begin.
+
+    The dates of files would not do: clocks are set back.
+    """
+    found = {path.parent: path.read_text(encoding="utf-8") for path in ROOT.glob("*/sweep.json")}
+    return [(json.loads(text).get("order", 0), folder) for folder, text in found.items()]
 
 
 def _open(config: DictConfig, folder: Path, settings: Sweep) -> str:
