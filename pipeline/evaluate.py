@@ -49,8 +49,8 @@ def main(config: Config) -> None:
         mistakes(y, predicted, probability),
     )
     log.info("test_loss %.4f  test_accuracy %.4f  (%s examples)", loss, accuracy, f"{len(y):,}")
-    results.resume(record, config)
-    results.add_evaluation(record, config, evaluation)
+    found = results.resume(record, config)
+    results.add_evaluation(record, config, evaluation, found.get("metrics", {}))
     record.close()
 
 

@@ -24,7 +24,7 @@ def main(config: Config) -> None:
     found = results.resume(record, config)
     if not found["problem"]:
         if "test_accuracy" not in found["metrics"]:
-            results.add_evaluation(record, config, evaluation)
+            results.add_evaluation(record, config, evaluation, found["metrics"])
         if not found["figures"]:
             results.add_figures(record, config)
         log.info("test_loss %.4f  test_accuracy %.4f", evaluation["loss"], evaluation["accuracy"])

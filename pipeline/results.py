@@ -95,10 +95,13 @@ def resume(record: Record, config: Config) -> dict[str, Any]:
     return found
 
 
-def add_evaluation(record: Record, config: Config, evaluation: dict[str, Any]) -> None:
-    """Log the test metrics and the files of the evaluation."""
+def add_evaluation(
+    record: Record, config: Config, evaluation: dict[str, Any], known: dict[str, float]
+) -> None:
+    """Log the test metrics, unless they are known, and the files of the evaluation."""
     metrics = {"test_loss": evaluation["loss"], "test_accuracy": evaluation["accuracy"]}
-    record.send("metrics", points=[(metrics, 0, time.time())])
+    if not metrics.items() <= known.items():
+        record.send("metrics", points=[(metrics, 0, time.time())])
     names = ("evaluation.json", "predictions.csv", "mistakes.csv")
     record.send("files", paths=[str(config.paths.metrics / name) for name in names])
 

@@ -6,12 +6,14 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline import abandoned
 from pipeline.files import sha256, sha256_once
 from pipeline.fingerprint import fingerprint
 
@@ -68,7 +70,7 @@ class Store:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(timeout))
         import mlflow
 
-        logging.getLogger("mlflow").setLevel(logging.ERROR)
+        logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # `close` says what fails
         mlflow.set_tracking_uri(uri)
         with _alone(uri):
             self.client = mlflow.MlflowClient(uri)
@@ -79,8 +81,16 @@ class Store:
                 if found
                 else self.client.create_experiment(experiment, artifact_location=artifacts)
             )
+        self._end_abandoned()
         gc.freeze()
         gc.enable()
+
+    def _end_abandoned(self) -> None:
+        """End as KILLED the runs whose recorder died before it could."""
+        running = self.client.search_runs([self.experiment_id], "attributes.status = 'RUNNING'")
+        for run in running:
+            if abandoned.is_abandoned(run.data.tags.get("recorder")):
+                self.client.set_terminated(run.info.run_id, "KILLED")
 
     def begin(
         self,
@@ -109,9 +119,21 @@ class Store:
             tags = tags | {"fingerprint": fingerprint(identity["settings"], identity["folder"])}
             if origin := self._trial(tags["fingerprint"]):
                 tags = tags | {"trial_run_id": origin}
+            tags = tags | self._latest(tags["place"])
+        tags = tags | {"recorder": abandoned.signature()}
         run = self.client.create_run(self.experiment_id, int(started * 1000), tags, name)
         self.runs.append(Open(run.info.run_id, held))
         return {"run_id": self.run_id}
+
+    def _latest(self, place: str) -> dict[str, str]:
+        """Take the tag from the latest run of a place, and return it for the next.
+
+        Start times would not do: clocks are set back.
+        """
+        for run in self.client.search_runs([self.experiment_id], "tags.latest = 'true'"):
+            if run.data.tags.get("place") == place:
+                self.client.delete_tag(run.info.run_id, "latest")
+        return {"latest": "true"}
 
     def _trial(self, fingerprint: str) -> str | None:
         """Return the finished trial of a sweep that has the fingerprint, if there is one."""
@@ -138,7 +160,9 @@ class Store:
             self.client.delete_tag(run_id, tag)
         model = bool(run.outputs and run.outputs.model_outputs)
         self.runs.append(Open(run_id, lock, set(data.params), metrics, model))
-        self.tags({"place": place, "resumed": str(int(data.tags.get("resumed", 0)) + 1)})
+        tags = {"place": place, "resumed": str(int(data.tags.get("resumed", 0)) + 1)}
+        latest = self._latest(place) if "latest" in data.tags else {}
+        self.tags(tags | latest | {"recorder": abandoned.signature()})
         return {"run_id": run_id}
 
     def reopen(self, run_id: str, lock: str) -> dict[str, Any]:
@@ -146,6 +170,7 @@ class Store:
         held = _held(lock)
         self.client.update_run(run_id, "RUNNING")
         self.runs.append(Open(run_id, held))
+        self.tags({"recorder": abandoned.signature()})
         return {"run_id": run_id}
 
     def kill_children(self) -> None:
@@ -161,13 +186,22 @@ class Store:
         """Do nothing: the answer says that all before is done."""
 
     def find(self, weights: str, place: str) -> dict[str, Any]:
-        """Go on with the latest run of that place with those weights; answer what it holds."""
-        run = self._first(
-            f"tags.weights_sha256 = '{sha256(Path(weights))}' and tags.place = '{place}'"
+        """Go on with the latest run of that place with those weights; answer what it holds.
+
+        Such a run has all of its training; if its end was not recorded, it is now.
+        """
+        runs = self.client.search_runs(
+            [self.experiment_id],
+            f"tags.weights_sha256 = '{sha256(Path(weights))}' and tags.place = '{place}'",
+            order_by=["tags.latest DESC", "attributes.start_time DESC"],
+            max_results=1,
         )
-        if not run:
+        if not runs:
             return {"run": None}
+        run = runs[0]
         self.runs = [Open(run.info.run_id)]
+        if run.info.status != "FINISHED":
+            self.client.set_terminated(self.run_id, "FINISHED")
         return {
             "run": run.info.run_name,
             "metrics": run.data.metrics,
@@ -234,7 +268,6 @@ class Store:
         from mlflow.models import Model, ModelSignature
         from mlflow.types import Schema, TensorSpec
 
-        self.tags({"weights_sha256": sha256(Path(weights))})
         example = np.load(data, mmap_mode="r")[:2]
         if example.dtype == np.uint8:
             example = example / np.float32(255)
@@ -261,10 +294,12 @@ class Store:
             self.client.log_model_artifacts(logged.model_id, str(saved))
         self.client.finalize_logged_model(logged.model_id, "READY")
         self.client.log_outputs(self.run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        self.tags({"weights_sha256": sha256(Path(weights))})  # now `find` finds the run
 
     def end(self, status: str) -> None:
-        """End the run as FINISHED, FAILED or KILLED."""
-        self.client.set_terminated(self.run_id, status)
+        """End the run as FINISHED, FAILED or KILLED, not before it began: clocks are set back."""
+        began = self.client.get_run(self.run_id).info.start_time
+        self.client.set_terminated(self.run_id, status, max(began, int(time.time() * 1000)))
         if lock := self.runs.pop().lock:
             Path(lock.lock_file).unlink(missing_ok=True)
             lock.release(force=True)
