@@ -1,0 +1,80 @@
+"""Repair: files that DVC was writing when it was killed, and would stop at now.
+
+DVC writes dvc.lock and the list of who reads and writes what in place: half of one, which a kill or
+a full disk leaves, is an error in its next call. `make repro` begins with this.
+"""
+
+import fcntl
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psutil
+import yaml
+
+LOCK = Path("dvc.lock")
+TMP = Path(".dvc/tmp")
+HOLDERS = TMP / "rwlock"
+
+
+def main() -> None:
+    """Restore dvc.lock from git, or remove it, and remove the list of holders, if they are bad."""
+    with ExitStack() as stack:
+        for name in ("lock", "rwlock.lock"):
+            if (TMP / name).exists():
+                stack.enter_context(_held(TMP / name))
+        if HOLDERS.exists() and not _are_alive(HOLDERS.read_text()):
+            HOLDERS.unlink()
+            print(f"{HOLDERS}: removed: it was of a DVC that has died")
+        if LOCK.exists() and not _is_whole(LOCK.read_bytes()):
+            done = subprocess.run(
+                ["git", "show", f"HEAD:./{LOCK}"], capture_output=True, check=False
+            )
+            if done.returncode:
+                LOCK.unlink()
+            else:
+                LOCK.write_bytes(done.stdout)
+            print(f"{LOCK}: {'removed' if done.returncode else 'restored'}: half of it was missing")
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Keep DVC out, as another DVC would."""
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            sys.exit(f"repair: {path}: DVC is running")
+        yield
+
+
+def _are_alive(text: str) -> bool:
+    """Tell whether the list of holders is empty, or one of them is a DVC that runs."""
+    try:
+        holders = json.loads(text)
+    except ValueError:
+        return False
+    readers = [one for several in holders.get("read", {}).values() for one in several]
+    pids = {one["pid"] for one in [*readers, *holders.get("write", {}).values()]}
+    return not pids or any(map(_is_dvc, pids))
+
+
+def _is_dvc(pid: int) -> bool:
+    try:
+        return any(Path(word).name == "dvc" for word in psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return False
+
+
+def _is_whole(content: bytes) -> bool:
+    try:
+        return "stages" in yaml.load(content, yaml.CSafeLoader)
+    except (yaml.YAMLError, TypeError, UnicodeDecodeError):
+        return False
+
+
+if __name__ == "__main__":
+    main()
