@@ -1,18 +1,22 @@
 """A full disk, read-only folders, a locked store, output that nobody reads to its end."""
 
+import fcntl
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.files import sha256
+from pipeline.files import replacing, sha256
 from tests.conftest import Project
 from tests.test_sweep import statuses, trials
-from tests.test_tracking import runs
+from tests.test_tracking import runs, start
 
 STAGES = {
     "download": "data/raw/train-images-idx3-ubyte",
@@ -76,6 +80,21 @@ def test_a_full_disk_is_named_and_costs_nothing_that_was_there(disk: Disk, stage
     assert stage in project.repro() or stage == "preprocess"  # that is in DVC's cache
     assert (project / "dvc.lock").read_bytes() == before
     assert project.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_dvc_itself_on_a_full_disk(disk: Disk) -> None:
+    project = disk.project
+    before = (project / "dvc.lock").read_bytes()
+    (project / "plots/loss.png").unlink()
+    disk.fill()
+    done = project.run("dvc", "repro", code=None)
+    assert done.returncode != 0
+    assert "No space left on device" in done.stdout + done.stderr or FULL in done.stderr
+    assert "Traceback" not in done.stderr
+    disk.empty()
+    project.stage("repair")
+    assert project.repro() == ["plot"]
+    assert (project / "dvc.lock").read_bytes() == before
 
 
 def test_a_sweep_on_a_full_disk_ends_in_one_line(disk: Disk) -> None:
@@ -167,3 +186,91 @@ def test_a_reader_that_leaves_costs_no_results(reproduced: Project, streams: str
     assert len((folder / "sweep.csv").read_text().splitlines()) == 3
     assert (folder / "objective.png").exists()
     assert statuses(reproduced, "sweep") == ["FINISHED"]
+
+
+WRITE = """\
+import sys, time
+from pathlib import Path
+from pipeline.files import replacing
+with replacing(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    print("written", flush=True)
+    time.sleep(100)
+"""
+
+
+def test_what_a_killed_process_was_writing_is_removed_by_the_next_that_writes_it(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "file [1]"
+    with subprocess.Popen([sys.executable, "-c", WRITE, path], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        assert not path.exists()
+        with replacing(path) as temporary:
+            temporary.write_text("whole")
+        assert len(list(tmp_path.glob(".*.part"))) == 1  # it is still being written
+        writer.kill()
+    (tmp_path / ".file.x.part").touch()  # of another file
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+    assert [left.name for left in tmp_path.glob(".*")] == [".file.x.part"]
+
+
+def train_until_recorded(project: Project) -> "subprocess.Popen[str]":
+    """Start a long training; return when MLflow has its run."""
+    before, process = len(runs(project)), start(project)
+    deadline = time.monotonic() + 60
+    while len(runs(project)) == before and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert runs(project)[0].info.status == "RUNNING"
+    return process
+
+
+def test_only_a_run_whose_recorder_was_killed_too_is_ended_by_the_next(reproduced: Project) -> None:
+    process = train_until_recorded(reproduced)
+    try:
+        reproduced.stage("record")
+        assert runs(reproduced)[0].info.status == "RUNNING"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert runs(reproduced)[0].info.status == "RUNNING"
+    reproduced.stage("record")
+    assert [run.info.status for run in runs(reproduced)] == ["KILLED", "FINISHED"]
+
+
+HOLDER = '{"write": {}, "read": {"%s/dvc.yaml": [{"pid": %d, "cmd": "dvc repro"}]}}'
+HALF = {
+    "an empty list of holders": (".dvc/tmp/rwlock", lambda project, text: ""),
+    "half a list of holders": (".dvc/tmp/rwlock", lambda project, text: '{"write": {"/a'),
+    "a holder whose number has another process now": (
+        ".dvc/tmp/rwlock",
+        lambda project, text: HOLDER % (project.folder, os.getpid()),
+    ),
+    "an empty dvc.lock": ("dvc.lock", lambda project, text: ""),
+    "half a dvc.lock": ("dvc.lock", lambda project, text: text[: text.rindex("    hash:") + 6]),
+}
+
+
+@pytest.mark.parametrize("half", HALF)
+def test_what_a_killed_dvc_has_half_written_is_repaired(reproduced: Project, half: str) -> None:
+    name, cut = HALF[half]
+    before = (reproduced / "dvc.lock").read_text()
+    (reproduced / name).write_text(cut(reproduced, before))
+    done = reproduced.stage("repair")
+    assert done.stdout.startswith(f"{name}: ")
+    assert reproduced.stage("repair").stdout == ""
+    assert reproduced.repro() == []
+    assert (reproduced / "dvc.lock").read_text() == before
+
+
+def test_nothing_is_repaired_while_dvc_runs(reproduced: Project) -> None:
+    (reproduced / "dvc.lock").write_text("")
+    with (reproduced / ".dvc/tmp/lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # as DVC does
+        assert (
+            reproduced.stage("repair", code=1).stderr == "repair: .dvc/tmp/lock: DVC is running\n"
+        )
+    assert (reproduced / "dvc.lock").read_text() == ""

@@ -1,0 +1,1 @@
+"""Kills and faults: what becomes of the pipeline when it is cut off at any moment."""

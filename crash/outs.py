@@ -1,0 +1,61 @@
+"""A project's outs, watched: under its final name each is absent or has the right bytes."""
+
+import hashlib
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+POLL_SECONDS = 0.002
+
+
+def of_stages(folder: Path) -> dict[str, dict[str, str]]:
+    """Return for each stage of dvc.lock the MD5 of each out."""
+    stages = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
+    return {
+        name: {out["path"]: out["md5"] for out in stage["outs"]} for name, stage in stages.items()
+    }
+
+
+class Watch:
+    """A thread that reads every out as soon as it changes; `wrong` names what should not be."""
+
+    def __init__(self, folder: Path, expected: dict[str, str]):
+        self.folder, self.expected = folder, expected
+        self.wrong: list[str] = []
+        self.seen = 0  # new files that were read
+        self._stop = threading.Event()
+        self._known: dict[str, Any] = {}
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._look()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._look()
+            time.sleep(POLL_SECONDS)
+
+    def _look(self) -> None:
+        for name, expected in self.expected.items():
+            try:
+                stat = (self.folder / name).stat()
+                identity = stat.st_ino, stat.st_size, stat.st_mtime_ns
+                if self._known.get(name) == identity:
+                    continue
+                found = hashlib.md5((self.folder / name).read_bytes(), usedforsecurity=False)
+            except FileNotFoundError:
+                self._known.pop(name, None)
+                continue
+            self._known[name] = identity
+            self.seen += 1
+            if found.hexdigest() != expected:
+                self.wrong.append(f"{name} ({stat.st_size} bytes)")
