@@ -122,3 +122,17 @@ def check_record(project: Project) -> None:
     for name in ("loss", "val_accuracy"):
         steps = [point.step for point in client.get_metric_history(run.info.run_id, name)]
         assert steps == list(range(1, 101))
+
+
+def test_the_watch_sees_a_file_in_part(tmp_path: Path) -> None:
+    """Check the check, on a pipeline that writes under the final names."""
+    project = make_project(tmp_path / "project", train=4000, test=1000, shape=(28, 28))
+    project.run("dvc", "repro", "preprocess")
+    expected = outs.of_stages(project.folder)["preprocess"]
+    project.edit("pipeline/files.py", "yield temporary", "yield path")
+    project.edit("pipeline/files.py", "temporary.replace(path)", "pass")
+    for name in expected:
+        (project / name).unlink()
+    with outs.Watch(project.folder, expected) as watch:
+        project.stage("preprocess", code=None)
+    assert any(name.startswith("data/processed/x_train.npy (") for name in watch.wrong)

@@ -79,6 +79,7 @@ def run(train: Train, composed: DictConfig) -> None:
 
     Only an interruption leaves this function as an exception; every other end is in trial.json.
     """
+    logging.raiseExceptions = False  # in a launcher's own process too, the reader may have gone
     hydra = HydraConfig.get()
     sweep = json.loads((Path(hydra.sweep.dir) / "sweep.json").read_text(encoding="utf-8"))
     place = Tracking(**sweep["tracking"])

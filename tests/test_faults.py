@@ -89,8 +89,7 @@ def test_dvc_itself_on_a_full_disk(disk: Disk) -> None:
     disk.fill()
     done = project.run("dvc", "repro", code=None)
     assert done.returncode != 0
-    assert "No space left on device" in done.stdout + done.stderr or FULL in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "ERROR: failed to reproduce 'plot'" in done.stderr
     disk.empty()
     project.stage("repair")
     assert project.repro() == ["plot"]
@@ -175,9 +174,9 @@ def test_a_locked_store_delays_the_end_and_loses_nothing(reproduced: Project) ->
     assert [point.step for point in steps] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("streams", ["|", "2>&1 |"])
-def test_a_reader_that_leaves_costs_no_results(reproduced: Project, streams: str) -> None:
-    command = f"{sys.executable} -m pipeline.train -m seed=1,2 {streams} head -1"
+@pytest.mark.parametrize("rest", ["|", "2>&1 |", "hydra/launcher=joblib |"])
+def test_a_reader_that_leaves_costs_no_results(reproduced: Project, rest: str) -> None:
+    command = f"{sys.executable} -m pipeline.train -m seed=1,2 {rest} head -1"
     done = reproduced.run("bash", "-o", "pipefail", "-c", command)
     assert done.stderr == ""
     assert len(done.stdout.splitlines()) == 1
@@ -218,27 +217,25 @@ def test_what_a_killed_process_was_writing_is_removed_by_the_next_that_writes_it
     assert [left.name for left in tmp_path.glob(".*")] == [".file.x.part"]
 
 
-def train_until_recorded(project: Project) -> "subprocess.Popen[str]":
-    """Start a long training; return when MLflow has its run."""
-    before, process = len(runs(project)), start(project)
-    deadline = time.monotonic() + 60
-    while len(runs(project)) == before and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert runs(project)[0].info.status == "RUNNING"
-    return process
-
-
 def test_only_a_run_whose_recorder_was_killed_too_is_ended_by_the_next(reproduced: Project) -> None:
-    process = train_until_recorded(reproduced)
+    def status() -> str:
+        return next((run.info.status for run in runs(reproduced) if run.info.run_id not in old), "")
+
+    reproduced.stage("record")  # makes a run, since the project has been copied to here
+    old = {run.info.run_id for run in runs(reproduced)}
+    process = start(reproduced)
+    deadline = time.monotonic() + 60
+    while not status() and time.monotonic() < deadline:
+        time.sleep(0.1)
     try:
         reproduced.stage("record")
-        assert runs(reproduced)[0].info.status == "RUNNING"
+        assert status() == "RUNNING"
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    assert runs(reproduced)[0].info.status == "RUNNING"
+    assert status() == "RUNNING"
     reproduced.stage("record")
-    assert [run.info.status for run in runs(reproduced)] == ["KILLED", "FINISHED"]
+    assert status() == "KILLED"
 
 
 HOLDER = '{"write": {}, "read": {"%s/dvc.yaml": [{"pid": %d, "cmd": "dvc repro"}]}}'
