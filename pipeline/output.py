@@ -27,11 +27,13 @@ def outlive_reader() -> None:
     """Let this process work to its end when the reader of its output stops reading."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
+        if stream is None:  # it was closed before this process began
+            continue
         stream.flush()
         wrapped = io.TextIOWrapper(
             io.BufferedWriter(Unread(stream.fileno(), "w", closefd=False)),
             stream.encoding,
             stream.errors,
-            line_buffering=stream.line_buffering,
+            line_buffering=stream.line_buffering or stream.write_through,
         )
         setattr(sys, name, wrapped)
