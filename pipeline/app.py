@@ -59,7 +59,7 @@ def run(main: Callable[[Config], None], train: "Train | None" = None) -> None:
                 _stop(main, str(error))
 
     command = hydra.main(version_base="1.3", config_path=str(params.CONF), config_name="config")
-    code, interrupted = 0, True
+    interrupted = True
     try:
         if train is None and MULTIRUN & set(sys.argv):
             raise UserError("sweeps are of the train stage: `python -m pipeline.train -m ...`")
@@ -80,18 +80,21 @@ def run(main: Callable[[Config], None], train: "Train | None" = None) -> None:
         print(f"{_name(main)}: interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
     finally:
-        if "pipeline.sweep" in sys.modules:
-            from pipeline import sweep
-
-            try:
-                code = sweep.finish(interrupted=interrupted)
-            except UserError as error:
-                _stop(main, str(error))
-    if "pipeline.sweep" in sys.modules:
+        code = _finish_sweep(main, interrupted=interrupted)
+    if code is not None:
         sys.exit(code)
     logging.shutdown()
     sys.stdout.flush()
     os._exit(0)  # all is written: taking TensorFlow down in order would cost half a second
+
+
+def _finish_sweep(main: Callable[[Config], None], *, interrupted: bool) -> int | None:
+    """End the sweep that this process has begun, if it has one; return the exit code."""
+    sweep = sys.modules.get("pipeline.sweep")  # which Hydra imports, for its callback
+    try:
+        return sweep.finish(interrupted=interrupted) if sweep else None
+    except UserError as error:
+        _stop(main, str(error))
 
 
 def _sweep_folder() -> str:

@@ -28,7 +28,6 @@ from pipeline.errors import UserError
 from pipeline.files import replacing, shown
 from pipeline.fingerprint import fingerprint, identity
 from pipeline.history import Epoch
-from pipeline.weights import UNREADABLE
 
 if TYPE_CHECKING:
     import keras
@@ -127,7 +126,7 @@ class Checkpoint:
                 raise ValueError("it is of other settings, data, code or versions")
         except FileNotFoundError:
             return {}
-        except UNREADABLE as error:
+        except Exception as error:
             log.warning("%s is ignored: %s; training starts anew", shown(self.path), error)
             return {}
         return arrays

@@ -64,7 +64,7 @@ def load(folder: Path, split: str, dataset: Dataset) -> Arrays:
 def _map(path: Path) -> NDArray[Any]:
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except Exception as error:  # on a damaged header NumPy raises many kinds
         raise UserError(f"{path}: cannot be read ({error}): run `dvc repro preprocess`") from None
     return array
 

@@ -112,7 +112,7 @@ class MLP(Model):
         classes: int,
         seed: int,
         *,
-        hidden: list[Annotated[int, Field(ge=1)]],
+        hidden: list[Annotated[int, Field(ge=1, le=65_536)]],
     ):
         import tensorflow as tf
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import history, idx, results, scores
+from pipeline import history, idx, results, scores, weights
 from pipeline.app import run
 from pipeline.config import Config
 from pipeline.errors import UserError
@@ -31,10 +31,8 @@ def main(config: Config) -> None:
     figures.loss(paths.plots / "loss.png", epochs)
     figures.accuracy(paths.plots / "accuracy.png", epochs)
     figures.confusion_matrix(paths.plots / "confusion_matrix.png", matrix, classes)
-    with np.load(require(paths.models / "weights.npz", "train"), allow_pickle=False) as arrays:
-        figures.weights(
-            paths.plots / "weights.png", arrays[arrays.files[0]], images.shape[1:], classes
-        )
+    first = weights.read_first(paths.models / "weights.npz")
+    figures.weights(paths.plots / "weights.png", first, images.shape[1:], classes)
     figures.mistakes(paths.plots / "mistakes.png", images, rows, classes)
     log.info("%s: loss, accuracy, confusion_matrix, weights, mistakes", shown(paths.plots))
     results.resume(record, config)

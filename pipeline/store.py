@@ -192,13 +192,12 @@ class Store:
         """
         runs = self.client.search_runs(
             [self.experiment_id],
-            f"tags.weights_sha256 = '{sha256(Path(weights))}' and tags.place = '{place}'",
+            f"tags.weights_sha256 = '{sha256(Path(weights))}'",
             order_by=["tags.latest DESC", "attributes.start_time DESC"],
-            max_results=1,
         )
-        if not runs:
+        run = next((run for run in runs if run.data.tags["place"] == place), None)
+        if not run:
             return {"run": None}
-        run = runs[0]
         self.runs = [Open(run.info.run_id)]
         if run.info.status != "FINISHED":
             self.client.set_terminated(self.run_id, "FINISHED")

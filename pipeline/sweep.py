@@ -155,11 +155,14 @@ def _open(config: DictConfig, folder: Path, settings: Sweep) -> str:
     return str(answer["run_id"])
 
 
-def finish(*, interrupted: bool) -> int:
-    """End the sweep: table, CSV, figures and the status of its run; return the exit code."""
+def finish(*, interrupted: bool) -> int | None:
+    """End the sweep: table, CSV, figures and the status of its run; return the exit code.
+
+    None if this process has not begun one.
+    """
     global current
     if current is None:
-        return 0
+        return None
     sweep, current = current, None
     record, folder = sweep.record, sweep.folder
     ranked = ranking.rank(sweep.trials(), sweep.settings.objective, sweep.settings.direction)

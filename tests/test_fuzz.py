@@ -191,7 +191,6 @@ DATASET = Dataset.model_construct(
 )
 
 
-@pytest.mark.xfail(reason="data.load lets through what NumPy raises on some headers", strict=True)
 @pytest.mark.parametrize("name", ["x", "y"])
 @FUZZ
 @given(content=any_npy)
