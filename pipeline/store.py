@@ -161,7 +161,7 @@ class Store:
         model = bool(run.outputs and run.outputs.model_outputs)
         self.runs.append(Open(run_id, lock, set(data.params), metrics, model))
         tags = {"place": place, "resumed": str(int(data.tags.get("resumed", 0)) + 1)}
-        latest = self._latest(place) if "latest" in data.tags else {}
+        latest = self._latest(place) if data.tags.get("kind") == "pipeline" else {}
         self.tags(tags | latest | {"recorder": abandoned.signature()})
         return {"run_id": run_id}
 
@@ -195,7 +195,7 @@ class Store:
             f"tags.weights_sha256 = '{sha256(Path(weights))}'",
             order_by=["tags.latest DESC", "attributes.start_time DESC"],
         )
-        run = next((run for run in runs if run.data.tags["place"] == place), None)
+        run = next((run for run in runs if run.data.tags.get("place") == place), None)
         if not run:
             return {"run": None}
         self.runs = [Open(run.info.run_id)]
@@ -260,6 +260,7 @@ class Store:
         The steps of MLflow's `log_model`, less its trial prediction, which would need TensorFlow.
         """
         if self.run.model:
+            self.tags({"weights_sha256": sha256(Path(weights))})
             return
         import mlflow
         import numpy as np
