@@ -89,7 +89,7 @@ def test_dvc_itself_on_a_full_disk(disk: Disk) -> None:
     disk.fill()
     done = project.run("dvc", "repro", code=None)
     assert done.returncode != 0
-    assert "ERROR: failed to reproduce 'plot'" in done.stderr
+    assert "ERROR: failed to reproduce '" in done.stderr  # DVC's own words
     disk.empty()
     project.stage("repair")
     assert project.repro() == ["plot"]
