@@ -84,7 +84,8 @@ def run(main: Callable[[Config], None], train: "Train | None" = None) -> None:
     if code is not None:
         sys.exit(code)
     logging.shutdown()
-    sys.stdout.flush()
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.flush()
     os._exit(0)  # all is written: taking TensorFlow down in order would cost half a second
 
 

@@ -5,11 +5,12 @@ import logging
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pipeline import history, idx, results, scores, weights
+from pipeline import history, idx, results, scores
 from pipeline.app import run
 from pipeline.config import Config
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 from pipeline.files import require, shown
 
 log = logging.getLogger(__name__)
@@ -31,13 +32,32 @@ def main(config: Config) -> None:
     figures.loss(paths.plots / "loss.png", epochs)
     figures.accuracy(paths.plots / "accuracy.png", epochs)
     figures.confusion_matrix(paths.plots / "confusion_matrix.png", matrix, classes)
-    first = weights.read_first(paths.models / "weights.npz")
+    first = read_first(paths.models / "weights.npz")
     figures.weights(paths.plots / "weights.png", first, images.shape[1:], classes)
     figures.mistakes(paths.plots / "mistakes.png", images, rows, classes)
     log.info("%s: loss, accuracy, confusion_matrix, weights, mistakes", shown(paths.plots))
     results.resume(record, config)
     results.add_figures(record, config)
     record.close()
+
+
+def read_first(path: Path) -> NDArray[np.float32]:
+    """Return the first array of an .npz file.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged.
+    """
+    try:
+        with require(path, "train").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            array: NDArray[np.float32] = arrays[arrays.files[0]]
+    except UserError:
+        raise
+    except Exception as error:  # of any kind, as zipfile and NumPy meet what is no such archive
+        why = first_line(error)
+        raise UserError(f"{shown(path)}: cannot be read ({why}): run `dvc repro train`") from None
+    return array
 
 
 def read_csv(path: Path) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline import npy
 from pipeline.config import Config
@@ -48,8 +47,9 @@ def restore(model: "Model", path: Path) -> None:
         if found == expected:
             with np.load(path, allow_pickle=False) as file:
                 arrays = dict(file)
-    except Exception as error:
-        raise _unreadable(path, error) from None
+    except Exception as error:  # of any kind, as zipfile and NumPy meet what is no such archive
+        why = first_line(error)
+        raise UserError(f"{shown(path)}: cannot be read ({why}): run `dvc repro train`") from None
     if found != expected:
         raise UserError(
             f"{shown(path)}: holds {_described(found)}, but the model and the data set "
@@ -60,29 +60,6 @@ def restore(model: "Model", path: Path) -> None:
             raise UserError(f"{shown(path)}: {name} is not finite: run `dvc repro train`")
     for name, variable in model.weights.items():
         variable.assign(arrays[name])
-
-
-def read_first(path: Path) -> NDArray[np.float32]:
-    """Return the first array of a weights.npz.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or damaged.
-    """
-    try:
-        with np.load(require(path, "train"), allow_pickle=False) as file:
-            array: NDArray[np.float32] = file[file.files[0]]
-    except UserError:
-        raise
-    except Exception as error:
-        raise _unreadable(path, error) from None
-    return array
-
-
-def _unreadable(path: Path, error: Exception) -> UserError:
-    why = first_line(error)  # of any kind, as zipfile and NumPy meet what is no such archive
-    return UserError(f"{shown(path)}: cannot be read ({why}): run `dvc repro train`")
 
 
 def build(config: Config, features: int) -> "Model":

@@ -39,7 +39,7 @@ for line in sys.stdin:
             import traceback
             traceback.print_exc()
             code = 99
-        sys.stdout.flush()
+        sys.stdout.flush(), sys.stderr.flush()
         os._exit(50 + code if "tensorflow" in sys.modules else code)
     os.close(write)
     with open(read, errors="replace") as output:

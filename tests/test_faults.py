@@ -139,6 +139,7 @@ connection = sqlite3.connect(sys.argv[1], isolation_level=None)
 connection.execute("BEGIN EXCLUSIVE")
 print("held", flush=True)
 time.sleep(10)
+sys.stdin.read()
 connection.execute("COMMIT")
 """
 
@@ -146,7 +147,10 @@ connection.execute("COMMIT")
 def test_a_locked_store_delays_the_end_and_loses_nothing(reproduced: Project) -> None:
     (reproduced / "models/weights.npz").unlink()
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, reproduced / "mlflow.db"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, reproduced / "mlflow.db"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert holder.stdout is not None
     holder.stdout.readline()
@@ -159,11 +163,12 @@ def test_a_locked_store_delays_the_end_and_loses_nothing(reproduced: Project) ->
         text=True,
     )
     assert process.stdout is not None
-    lines = [process.stdout.readline() for _ in range(3)]
-    trained = holder.poll() is None  # while the store was locked
+    lines = [process.stdout.readline() for _ in range(3)]  # all epochs, while the store is locked
+    assert holder.stdin is not None
+    holder.stdin.close()  # it lets go after 10 s at the earliest
     output = "".join(lines) + process.communicate(timeout=120)[0]
     assert process.returncode == 0, output
-    assert trained
+    assert lines[-1].startswith("epoch   3/3"), lines
     assert "no complete record" not in output
     run = runs(reproduced)[0]
     assert run.info.status == "FINISHED"

@@ -132,7 +132,7 @@ def test_preprocess(folder: Path, images: bytes, labels: bytes, right: bool) -> 
 
     def run() -> tuple[np.ndarray, np.ndarray]:
         x, y = preprocess.load(folder, "train", CLASSES)
-        preprocess.normalise(x, folder / "x.npy")
+        preprocess.flatten(x, folder / "x.npy")
         preprocess.copy(y, folder / "y.npy")
         return np.load(folder / "x.npy"), np.load(folder / "y.npy")
 

@@ -183,7 +183,8 @@ class Training:
 
     def __init__(self, config: Config, *, names: tuple[str, str], **options: Any):
         generator = np.random.default_rng(1)
-        x = generator.random((300, FEATURES), np.float32)
+        np.save("x.npy", generator.random((300, FEATURES), np.float32))
+        x = np.load("x.npy", mmap_mode="c")
         y = generator.integers(0, CLASSES, 300).astype(np.uint8)
         self.model, optimizer = MODELS[names[0]](), OPTIMIZERS[names[1]]()
         self.saved = Checkpoint(config, Path())
