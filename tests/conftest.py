@@ -118,6 +118,7 @@ def make_project(folder: Path, **data: object) -> Project:
     (folder / "params.yaml").write_text(PARAMS)
     project = Project(folder)
     project.run("git", "init", "-q")
+    project.run("git", "config", "maintenance.auto", "false")  # works on while it is copied
     project.commit()
     return project
 
