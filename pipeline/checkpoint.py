@@ -23,6 +23,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import determinism
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.files import replacing, shown
@@ -146,7 +147,9 @@ def _packed(arrays: dict[str, NDArray[Any]]) -> bytes:
 
 def _key(known: dict[str, Any]) -> str:
     """Return what all that decides the result has in common with no other: a hash of it."""
-    content = fingerprint(**known), {name: version(name) for name in VERSIONS}
+    portable = known["settings"]["determinism"] == "portable"
+    processor = "" if portable else determinism.processor()
+    content = fingerprint(**known), {name: version(name) for name in VERSIONS}, processor
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

@@ -4,12 +4,10 @@ import gc
 import json
 import logging
 import os
-import shutil
 import tempfile
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 HANDOVER_SECONDS = 10  # that the recorder of a process that has died may take to end its run
 SQLITE = "sqlite:///"
 MOST_METRICS = 1000  # that MLflow takes at once
-SERVED = ("hydra-core", "mlflow", "numpy", "pydantic", "requests", "tensorflow", "tqdm")
 
 
 @dataclass
@@ -255,42 +252,20 @@ class Store:
             self.client.log_artifact(self.run_id, path, folder)
 
     def model(self, weights: str, data: str, description: dict[str, Any]) -> None:
-        """Log a model that `mlflow models serve` can serve: code and arrays, no pickle.
+        """Log a model that `mlflow models serve` can serve, and tag the run with its weights' hash.
 
         The steps of MLflow's `log_model`, less its trial prediction, which would need TensorFlow.
         """
         if self.run.model:
             self.tags({"weights_sha256": sha256(Path(weights))})
             return
-        import mlflow
-        import numpy as np
         from mlflow.entities import LoggedModelOutput
-        from mlflow.models import Model, ModelSignature
-        from mlflow.types import Schema, TensorSpec
 
-        example = np.load(data, mmap_mode="r")[:2]
-        if example.dtype == np.uint8:
-            example = example / np.float32(255)
-        sizes = {"features": example.shape[1], "classes": description["classes"]}
+        from pipeline import logged_model
+
         logged = self.client.create_logged_model(self.experiment_id, "model", self.run_id)
         with tempfile.TemporaryDirectory() as folder:
-            contents, saved = Path(folder) / "contents", Path(folder) / "saved"
-            contents.mkdir()
-            shutil.copy(weights, contents)
-            (contents / "model.json").write_text(json.dumps(description | sizes, indent=2))
-            mlflow.pyfunc.save_model(
-                saved,
-                mlflow_model=Model(run_id=self.run_id, model_id=logged.model_id),
-                loader_module="pipeline.serving",
-                data_path=str(contents),
-                code_paths=[str(Path(__file__).parent)],
-                pip_requirements=[f"{name}=={version(name)}" for name in SERVED],
-                input_example=np.array(example),
-                signature=ModelSignature(
-                    Schema([TensorSpec(np.dtype(np.float32), (-1, sizes["features"]))]),
-                    Schema([TensorSpec(np.dtype(np.float32), (-1, sizes["classes"]))]),
-                ),
-            )
+            saved = logged_model.save(Path(folder), Path(weights), Path(data), description, logged)
             self.client.log_model_artifacts(logged.model_id, str(saved))
         self.client.finalize_logged_model(logged.model_id, "READY")
         self.client.log_outputs(self.run_id, [LoggedModelOutput(logged.model_id, step=0)])

@@ -16,6 +16,10 @@ ELSEWHERE = {
     "mlflow models serve --env-manager local -m runs:/RUN_ID/model": (
         "tests/test_tracking.py::test_the_model_is_served"
     ),
+    "python -m pipeline.verify": (
+        "tests/test_verify.py::test_the_commit_is_reproduced_and_nothing_is_touched"
+    ),
+    "python -m pipeline.verify workspace=true": "tests/test_verify.py::test_the_workspace_as_it_is",
     "$EDITOR conf/hydra/launcher/slurm.yaml": "",  # by hand
     "export MLFLOW_TRACKING_URI=http://mlflow.example:5000": "",
     "python -m pipeline.train -m hydra/launcher=slurm train.learning_rate=0.03,0.1,0.3 seed=0,1": (
