@@ -46,6 +46,7 @@ PEERS = [
     Peer("  determinism=machine", peers.machine_full, peers.pipeline_full, 20),
     Peer("  determinism=off", peers.off_full, peers.pipeline_full, 20),
     Peer("tutorial as written, full batch", peers.tutorial_full, peers.pipeline_full, 10, 8),
+    Peer("floor: two products, full batch", peers.floor_full, peers.pipeline_full, 20),
 ]
 
 

@@ -3,6 +3,7 @@
 import getpass
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,8 +14,9 @@ LOCK = Path("requirements.txt")
 OUTS = (":!dvc.lock", ":!metrics", ":!plots")  # DVC removes and remakes these while it runs
 
 
+@cache
 def tags() -> dict[str, str]:
-    """Return the tags that every MLflow run gets."""
+    """Return the tags that every MLflow run of this process gets, whose code does not change."""
     found = {
         "mlflow.user": getpass.getuser(),
         "mlflow.source.name": "pipeline.train",

@@ -182,7 +182,7 @@ def test_a_reader_that_leaves_costs_no_results(reproduced: Project) -> None:
 
 
 def sweep_before_a_reader_that_leaves(reproduced: Project, rest: str) -> None:
-    command = f"{sys.executable} -m pipeline.train -m seed=1,2 {rest} head -1"
+    command = f"python -m pipeline.train -m seed=1,2 {rest} head -1"
     done = reproduced.run("bash", "-o", "pipefail", "-c", command)
     assert done.stderr == ""
     assert len(done.stdout.splitlines()) == 1
