@@ -77,7 +77,7 @@ def _await(ready: Callable[[], bool]) -> None:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Start a cluster; give it a project with its data, in a folder with a space in its name."""
     if obstacle := packages.obstacle():
-        pytest.skip(obstacle)
+        pytest.skip(obstacle)  # which says what is missing: root, Debian, or its packages
     project = make_project(tmp_path_factory.mktemp("cluster") / "my project")
     project.stage("download")
     project.stage("preprocess")

@@ -21,15 +21,7 @@ WRITING = 0.5  # share of the kills that fall between a stage's first and its la
 
 def start(project: Project) -> "subprocess.Popen[str]":
     """Start `dvc repro` as the first process of a group."""
-    return subprocess.Popen(
-        ["dvc", "repro"],
-        cwd=project.folder,
-        env=project.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    return project.start("dvc", "repro", stderr=subprocess.STDOUT)
 
 
 def lifetimes(project: Project, stages: Iterable[str]) -> dict[str, float]:

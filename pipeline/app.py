@@ -67,7 +67,7 @@ def run(main: Callable[[Config], None], train: "Train | None" = None) -> None:
         params.check()
         command(task)()
         interrupted = False
-    except Exception as error:
+    except Exception as error:  # of what Hydra lets through, the user's mistakes get a line
         if isinstance(error, OSError) and error.errno in UNWRITABLE and error.filename:
             line = str(cannot_write(Path(error.filename), error))
         elif isinstance(error, MISTAKES) or _composing(error):

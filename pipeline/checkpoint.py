@@ -127,7 +127,7 @@ class Checkpoint:
                 raise ValueError("it is of other settings, data, code or versions")
         except FileNotFoundError:
             return {}
-        except Exception as error:
+        except Exception as error:  # of any kind, as NumPy meets what is no such archive
             log.warning("%s is ignored: %s; training starts anew", shown(self.path), error)
             return {}
         return arrays

@@ -74,7 +74,8 @@ def parse(text: str, path: Path) -> dict[Any, Any]:
     try:
         for event in yaml.parse(text, Loader=Loader):
             depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
-            where = f"{shown(path)}: line {event.start_mark.line + 1}:"  # type: ignore[union-attr]
+            assert event.start_mark is not None  # as it comes from a text
+            where = f"{shown(path)}: line {event.start_mark.line + 1}:"
             if isinstance(event, AliasEvent):
                 raise UserError(f"{where} aliases (*) are not supported: write the value out")
             if tag := getattr(event, "tag", None):

@@ -170,6 +170,10 @@ class Store:
         self.tags({"recorder": abandoned.signature()})
         return {"run_id": run_id}
 
+    def status(self, run_id: str) -> dict[str, Any]:
+        """Answer the status of any run."""
+        return {"status": self.client.get_run(run_id).info.status}
+
     def kill_children(self) -> None:
         """End as KILLED the runs below this one that are RUNNING: their processes have died."""
         children = self.client.search_runs(

@@ -75,7 +75,7 @@ def read(path: Path) -> Trial:
 
 
 def run(train: Train, composed: DictConfig) -> None:
-    """Train as one trial of a sweep, unless a finished one has the same fingerprint.
+    """Train as one trial of a sweep, unless a finished and recorded one has the same fingerprint.
 
     Only an interruption leaves this function as an exception; every other end is in trial.json.
     """
@@ -90,13 +90,14 @@ def run(train: Train, composed: DictConfig) -> None:
         uri=place.uri,
         pid=os.getpid(),
     )
+    record = tracking.shared(place, Path(hydra.sweep.dir))
     config, saved, problem = None, None, None
     try:
         config = check(composed)
         trial.dataset, trial.settings = config.dataset.name, identity(config)["settings"]
         trial.fingerprint = fingerprint(**identity(config))
         known = None if config.sweep.rerun else find(trial)
-        if known:
+        if known and not (sweep["run_id"] and is_cut_short(known, record)):
             trial.status, trial.repeats, trial.run_id = known.status, known.folder, known.run_id
             trial.metrics, trial.seconds = known.metrics, known.seconds
             if known.folder != trial.folder:
@@ -106,7 +107,6 @@ def run(train: Train, composed: DictConfig) -> None:
         saved = Checkpoint(config, Path(hydra.sweep.dir))
     except Exception as error:  # a trial that cannot even begin must not end the others
         problem = error
-    record = tracking.shared(place, Path(hydra.sweep.dir))
     tags = {"mlflow.parentRunId": sweep["run_id"]} if sweep["run_id"] else {}
     run = {"tags": tags} | (saved.run if saved else {})
     _run(trial, record, run, lambda: _train(train, config, saved, problem, record))
@@ -121,6 +121,13 @@ def find(trial: Trial) -> Trial | None:
     known = read(path) if path.exists() else None
     there = known and known.uri == trial.uri and (Path(known.folder) / "models/weights.npz")
     return known if there and there.exists() else None
+
+
+def is_cut_short(known: Trial, record: tracking.Record) -> bool:
+    """Tell whether the trial's MLflow run lacks its end, as its recorder was killed before that."""
+    return (
+        bool(known.run_id) and record.ask("status", run_id=known.run_id).get("status") == "KILLED"
+    )
 
 
 def say(trial: Trial) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -72,6 +73,18 @@ class Project:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("TF_", "MLFLOW_"))}
         return kept | {"PATH": path, "GIT_CONFIG_GLOBAL": os.devnull} | more
+
+    def start(self, *command: str, **options: Any) -> "subprocess.Popen[str]":
+        """Start a command as the first process of a group; its output is `subprocess.run`'s."""
+        settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=self.environment(),
+            text=True,
+            start_new_session=True,
+            **settings,
+        )
 
     def stage(
         self, name: str, *overrides: str, **options: object

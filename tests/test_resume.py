@@ -74,15 +74,7 @@ def assert_whole(project: Project, run: Run, folder: str = ".") -> None:
 
 def start(project: Project, *command: str) -> "subprocess.Popen[str]":
     """Start a command; return when its training has kept a few epochs."""
-    process = subprocess.Popen(
-        command,
-        cwd=project.folder,
-        env=project.environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    )
+    process = project.start(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     seen: set[int] = set()
     while len(seen) < 3:
         assert process.poll() is None, "it ended before it could be killed"

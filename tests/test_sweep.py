@@ -46,20 +46,25 @@ def statuses(project: Project, kind: str) -> list[str]:
 
 def start(project: Project, *arguments: str, until: str) -> "subprocess.Popen[str]":
     """Start a sweep; return when a line of its output matches."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.train", "-m", *arguments],
-        cwd=project.folder,
-        env=project.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = project.start(sys.executable, "-m", "pipeline.train", "-m", *arguments)
     assert process.stdout is not None
     for line in process.stdout:
         if re.search(until, line):
             return process
     raise AssertionError(process.stderr.read() if process.stderr else "")
+
+
+def test_a_trial_whose_record_was_cut_short_is_run_again(reproduced: Project) -> None:
+    sweep(reproduced, "seed=1,2")
+    cut, whole = trials(reproduced)
+    store = mlflow.MlflowClient(f"sqlite:///{reproduced / 'mlflow.db'}")
+    store.set_terminated(cut.run_id, "KILLED")
+    done = sweep(reproduced, "seed=1,2")
+    assert done.stdout.count("done before") == 1
+    again, kept = trials(reproduced)
+    assert again.run_id != cut.run_id
+    assert store.get_run(again.run_id).info.status == "FINISHED"
+    assert (again.metrics, kept.run_id) == (cut.metrics, whole.run_id)
 
 
 def test_a_sweep_ends_in_an_answer_and_is_not_run_twice(reproduced: Project) -> None:
