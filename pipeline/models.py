@@ -39,22 +39,22 @@ class Model:
 def product(x: "tf.Tensor", weight: "tf.Tensor") -> "tf.Tensor":
     """Return x @ weight, float32 (n, units), for x (n, features) and weight (features, units).
 
-    oneDNN is a third faster at the same products the other way around, (weight' x')' and, for the
-    gradient, (dy' x)', when a weight has few columns.
+    Its gradient is computed the other way around, (dy' x)': when a weight has few columns, oneDNN
+    is a quarter faster at that than at x' dy.
     """
     import tensorflow as tf
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]  # TensorFlow has no types
-    def turned(x: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    def forward(x: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, Any]:
         def gradients(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return (
                 tf.matmul(dy, weight, transpose_b=True),
                 tf.transpose(tf.matmul(dy, x, transpose_a=True)),
             )
 
-        return tf.transpose(tf.matmul(weight, x, transpose_a=True, transpose_b=True)), gradients
+        return tf.matmul(x, weight), gradients
 
-    return turned(x, tf.convert_to_tensor(weight))
+    return forward(x, tf.convert_to_tensor(weight))
 
 
 class LogisticRegression(Model):
