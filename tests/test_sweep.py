@@ -197,14 +197,17 @@ def test_a_killed_worker_takes_only_its_own_trial(reproduced: Project) -> None:
 def test_two_sweeps_at_once_on_a_new_store(reproduced: Project) -> None:
     for path in reproduced.folder.glob("mlflow.db*"):
         path.unlink()
-    both = [start(reproduced, f"seed={seeds}", until="Launching") for seeds in ("1,2", "3,4")]
+    other = reproduced.start(sys.executable, "-m", "pipeline.train", "-m", "seed=3,4")
+    first = start(reproduced, "seed=1,2", until="Launching")
+    first.send_signal(signal.SIGSTOP)  # else it may have ended
     refused = sweep(reproduced, "seed=1,2", code=1)
+    first.send_signal(signal.SIGCONT)
     assert re.fullmatch(
         r"train: multirun/seed-\w{8}: this sweep is already running: "
         r"wait for its end, or stop it\n",
         refused.stderr,
     )
-    for process in both:
+    for process in (first, other):
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
     assert statuses(reproduced, "trial") == ["FINISHED"] * 4
