@@ -18,7 +18,7 @@ verify: .venv/runtime
 	@python -m pipeline.verify $(ARGS)
 
 test: .venv/dev lint
-	@python -m pytest -n auto
+	@python -m pytest -n auto --dist worksteal
 
 lint: .venv/dev
 	@ruff check . && ruff format --check . && mypy
