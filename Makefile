@@ -33,9 +33,9 @@ audit: .venv/dev
 	@$(BIN)/uv tool run --from 'pip-audit>=2.9,<3' pip-audit --disable-pip --require-hashes --strict -r requirements-dev.txt \
 		|| { echo "audit: not passed: above are vulnerabilities, or why the database of them cannot be reached" >&2; exit 1; }
 
-# kills at random moments, and slow faults: make crash KILLS=1000 SEED=7
+# kills at random moments (100 of them), and slow faults: make crash KILLS=1000 SEED=7
 crash: .venv/dev
-	@KILLS=$(KILLS) SEED=$(SEED) python -m pytest crash -n 2 -rP
+	@KILLS=$(KILLS) SEED=$(SEED) python -m pytest crash -n 2 --dist=load --maxschedchunk=1 -rP
 
 # sweeps on a real Slurm of one node, with an MLflow server on PostgreSQL: as root, on Debian
 cluster: .venv/dev

@@ -1,11 +1,10 @@
-"""One `dvc repro`, cut off by SIGKILL at a chosen moment of one of its stages."""
+"""One `dvc repro STAGE`, cut off by SIGKILL at a chosen moment of that stage."""
 
 import os
 import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,58 +12,42 @@ import psutil
 
 from tests.conftest import Project
 
+VICTIMS = {"stage": 50, "everything": 25, "recorder": 15, "dvc": 10}  # how often, in percent
+RECORDED = ("train", "evaluate", "plot")
 POLL_SECONDS = 0.005
 WRITING_POLL_SECONDS = 0.0005
 AFTER_SECONDS = 0.5  # in which DVC takes the outs over, once a stage has ended
 WRITING = 0.5  # share of the kills that fall between a stage's first and its last change of files
 
 
-def start(project: Project) -> "subprocess.Popen[str]":
-    """Start `dvc repro` as the first process of a group."""
-    return project.start("dvc", "repro", stderr=subprocess.STDOUT)
-
-
-def lifetimes(project: Project, stages: Iterable[str]) -> dict[str, float]:
-    """Run the whole pipeline, undisturbed; return how many seconds each stage lived."""
-    process, found = start(project), {}
-    for stage in stages:
-        one = find(process, f"pipeline.{stage}")
-        assert one, f"{stage} did not run: {process.communicate()[0]}"
-        started = time.monotonic()
-        while is_alive(one):
-            time.sleep(POLL_SECONDS)
-        found[stage] = time.monotonic() - started
-    output, _ = process.communicate()
-    assert process.returncode == 0, output
-    return found
+def draw(stage: str, chance: random.Random) -> str:
+    """Return whom to kill: the stage's process, its recorder, DVC or everything."""
+    victims = [name for name in VICTIMS if name != "recorder" or stage in RECORDED]
+    return chance.choices(victims, [VICTIMS[name] for name in victims])[0]
 
 
 def repro(
-    project: Project,
-    stage: str,
-    victim: str,
-    *,
-    outs: list[str],
-    seconds: float,
-    chance: random.Random,
-) -> str:
-    """Run `dvc repro` and kill the victim while a stage runs; say when, nothing if too late.
+    project: Project, stage: str, *, outs: list[str], seconds: float, chance: random.Random
+) -> tuple[str, str]:
+    """Run `dvc repro STAGE` and kill a victim; say whom and when, and return DVC's output.
 
     The moment is drawn from the whole life of the stage, or from the changes in its outs' folders.
+    If it comes too late, nothing is said.
     """
-    process, happened = start(project), ""
+    victim = draw(stage, chance)
+    process, when = project.start("dvc", "repro", stage, stderr=subprocess.STDOUT), ""
     one = find(process, f"pipeline.{stage}")
     if one and victim == "recorder":
         one = find(process, "pipeline.recorder")
     if one:
         if victim != "recorder" and chance.random() < WRITING:
-            happened = writing(one, {project / name for name in outs}, chance)
+            when = writing(one, {project / name for name in outs}, chance)
         else:
-            happened = sleep(seconds + AFTER_SECONDS * (victim in ("dvc", "everything")), chance)
+            when = sleep(seconds + AFTER_SECONDS * (victim in ("dvc", "everything")), chance)
         if not killed(process, one, victim):
-            happened = ""
+            when = ""
     output, _ = process.communicate()
-    return happened and f"{happened}\n{output}"
+    return when and f"{stage}: {victim} killed {when}", output
 
 
 def find(process: "subprocess.Popen[str]", module: str) -> psutil.Process | None:
@@ -97,8 +80,8 @@ def sleep(longest: float, chance: random.Random) -> str:
 
 def writing(process: psutil.Process, outs: set[Path], chance: random.Random) -> str:
     """Wait for the first to the last time that a name beside the outs comes or goes."""
-    folders = {path.parent for path in outs}
-    changes, seen, before = chance.randint(1, 3 * len(outs)), 0, names(folders)
+    folders, most = {path.parent for path in outs}, 3 * len(outs)
+    changes, seen, before = chance.randint(1, most), 0, names(folders)
     while seen < changes and is_alive(process):
         now = names(folders)
         seen += len(now ^ before)

@@ -6,12 +6,11 @@ import logging
 import os
 import tempfile
 import time
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import abandoned
+from pipeline import abandoned, database
 from pipeline.files import sha256, sha256_once
 from pipeline.fingerprint import fingerprint
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 HANDOVER_SECONDS = 10  # that the recorder of a process that has died may take to end its run
-SQLITE = "sqlite:///"
 MOST_METRICS = 1000  # that MLflow takes at once
 
 
@@ -69,10 +67,11 @@ class Store:
 
         logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # `close` says what fails
         mlflow.set_tracking_uri(uri)
-        with _alone(uri):
+        with database.made(uri):
             self.client = mlflow.MlflowClient(uri)
             found = self.client.get_experiment_by_name(experiment)
-            artifacts = Path("mlruns").resolve().as_uri() if uri.startswith(SQLITE) else None
+            in_file = uri.startswith(database.SQLITE)
+            artifacts = Path("mlruns").resolve().as_uri() if in_file else None
             self.experiment_id = str(
                 found.experiment_id
                 if found
@@ -295,12 +294,6 @@ def _held(path: str) -> "FileLock | None":
     except OSError:  # a time-out is one
         return None
     return lock
-
-
-def _alone(uri: str) -> AbstractContextManager[Any]:
-    from filelock import FileLock
-
-    return FileLock(f"{uri.removeprefix(SQLITE)}.lock") if uri.startswith(SQLITE) else nullcontext()
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -136,7 +136,7 @@ def make_project(folder: Path, **data: object) -> Project:
     return project
 
 
-def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """Make a folder once for all workers of pytest-xdist."""
     base = factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
@@ -162,7 +162,7 @@ def reproduced_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert made.repro() == ["download", "preprocess", "train", "evaluate", "plot"]
         made.commit()
 
-    return _once(tmp_path_factory, "reproduced", make)
+    return once(tmp_path_factory, "reproduced", make)
 
 
 @pytest.fixture
@@ -182,4 +182,4 @@ def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
         made.stage("download")
         made.stage("preprocess")
 
-    return _once(tmp_path_factory, "mnist", make) / "project"
+    return once(tmp_path_factory, "mnist", make) / "project"

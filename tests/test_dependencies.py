@@ -21,6 +21,7 @@ PLUMBING = {
     "abandoned",
     "app",
     "conf_files",
+    "database",
     "errors",
     "output",
     "provenance",

@@ -4,13 +4,14 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import pytest
 from mlflow.entities import Run
 
 from pipeline.files import sha256
-from tests.conftest import Project
+from tests.conftest import ROOT, Project
 
 
 def runs(project: Project, uri: str = "") -> list[Run]:
@@ -290,3 +291,23 @@ def test_two_trainings_can_make_a_store_at_once(reproduced: Project, tmp_path: P
         assert process.returncode == 0
         assert "no complete record" not in output
     assert [run.info.status for run in runs(reproduced, store)] == ["FINISHED", "FINISHED"]
+
+
+def test_a_store_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    message = {"do": "connect", "ask": True, "experiment": "e", "timeout": 10}
+    with subprocess.Popen(
+        [sys.executable, "-m", "pipeline.recorder"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as recorder:
+        assert recorder.stdin
+        print(json.dumps(message | {"uri": "sqlite:///mlflow.db"}), file=recorder.stdin, flush=True)
+        while not (tmp_path / "mlflow.db").exists():
+            assert recorder.poll() is None
+            time.sleep(0.001)
+        recorder.kill()
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        assert ("Default",) in database.execute("SELECT name FROM experiments").fetchall()
