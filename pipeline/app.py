@@ -91,7 +91,7 @@ def run(main: Callable[[Config], None], train: "Train | None" = None) -> None:
 
 def _finish_sweep(main: Callable[[Config], None], *, interrupted: bool) -> int | None:
     """End the sweep that this process has begun, if it has one; return the exit code."""
-    sweep = sys.modules.get("pipeline.sweep")  # which Hydra imports, for its callback
+    sweep = sys.modules.get("pipeline.sweep")  # which a sweeper imports
     try:
         return sweep.finish(interrupted=interrupted) if sweep else None
     except UserError as error:

@@ -1,6 +1,6 @@
 """A sweep as a whole: one MLflow run above its trials, and the answer at the end.
 
-`Callback` begins it in the process that launches the trials; `finish` ends it there, whatever
+A sweeper calls `begin` in the process that launches the trials; `finish` ends it there, whatever
 became of them, from what each has written into its trial.json.
 """
 
@@ -11,17 +11,17 @@ import logging
 import shlex
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
 
 from filelock import FileLock, Timeout
-from hydra.experimental.callback import Callback as HydraCallback
+from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline import provenance, ranking, tracking, trial
+from pipeline import mistakes, provenance, ranking, tracking, trial
 from pipeline.config import Sweep, Tracking, check_section
 from pipeline.errors import UserError
-from pipeline.files import cannot_write, replacing, sha256_once, shown
+from pipeline.files import replacing, sha256_once, shown
 from pipeline.fingerprint import ARRAYS, code
 from pipeline.params import CONF, FILE
 from pipeline.trial import Trial
@@ -52,24 +52,6 @@ class Running:
 current: Running | None = None
 
 
-class Callback(HydraCallback):
-    """Hydra calls it in the launching process."""
-
-    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Begin the sweep, or stop with one line; Hydra only warns of what is raised here."""
-        try:
-            begin(config)
-        except OSError as error:
-            _refuse(str(cannot_write(Path(str(config.hydra.sweep.dir)), error)))
-        except UserError as error:
-            _refuse(str(error))
-
-
-def _refuse(line: str) -> NoReturn:
-    print(f"train: {line}", file=sys.stderr)
-    sys.exit(1)
-
-
 def folder_name() -> str:
     """Return the folder of the sweep that this command is: the same command, the same folder.
 
@@ -86,11 +68,18 @@ def folder_name() -> str:
     return f"{ROOT}/{slug}-{digest[:8]}"
 
 
-def begin(config: DictConfig) -> None:
-    """Open the sweep's run, or open it again; sweep.json is what the trials need to know."""
+def begin(loader: ConfigLoader, config: DictConfig, trials: Iterable[Sequence[str]]) -> None:
+    """Open the sweep's run, or open it again; sweep.json is what the trials need to know.
+
+    Raises
+    ------
+    UserError, HydraException
+        If the trials' overrides are refused, or the folder cannot be written.
+    """
     global current  # noqa: PLW0603  # one sweep a process, ended by `finish`
     settings = check_section(Sweep, config, "sweep")
     place = check_section(Tracking, config, "tracking")
+    mistakes.refuse(loader, config, trials)
     folder = Path(str(config.hydra.sweep.dir))
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")

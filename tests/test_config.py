@@ -128,9 +128,10 @@ def test_params_that_are_not_there(ready: Project) -> None:
         (ready / "params.yaml").write_bytes(good)
 
 
-def test_scientific_notation_is_a_number(ready: Project) -> None:
+def test_the_configuration_is_shown_as_it_is_used(ready: Project) -> None:
     done = ready.stage("train", "train.learning_rate=1e-3", "--cfg", "job", "--resolve")
     assert "learning_rate: 0.001" in done.stdout
+    assert "metrics: ./metrics" in done.stdout
 
 
 def test_help_and_completion(ready: Project) -> None:

@@ -54,8 +54,8 @@ def refused(run: Forks, project: Project, *arguments: str) -> str:
 
 def test_the_function_would_leave_a_file(run: Forks, project: Project) -> None:
     before = (project / "conf/config.yaml").read_text()
-    try:  # conf/config.yaml is code: it names the callback of the sweeps
-        project.edit("conf/config.yaml", "  callbacks:\n", f"  callbacks:\n    x: {CALLED}\n")
+    try:  # conf/config.yaml is code: it names callbacks
+        project.edit("conf/config.yaml", "hydra:\n", f"hydra:\n  callbacks:\n    x: {CALLED}\n")
         run()
         assert (project / "ran").exists()
     finally:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -18,7 +19,8 @@ from scipy import stats
 from pipeline import ranking, trial
 from pipeline.files import sha256
 from pipeline.trial import Trial
-from tests.conftest import Project
+from tests.conftest import Project, make_project
+from tests.forks import Forks, forking
 
 GRID = ("train.learning_rate=0.05,0.5", "train.batch_size=16,32")
 LONG = ("train.learning_rate=0.01,0.02,0.03,0.04", "train.epochs=1000")
@@ -38,6 +40,17 @@ def runs(project: Project, kind: str) -> list[Run]:
     client = mlflow.MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("softmax-mnist")
     return client.search_runs([experiment.experiment_id], f"tags.kind = '{kind}'")
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return make_project(tmp_path_factory.mktemp("ready") / "project")
+
+
+@pytest.fixture(scope="module")
+def run(ready: Project) -> Iterator[Forks]:
+    with forking(ready) as forks:
+        yield forks
 
 
 def statuses(project: Project, kind: str) -> list[str]:
@@ -148,6 +161,31 @@ def test_a_failed_trial_is_contained(reproduced: Project) -> None:
     assert statuses(reproduced, "sweep") == ["FAILED"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["model=mlp,mpl"], "model: there is no 'mpl'; choose one of logistic_regression, mlp"),
+        (
+            ["train.lerning_rate=0.1,0.2"],
+            "train.lerning_rate is not known; did you mean train.learning_rate?",
+        ),
+        (["model=mlp,logistic_regression", "model.hidden=[3],[4]"], "model.hidden is not known"),
+        (["train.learning_rate=-1,0", "seed=0,1"], "params.yaml: train.learning_rate should be"),
+        (["hydra/sweeper=optuna", "train.lerning_rate=interval(0,1)"], "train.lerning_rate is not"),
+        (["hydra/sweeper=optuna", "model=mlp,mpl"], "model: there is no 'mpl'; choose one of"),
+        (["hydra/sweeper=optuna", "seed=0,1", "train.epochs=0"], "params.yaml: train.epochs"),
+    ],
+)
+def test_a_sweep_of_mistakes_is_refused_before_it_begins(
+    run: Forks, ready: Project, arguments: list[str], line: str
+) -> None:
+    done = run("-m", *arguments)
+    assert (done.code, done.said.count("\n")) == (1, 1)
+    assert done.said.startswith(f"train: {line}")
+    assert not (ready / "multirun").exists()
+    assert not (ready / "optuna.db").exists()
+
+
 def test_a_killed_sweep_goes_on_where_it_was(reproduced: Project) -> None:
     process = start(reproduced, *LONG, until="^trial 1 .*FINISHED")
     process.send_signal(signal.SIGKILL)
@@ -239,11 +277,6 @@ def test_only_training_is_swept(reproduced: Project) -> None:
     assert done.stderr == (
         "evaluate: sweeps are of the train stage: `python -m pipeline.train -m ...`\n"
     )
-    done = sweep(reproduced, "model=mlp,mpl", code=1)
-    assert (
-        done.stderr == "train: model: there is no 'mpl'; choose one of logistic_regression, mlp\n"
-    )
-    assert not list((reproduced / "multirun").glob("*/*/trial.json"))
 
 
 @pytest.mark.parametrize(("direction", "first"), [("maximize", 2), ("minimize", 1)])

@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -75,6 +76,8 @@ class OptunaSweeper(Sweeper):
         UserError
             If an override is wrong, or the study cannot be opened.
         """
+        from pipeline import sweep
+
         lines = [f"{key}={value}" for key, value in self.settings.params.items()] + arguments
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         try:
@@ -85,6 +88,7 @@ class OptunaSweeper(Sweeper):
         space = {key: values(one) for key, one in overrides.items() if one.is_sweep_override()}
         if not space:
             raise UserError("Optuna has nothing to choose: give KEY=SPACE, such as seed=range(0,9)")
+        sweep.begin(self.hydra_context.config_loader, self.config, samples(given, space))
         OmegaConf.save(self.config, self.folder / "multirun.yaml")
         study, left = self._study()
         while left:
@@ -143,7 +147,6 @@ class OptunaSweeper(Sweeper):
             marks = [f"sweep.study={name}", f"sweep.trial={one.number}"]
             jobs.append([*(given | chosen).values(), *marks])
         try:
-            self.validate_batch_is_legal(jobs)
             for ended in self.launcher.launch(jobs, initial_job_idx=first):
                 ended.return_value  # noqa: B018  # raises what ended a job outside its training
         except (KeyboardInterrupt, SystemExit):
@@ -209,6 +212,20 @@ def values(override: types.Override) -> "BaseDistribution":
         raise UserError(f"{override.input_line}: the range is empty") from None
     except (ValueError, HydraException) as error:
         raise UserError(f"{override.input_line}: {error}") from error
+
+
+def samples(given: dict[str, str], space: "dict[str, BaseDistribution]") -> Iterator[list[str]]:
+    """Yield overrides that the study could ask for, in which each choice and each end occurs."""
+    some = {key: _some(values) for key, values in space.items()}
+    for number in range(max(map(len, some.values()))):
+        chosen = {key: f"{key}={text(each[number % len(each)])}" for key, each in some.items()}
+        yield [*(given | chosen).values()]
+
+
+def _some(space: Any) -> list[Any]:
+    if hasattr(space, "choices"):
+        return list(space.choices)
+    return [space.low, type(space.low)((space.low + space.high) / 2), space.high]
 
 
 def text(value: Any) -> str:

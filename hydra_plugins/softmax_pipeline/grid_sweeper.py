@@ -1,0 +1,37 @@
+"""Hydra's own sweeper, which refuses a sweep of mistakes before anything is written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+
+class GridSweeper(BasicSweeper):
+    """Runs a trial for each combination of values."""
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Begin the sweep and run its trials."""
+        from pipeline import sweep
+
+        assert self.hydra_context is not None
+        assert self.config is not None
+        loader = self.hydra_context.config_loader
+        overrides = OverridesParser.create(loader).parse_overrides(self._parse_config() + arguments)
+        (trials,) = self.split_arguments(overrides, None)
+        sweep.begin(loader, self.config, trials)
+        super().sweep(arguments)
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Do nothing: `pipeline.sweep.begin` has looked at all trials."""
+
+
+@dataclass
+class Settings(BasicSweeperConf):
+    """The keys of `hydra.sweeper`."""
+
+    _target_: str = f"{__name__}.{GridSweeper.__name__}"
+
+
+ConfigStore.instance().store(group="hydra/sweeper", name="basic", node=Settings)
