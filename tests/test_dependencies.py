@@ -22,6 +22,7 @@ PLUMBING = {
     "app",
     "conf_files",
     "errors",
+    "explain",
     "output",
     "provenance",
     "recorder",

@@ -149,7 +149,7 @@ def test_a_failed_trial_is_contained(reproduced: Project) -> None:
     nan, bad, good = trials(reproduced)
     assert [one.status for one in (nan, bad, good)] == ["FAILED", "FAILED", "FINISHED"]
     assert "diverged" in nan.error
-    wrong = "params.yaml: train.learning_rate should be greater than 0, not -1"
+    wrong = "train.learning_rate=-1 on the command line should be greater than 0, not -1"
     assert bad.error == wrong
     assert f"train: trial 1 (learning_rate=-1) FAILED: {wrong}" in done.stderr.splitlines()
     assert "Traceback" not in done.stderr
@@ -170,10 +170,16 @@ def test_a_failed_trial_is_contained(reproduced: Project) -> None:
             "train.lerning_rate is not known; did you mean train.learning_rate?",
         ),
         (["model=mlp,logistic_regression", "model.hidden=[3],[4]"], "model.hidden is not known"),
-        (["train.learning_rate=-1,0", "seed=0,1"], "params.yaml: train.learning_rate should be"),
+        (
+            ["train.learning_rate=-1,0", "seed=0,1"],
+            "train.learning_rate=-1 on the command line should be",
+        ),
         (["hydra/sweeper=optuna", "train.lerning_rate=interval(0,1)"], "train.lerning_rate is not"),
         (["hydra/sweeper=optuna", "model=mlp,mpl"], "model: there is no 'mpl'; choose one of"),
-        (["hydra/sweeper=optuna", "seed=0,1", "train.epochs=0"], "params.yaml: train.epochs"),
+        (
+            ["hydra/sweeper=optuna", "seed=0,1", "train.epochs=0"],
+            "train.epochs=0 on the command line",
+        ),
     ],
 )
 def test_a_sweep_of_mistakes_is_refused_before_it_begins(
