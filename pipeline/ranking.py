@@ -11,12 +11,14 @@ METRICS = ("val_accuracy", "val_loss")  # and the objective, if it is another
 
 
 def rank(trials: Sequence[Trial], objective: str, direction: str) -> list[Trial]:
-    """Return finished trials, the best first, then the others; equal ones in their order."""
+    """Return finished trials, the best first, then the others; of equal ones the lower val_loss."""
     sign = -1 if direction == "maximize" else 1
 
-    def key(trial: Trial) -> tuple[bool, float, int]:
-        finished = trial.status == "FINISHED" and objective in trial.metrics
-        return not finished, sign * trial.metrics[objective] if finished else 0.0, trial.number
+    def key(trial: Trial) -> tuple[bool, float, float, int]:
+        if trial.status != "FINISHED" or objective not in trial.metrics:
+            return True, 0.0, 0.0, trial.number
+        value, loss = trial.metrics[objective], trial.metrics.get("val_loss", math.inf)
+        return False, sign * value, loss, trial.number
 
     return sorted(trials, key=key)
 

@@ -36,6 +36,10 @@ def trials(project: Project) -> list[Trial]:
     return sorted((trial.read(path) for path in paths), key=lambda one: one.number)
 
 
+def better(one: Trial) -> tuple[float, float, int]:
+    return one.metrics["val_accuracy"], -one.metrics["val_loss"], -one.number
+
+
 def runs(project: Project, kind: str) -> list[Run]:
     client = mlflow.MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("softmax-mnist")
@@ -89,7 +93,7 @@ def test_a_sweep_ends_in_an_answer_and_is_not_run_twice(reproduced: Project) -> 
         "learning_rate=0.5 batch_size=16",
         "learning_rate=0.5 batch_size=32",
     ]
-    best = max(ended, key=lambda one: (one.metrics["val_accuracy"], -one.number))
+    best = max(ended, key=better)
     assert f"Best: trial {best.number}, {best.name}: val_accuracy" in done.stdout
     folder = (reproduced / ended[0].folder).parent
     table = list(csv.reader((folder / "sweep.csv").open()))
@@ -294,6 +298,15 @@ def test_ranks(direction: str, first: int) -> None:
     assert ranked[0] == first
     assert ranked[-1] == 0
     assert ranked.index(1) < ranked.index(3)  # equal ones in their order
+
+
+def test_of_equal_trials_the_lower_loss_is_the_better() -> None:
+    losses = [0.3, 0.2, 0.2]
+    found = [
+        Trial(number, [], "", "FINISHED", metrics={"val_accuracy": 0.9, "val_loss": loss})
+        for number, loss in enumerate(losses)
+    ]
+    assert [one.number for one in ranking.rank(found, "val_accuracy", "maximize")] == [1, 2, 0]
 
 
 def test_the_folder_is_of_the_command_settings_and_code(reproduced: Project) -> None:
