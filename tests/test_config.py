@@ -134,6 +134,8 @@ def test_help_and_completion(ready: Project) -> None:
         "learning_rate:",
     ):
         assert expected in text
+    assert text.startswith("Train: weights and history")
+    assert "\n    run_id=ID " in ready.stage("promote", "--help").stdout
     ask = (
         ". conf/completion.bash; COMP_LINE='python -m pipeline.train model='; "
         "COMP_WORDS=(python -m pipeline.train model=); COMP_CWORD=3;"
