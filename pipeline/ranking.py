@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from pipeline.trial import Trial
 
+MOST_NOTE = 5000  # characters that MLflow takes
 METRICS = ("val_accuracy", "val_loss")  # and the objective, if it is another
 
 
@@ -48,6 +49,16 @@ def table(ranked: Sequence[Trial], objective: str) -> str:
     widths = [max(map(len, column)) for column in zip(*found, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in found]
     return "\n".join(["", *lines, ""])
+
+
+def reused(ranked: Sequence[Trial]) -> str:
+    """Return a Markdown list of the trials that other sweeps have run, empty without any.
+
+    Their MLflow runs are not below this sweep's.
+    """
+    lines = [f"- {one.name}: [{one.run_id}](#/runs/{one.run_id})" for one in ranked if one.repeats]
+    title = "Trials that were done before, in other sweeps (sweep.csv has all runs):\n"
+    return "\n".join([title, *lines])[:MOST_NOTE] if lines else ""
 
 
 def repeated(ranked: Sequence[Trial], objective: str) -> list[str]:

@@ -105,9 +105,11 @@ def test_a_sweep_ends_in_an_answer_and_is_not_run_twice(reproduced: Project) -> 
         "val_loss",
         "seconds",
         "status",
+        "run",
     ]
     assert table[1][:3] == ["1", str(best.number), best.name]
-    assert [row[-1] for row in table[1:]] == ["FINISHED"] * 4
+    assert [row[-2] for row in table[1:]] == ["FINISHED"] * 4
+    assert {row[-1] for row in table[1:]} == {one.run_id for one in ended}
     for one in ended:
         assert (reproduced / one.folder / "models/weights.npz").exists()
         assert (reproduced / one.folder / "metrics/history.csv").exists()
@@ -136,6 +138,9 @@ def test_a_sweep_ends_in_an_answer_and_is_not_run_twice(reproduced: Project) -> 
     larger = sweep(reproduced, "train.learning_rate=0.05,0.5,0.9", GRID[1])
     assert larger.stdout.count("(done before, in ") == 4
     assert len(runs(reproduced, "trial")) == 6
+    note = runs(reproduced, "sweep")[0].data.tags["mlflow.note.content"]
+    assert all(f"[{one.run_id}](#/runs/{one.run_id})" in note for one in ended)
+    assert len(note.splitlines()) == 2 + 4
 
     sweep(reproduced, *GRID, "sweep.rerun=true")
     assert len(runs(reproduced, "trial")) == 10
