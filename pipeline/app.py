@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MISTAKES = (UserError, HydraException, OmegaConfBaseException)
 MULTIRUN = {"-m", "--multirun"}
+HELP = {"-h", "--help"}
 INTERRUPTED = 130
 TERMINATED = 143
 
@@ -65,6 +66,8 @@ def run(main: Callable[[Config], None], train: "Train | None" = None) -> None:
             raise UserError("sweeps are of the train stage: `python -m pipeline.train -m ...`")
         conf_files.check(params.CONF)
         params.check()
+        if HELP & set(sys.argv):
+            print(sys.modules[main.__module__].__doc__)
         command(task)()
         interrupted = False
     except Exception as error:  # of what Hydra lets through, the user's mistakes get a line

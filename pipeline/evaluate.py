@@ -21,7 +21,7 @@ MANY = 50_000  # examples for which it pays to make a graph
 
 
 def main(config: Config) -> None:
-    """Write evaluation.json, predictions.csv and mistakes.csv, and log them."""
+    """Write evaluation.json, classes.csv, predictions.csv and mistakes.csv, and log them."""
     x, y = data.load(config.paths.processed, "test", config.dataset)
     require(config.paths.models / "weights.npz", "train")
     record = results.look_up(config)
@@ -39,8 +39,16 @@ def main(config: Config) -> None:
 
     loss, accuracy = make_evaluate(model, often=len(y) > MANY)(answered())
     predicted, probability = (np.concatenate(parts) for parts in zip(*answers, strict=True))
-    evaluation = summary(loss, accuracy, y, predicted, config.dataset.classes)
+    matrix = scores.confusion_matrix(y, predicted, len(config.dataset.classes))
+    of_classes = scores.per_class(matrix)
+    evaluation = summary(loss, accuracy, len(y), of_classes)
     write_json(config.paths.metrics / "evaluation.json", evaluation)
+    rows = zip(
+        config.dataset.classes,
+        *(of_class.tolist() for of_class in of_classes.values()),
+        strict=True,
+    )
+    write_csv(config.paths.metrics / "classes.csv", ["class", *of_classes], rows)
     pairs = zip(y.tolist(), predicted.tolist(), strict=True)
     write_csv(config.paths.metrics / "predictions.csv", ["actual", "predicted"], pairs)
     write_csv(
@@ -55,24 +63,11 @@ def main(config: Config) -> None:
 
 
 def summary(
-    loss: float,
-    accuracy: float,
-    actual: NDArray[np.uint8],
-    predicted: NDArray[np.int64],
-    classes: list[str],
-) -> dict[str, Any]:
-    """Return what evaluation.json holds: loss in nats, accuracy, and scores of each class."""
-    matrix = scores.confusion_matrix(actual, predicted, len(classes))
-    columns = {name: values.tolist() for name, values in scores.per_class(matrix).items()}
-    return {
-        "loss": loss,
-        "accuracy": accuracy,
-        "examples": len(actual),
-        "classes": {
-            label: {name: values[k] for name, values in columns.items()}
-            for k, label in enumerate(classes)
-        },
-    }
+    loss: float, accuracy: float, examples: int, of_classes: dict[str, NDArray[np.float64]]
+) -> dict[str, float]:
+    """Return what evaluation.json holds: loss in nats, accuracy, scores averaged over classes."""
+    macro = {f"macro_{name}": float(values.mean()) for name, values in of_classes.items()}
+    return {"loss": loss, "accuracy": accuracy, **macro, "examples": examples}
 
 
 def mistakes(

@@ -1,11 +1,11 @@
-"""The line that tells a user what is wrong with the configuration, and in which file."""
+"""The line that tells a user what is wrong with the configuration, and where it stands."""
 
 import math
 import re
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -24,18 +24,27 @@ def one_line(error: BaseException) -> str:
     ):
         group, name, options = choice.groups()
         return f"{group}: there is no {name!r}; choose one of {', '.join(options.split())}"
+    if group := re.search(r"To append to your default list use (\S+)", text):
+        return f"{group[1].lstrip('+')} is not in the defaults: use {group[1]}"
     if override := re.match(r"Could not override '([^']+)'", text):
-        return f"{override[1]} is not known{params.nearest(override[1], params.known_keys())}"
+        return f"{override[1]} is not known{_beside(override[1], error.__cause__)}"
     lines = (line.strip() for line in text.splitlines() if "full_key:" not in line)
     return " ".join(line for line in lines if line) or first_line(error)
+
+
+def _beside(key: str, error: BaseException | None) -> str:
+    """Return a hint that names the nearest of the keys beside one that OmegaConf did not find."""
+    section = getattr(error, "parent_node", None)
+    if isinstance(section, DictConfig) and (above := section._get_full_key("")):
+        return params.nearest(key, [f"{above}.{name}" for name in map(str, section)])
+    return params.nearest(key, params.known_keys())
 
 
 def unresolved(error: OmegaConfBaseException, composed: DictConfig) -> str:
     """Return which value of a composed configuration cannot be worked out, and why."""
     if known := _told(error):
         return known
-    key = str(error.full_key or "")
-    return f"{_file_of(key.split('.'), composed)}: {key}: {first_line(error)}"
+    return f"{subject(str(error.full_key or ''), composed)}: {first_line(error)}"
 
 
 def invalid(
@@ -63,16 +72,18 @@ def _problem(
 ) -> str:
     location = [*prefix, *(part for part in detail["loc"] if part != "[key]")]
     key = ".".join(str(part) for part in location)
-    where = _file_of(location, composed)
+    where = subject(key, composed)
     if detail["type"] == "extra_forbidden":
-        hint = params.nearest(str(location[-1]), _fields(schema, detail["loc"][:-1]))
-        return f"{where}: {key} is not known{hint}"
+        above = ".".join(str(part) for part in location[:-1])
+        known = _fields(schema, detail["loc"][:-1])
+        hint = params.nearest(key, [f"{above}.{name}" if above else name for name in known])
+        return f"{where} is not known{hint}"
     if detail["type"] == "missing":
-        return f"{where}: {key} is missing"
+        return f"{where} is missing"
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
     value = detail["input"]
     shown = "" if isinstance(value, dict) else f", not {_literal(value)}"
-    return f"{where}: {key} {message}{shown}"
+    return f"{where} {message}{shown}"
 
 
 def _literal(value: Any) -> str:
@@ -96,11 +107,24 @@ def _fields(schema: type[BaseModel], location: tuple[int | str, ...]) -> list[st
     return list(schema.model_fields)
 
 
-def _file_of(location: list[Any], composed: DictConfig) -> str:
-    group = location[0] if location else ""
+def subject(key: str, composed: DictConfig | None = None) -> str:
+    """Return what a message about a key is about: the override that sets it, or its file."""
+    if HydraConfig.initialized():
+        task: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+        for override in reversed(task):
+            name = override.lstrip("+").partition("=")[0]
+            if name in conf_files.VALUES_ONLY:
+                continue
+            if name == key:
+                return f"{override} on the command line"
+            if key.startswith(f"{name}."):
+                return f"{override} on the command line: {key}"
+    group = key.partition(".")[0]
+    file = "params.yaml" if group in ("seed", "train") else "conf/config.yaml"
     if group in conf_files.VALUES_ONLY:
-        return f"conf/{group}/{chosen(group) or composed[group].get('name', '*')}.yaml"
-    return "params.yaml" if group in ("seed", "train") else "conf/config.yaml"
+        other = composed[group].get("name", "*") if composed else "*"
+        file = f"conf/{group}/{chosen(group) or other}.yaml"
+    return f"{file}: {key}"
 
 
 def chosen(group: str) -> str:

@@ -102,11 +102,11 @@ def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def nearest(key: str, known: Iterable[str]) -> str:
-    """Return a hint that names the key most like `key`, or all of them."""
-    names = list(known)
-    if close := difflib.get_close_matches(key, names, n=1):
-        return f"; did you mean {close[0]}?"
-    return f"; known are {', '.join(names)}" if names else ""
+    """Return a hint that names the key most like `key` in its last part, or all of them."""
+    names = {name.rpartition(".")[2]: name for name in known}
+    if close := difflib.get_close_matches(key.rpartition(".")[2], names, n=1):
+        return f"; did you mean {names[close[0]]}?"
+    return f"; known are {', '.join(names.values())}" if names else ""
 
 
 OmegaConf.register_new_resolver("params", value, replace=True)

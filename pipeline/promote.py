@@ -1,7 +1,14 @@
 """Promote: the settings of a trial become those of the pipeline, in params.yaml.
 
-`python -m pipeline.promote` takes the best trial of the latest sweep, with `run_id=ID` the trial of
-that MLflow run. Then `dvc repro` gives the weights that the trial had.
+    python -m pipeline.promote [run_id=ID]
+
+    run_id=ID     the trial of that MLflow run; without it, the best trial of the latest sweep
+
+A trial whose settings params.yaml cannot hold all is refused, and nothing is changed. Afterwards
+`dvc repro` gives the weights that the trial had, and the test metrics. For example, after
+`python -m pipeline.train -m train.learning_rate=0.03,0.1,0.3`:
+
+    python -m pipeline.promote && dvc repro
 """
 
 import difflib
@@ -145,6 +152,9 @@ def _leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 if __name__ == "__main__":
     outlive_reader()
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print((__doc__ or "").strip())
+        sys.exit()
     try:
         main(sys.argv[1:])
     except UserError as error:

@@ -7,16 +7,19 @@ from collections.abc import Sequence
 
 from pipeline.trial import Trial
 
+MOST_NOTE = 5000  # characters that MLflow takes
 METRICS = ("val_accuracy", "val_loss")  # and the objective, if it is another
 
 
 def rank(trials: Sequence[Trial], objective: str, direction: str) -> list[Trial]:
-    """Return finished trials, the best first, then the others; equal ones in their order."""
+    """Return finished trials, the best first, then the others; of equal ones the lower val_loss."""
     sign = -1 if direction == "maximize" else 1
 
-    def key(trial: Trial) -> tuple[bool, float, int]:
-        finished = trial.status == "FINISHED" and objective in trial.metrics
-        return not finished, sign * trial.metrics[objective] if finished else 0.0, trial.number
+    def key(trial: Trial) -> tuple[bool, float, float, int]:
+        if trial.status != "FINISHED" or objective not in trial.metrics:
+            return True, 0.0, 0.0, trial.number
+        value, loss = trial.metrics[objective], trial.metrics.get("val_loss", math.inf)
+        return False, sign * value, loss, trial.number
 
     return sorted(trials, key=key)
 
@@ -46,6 +49,16 @@ def table(ranked: Sequence[Trial], objective: str) -> str:
     widths = [max(map(len, column)) for column in zip(*found, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in found]
     return "\n".join(["", *lines, ""])
+
+
+def reused(ranked: Sequence[Trial]) -> str:
+    """Return a Markdown list of the trials that other sweeps have run, empty without any.
+
+    Their MLflow runs are not below this sweep's.
+    """
+    lines = [f"- {one.name}: [{one.run_id}](#/runs/{one.run_id})" for one in ranked if one.repeats]
+    title = "Trials that were done before, in other sweeps (sweep.csv has all runs):\n"
+    return "\n".join([title, *lines])[:MOST_NOTE] if lines else ""
 
 
 def repeated(ranked: Sequence[Trial], objective: str) -> list[str]:

@@ -102,7 +102,7 @@ def add_evaluation(
     metrics = {"test_loss": evaluation["loss"], "test_accuracy": evaluation["accuracy"]}
     if not metrics.items() <= known.items():
         record.send("metrics", points=[(metrics, 0, time.time())])
-    names = ("evaluation.json", "predictions.csv", "mistakes.csv")
+    names = ("evaluation.json", "classes.csv", "predictions.csv", "mistakes.csv")
     record.send("files", paths=[str(config.paths.metrics / name) for name in names])
 
 

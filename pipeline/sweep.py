@@ -181,9 +181,13 @@ def _answer(sweep: Running, ranked: list[Trial]) -> None:
     for line in ranking.repeated(ranked, objective):
         print(line)
     files = [folder / "sweep.csv", *_figures(folder, ranked, objective)]
+    runs = ["run", *(one.run_id for one in ranked)]
+    rows = zip(ranking.rows(ranked, objective), runs, strict=True)
     with replacing(files[0]) as temporary, temporary.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(ranking.rows(ranked, objective))
+        csv.writer(file, lineterminator="\n").writerows([*row, run] for row, run in rows)
     record.send("files", paths=[str(path) for path in files])
+    if note := ranking.reused(ranked):
+        record.send("tags", tags={"mlflow.note.content": note})
     best = ranked[0]
     if best.status == "FINISHED" and objective in best.metrics:
         value = best.metrics[objective]

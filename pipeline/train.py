@@ -16,6 +16,7 @@ from pipeline.app import run
 from pipeline.checkpoint import Checkpoint
 from pipeline.config import Config
 from pipeline.errors import UserError
+from pipeline.explain import subject
 from pipeline.history import Epoch
 from pipeline.optimizers import OPTIMIZERS
 from pipeline.tracking import Record, recorded
@@ -51,7 +52,7 @@ def examples(config: Config) -> tuple[data.Arrays, data.Arrays]:
     rows = len(x) - config.train.validation_size
     if rows < 1:
         raise UserError(
-            f"params.yaml: train.validation_size should be less than the {len(x):,} training "
+            f"{subject('train.validation_size')} should be less than the {len(x):,} training "
             f"examples, not {config.train.validation_size:,}"
         )
     return (x[:rows], y[:rows]), (x[rows:], y[rows:])
@@ -103,7 +104,7 @@ def fit(
             if not all(math.isfinite(value) for value in epoch.metrics.values()):
                 saved.remove()
                 raise UserError(
-                    f"the loss is {epoch.loss} in epoch {epoch.epoch}: training has diverged; "
+                    f"the loss is {epoch.loss:.4g} in epoch {epoch.epoch}: training has diverged; "
                     f"lower train.learning_rate ({config.train.learning_rate:g})"
                 )
             epochs.append(epoch)

@@ -11,49 +11,36 @@ import pytest
 from tests.conftest import Project
 from tests.forks import Forks, forking
 
-MODEL_FILE = "conf/model/logistic_regression.yaml"
-OVERRIDES = {
-    "train.epochs=0": "params.yaml: train.epochs should be greater than or equal to 1, not 0",
-    "train.epochs=1.5": "params.yaml: train.epochs should be a valid integer, not 1.5",
-    "train.batch_size=0": (
-        "params.yaml: train.batch_size should be greater than or equal to 1, not 0"
-    ),
-    "train.learning_rate=0": "params.yaml: train.learning_rate should be greater than 0, not 0",
-    "train.learning_rate=inf": (
-        "params.yaml: train.learning_rate should be a finite number, not inf"
-    ),
-    "train.learning_rate=fast": (
-        "params.yaml: train.learning_rate should be a valid number, not 'fast'"
-    ),
-    "train.validation_size=-1": (
-        "params.yaml: train.validation_size should be greater than or equal to 0, not -1"
-    ),
-    "seed=true": "params.yaml: seed should be a valid integer, not true",
-    "seed=null": "params.yaml: seed should be a valid integer, not null",
-    "determinism=fast": (
-        "conf/config.yaml: determinism should be 'portable', 'machine' or 'off', not 'fast'"
-    ),
+OVERRIDES = {  # HERE is the override, "on the command line"
+    "train.epochs=0": "HERE should be greater than or equal to 1, not 0",
+    "train.epochs=1.5": "HERE should be a valid integer, not 1.5",
+    "train.batch_size=0": "HERE should be greater than or equal to 1, not 0",
+    "train.learning_rate=0": "HERE should be greater than 0, not 0",
+    "train.learning_rate=inf": "HERE should be a finite number, not inf",
+    "train.learning_rate=fast": "HERE should be a valid number, not 'fast'",
+    "train.validation_size=-1": "HERE should be greater than or equal to 0, not -1",
+    "seed=true": "HERE should be a valid integer, not true",
+    "seed=null": "HERE should be a valid integer, not null",
+    "determinism=fast": "HERE should be 'portable', 'machine' or 'off', not 'fast'",
     "train.lerning_rate=1": "train.lerning_rate is not known; did you mean train.learning_rate?",
+    "model.hiden=[3]": "model.hiden is not known; known are model.name, model.weight, model.bias",
+    "model.wieght=1": "model.wieght is not known; did you mean model.weight?",
+    "experiment=tutorial": "experiment=tutorial is not in the defaults: use +experiment=tutorial",
+    "train={epochs: 0}": ("HERE: train.epochs should be greater than or equal to 1, not 0"),
     "model=logistic": "model: there is no 'logistic'; choose one of logistic_regression, mlp",
     "optimizer=sgdd": "optimizer: there is no 'sgdd'; choose one of adam, sgd",
     "dataset=mnits": "dataset: there is no 'mnits'; choose one of fashion_mnist, mnist, tiny",
-    "+model.wieght=1": f"{MODEL_FILE}: model.wieght is not known; did you mean weight?",
-    "model.weight=x": f"{MODEL_FILE}: model.weight should be a valid number, not 'x'",
+    "+model.wieght=1": "HERE is not known; did you mean model.weight?",
+    "model.weight=x": "HERE should be a valid number, not 'x'",
     "model.name=cnn": "model.name: there is no 'cnn'; choose one of logistic_regression, mlp",
-    "optimizer.momentum=1": (
-        "conf/optimizer/sgd.yaml: optimizer.momentum should be less than 1, not 1"
-    ),
-    "+model._target_=os.system": (
-        f"{MODEL_FILE}: model._target_ is not known; known are weight, bias"
-    ),
+    "optimizer.momentum=1": "HERE should be less than 1, not 1",
+    "+model._target_=os.system": "HERE is not known; known are model.weight, model.bias",
     "model=../model/mlp": "model: '../model/mlp' is not the name of a file of conf/model/",
     "model=null": "Config group override must be a string or a list. Got NoneType",
-    "train.epochs=${nothing}": ("params.yaml: train.epochs: Interpolation key 'nothing' not found"),
+    "train.epochs=${nothing}": "HERE: Interpolation key 'nothing' not found",
 }
 NEEDS_DATA = {
-    "train.validation_size=200": (
-        "params.yaml: train.validation_size should be less than the 200 training examples, not 200"
-    ),
+    "train.validation_size=200": "HERE should be less than the 200 training examples, not 200",
 }
 EDITS = {
     ("epochs: 3", "epochs: '3'"): "params.yaml: train.epochs should be a valid integer, not '3'",
@@ -61,6 +48,11 @@ EDITS = {
     ("seed: 0", "seed: 0\nsede: 0"): "params.yaml: sede is not known; did you mean seed?",
     ("epochs: 3", "epochs: 3\n  patience: 3"): "params.yaml: train.patience is not known",
 }
+
+
+def expected(override: str) -> str:
+    line = (OVERRIDES | NEEDS_DATA)[override]
+    return line.replace("HERE", f"{override} on the command line")
 
 
 def children_seconds() -> float:
@@ -98,14 +90,14 @@ def run(ready: Project) -> Iterator[Forks]:
 @pytest.mark.parametrize("override", OVERRIDES)
 def test_a_bad_override_is_refused(run: Forks, override: str) -> None:
     done = run(override)
-    assert (done.code, done.said) == (1, f"train: {OVERRIDES[override]}\n")
+    assert (done.code, done.said) == (1, f"train: {expected(override)}\n")
 
 
 @pytest.mark.parametrize(
     "override", ["train.epochs=0", "model=logistic", "train.validation_size=200"]
 )
 def test_a_command_is_refused_in_a_second(ready: Project, override: str) -> None:
-    assert refused(ready, override) == (OVERRIDES | NEEDS_DATA)[override]
+    assert refused(ready, override) == expected(override)
 
 
 @pytest.mark.parametrize("edit", EDITS)
@@ -142,6 +134,8 @@ def test_help_and_completion(ready: Project) -> None:
         "learning_rate:",
     ):
         assert expected in text
+    assert text.startswith("Train: weights and history")
+    assert "\n    run_id=ID " in ready.stage("promote", "--help").stdout
     ask = (
         ". conf/completion.bash; COMP_LINE='python -m pipeline.train model='; "
         "COMP_WORDS=(python -m pipeline.train model=); COMP_CWORD=3;"

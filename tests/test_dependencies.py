@@ -23,6 +23,7 @@ PLUMBING = {
     "conf_files",
     "database",
     "errors",
+    "explain",
     "output",
     "provenance",
     "recorder",

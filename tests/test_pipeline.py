@@ -120,7 +120,11 @@ def test_what_the_stages_write(reproduced: Project) -> None:
     right = sum(row["actual"] == row["predicted"] for row in predictions)
     assert evaluation["examples"] == len(predictions) == 80
     assert evaluation["accuracy"] == right / 80
-    assert list(evaluation["classes"]) == ["ant", "bee", "cat"]
+    classes = list(csv.DictReader((reproduced / "metrics/classes.csv").open()))
+    assert [row["class"] for row in classes] == ["ant", "bee", "cat"]
+    for score in ("precision", "recall", "f1"):
+        mean = np.mean([float(row[score]) for row in classes])
+        assert evaluation[f"macro_{score}"] == pytest.approx(mean)
     pictures = sorted(path.name for path in (reproduced / "plots").iterdir())
     assert pictures == [
         "accuracy.png",

@@ -60,7 +60,7 @@ def test_the_example_of_a_model_works(reproduced: Project) -> None:
     with np.load(reproduced / "models/weights.npz") as weights:
         assert weights.files == ["weight"]
     (line,) = reproduced.stage("train", "model=small", "model.scale=x", code=1).stderr.splitlines()
-    assert line == ("train: conf/model/small.yaml: model.scale should be a valid number, not 'x'")
+    assert line == ("train: model.scale=x on the command line should be a valid number, not 'x'")
 
 
 def test_links_and_numbers() -> None:

@@ -36,6 +36,10 @@ def trials(project: Project) -> list[Trial]:
     return sorted((trial.read(path) for path in paths), key=lambda one: one.number)
 
 
+def better(one: Trial) -> tuple[float, float, int]:
+    return one.metrics["val_accuracy"], -one.metrics["val_loss"], -one.number
+
+
 def runs(project: Project, kind: str) -> list[Run]:
     client = mlflow.MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("softmax-mnist")
@@ -89,7 +93,7 @@ def test_a_sweep_ends_in_an_answer_and_is_not_run_twice(reproduced: Project) -> 
         "learning_rate=0.5 batch_size=16",
         "learning_rate=0.5 batch_size=32",
     ]
-    best = max(ended, key=lambda one: (one.metrics["val_accuracy"], -one.number))
+    best = max(ended, key=better)
     assert f"Best: trial {best.number}, {best.name}: val_accuracy" in done.stdout
     folder = (reproduced / ended[0].folder).parent
     table = list(csv.reader((folder / "sweep.csv").open()))
@@ -101,9 +105,11 @@ def test_a_sweep_ends_in_an_answer_and_is_not_run_twice(reproduced: Project) -> 
         "val_loss",
         "seconds",
         "status",
+        "run",
     ]
     assert table[1][:3] == ["1", str(best.number), best.name]
-    assert [row[-1] for row in table[1:]] == ["FINISHED"] * 4
+    assert [row[-2] for row in table[1:]] == ["FINISHED"] * 4
+    assert {row[-1] for row in table[1:]} == {one.run_id for one in ended}
     for one in ended:
         assert (reproduced / one.folder / "models/weights.npz").exists()
         assert (reproduced / one.folder / "metrics/history.csv").exists()
@@ -132,6 +138,9 @@ def test_a_sweep_ends_in_an_answer_and_is_not_run_twice(reproduced: Project) -> 
     larger = sweep(reproduced, "train.learning_rate=0.05,0.5,0.9", GRID[1])
     assert larger.stdout.count("(done before, in ") == 4
     assert len(runs(reproduced, "trial")) == 6
+    note = runs(reproduced, "sweep")[0].data.tags["mlflow.note.content"]
+    assert all(f"[{one.run_id}](#/runs/{one.run_id})" in note for one in ended)
+    assert len(note.splitlines()) == 2 + 4
 
     sweep(reproduced, *GRID, "sweep.rerun=true")
     assert len(runs(reproduced, "trial")) == 10
@@ -149,7 +158,7 @@ def test_a_failed_trial_is_contained(reproduced: Project) -> None:
     nan, bad, good = trials(reproduced)
     assert [one.status for one in (nan, bad, good)] == ["FAILED", "FAILED", "FINISHED"]
     assert "diverged" in nan.error
-    wrong = "params.yaml: train.learning_rate should be greater than 0, not -1"
+    wrong = "train.learning_rate=-1 on the command line should be greater than 0, not -1"
     assert bad.error == wrong
     assert f"train: trial 1 (learning_rate=-1) FAILED: {wrong}" in done.stderr.splitlines()
     assert "Traceback" not in done.stderr
@@ -170,10 +179,16 @@ def test_a_failed_trial_is_contained(reproduced: Project) -> None:
             "train.lerning_rate is not known; did you mean train.learning_rate?",
         ),
         (["model=mlp,logistic_regression", "model.hidden=[3],[4]"], "model.hidden is not known"),
-        (["train.learning_rate=-1,0", "seed=0,1"], "params.yaml: train.learning_rate should be"),
+        (
+            ["train.learning_rate=-1,0", "seed=0,1"],
+            "train.learning_rate=-1 on the command line should be",
+        ),
         (["hydra/sweeper=optuna", "train.lerning_rate=interval(0,1)"], "train.lerning_rate is not"),
         (["hydra/sweeper=optuna", "model=mlp,mpl"], "model: there is no 'mpl'; choose one of"),
-        (["hydra/sweeper=optuna", "seed=0,1", "train.epochs=0"], "params.yaml: train.epochs"),
+        (
+            ["hydra/sweeper=optuna", "seed=0,1", "train.epochs=0"],
+            "train.epochs=0 on the command line",
+        ),
     ],
 )
 def test_a_sweep_of_mistakes_is_refused_before_it_begins(
@@ -291,6 +306,15 @@ def test_ranks(direction: str, first: int) -> None:
     assert ranked[0] == first
     assert ranked[-1] == 0
     assert ranked.index(1) < ranked.index(3)  # equal ones in their order
+
+
+def test_of_equal_trials_the_lower_loss_is_the_better() -> None:
+    losses = [0.3, 0.2, 0.2]
+    found = [
+        Trial(number, [], "", "FINISHED", metrics={"val_accuracy": 0.9, "val_loss": loss})
+        for number, loss in enumerate(losses)
+    ]
+    assert [one.number for one in ranking.rank(found, "val_accuracy", "maximize")] == [1, 2, 0]
 
 
 def test_the_folder_is_of_the_command_settings_and_code(reproduced: Project) -> None:

@@ -116,6 +116,7 @@ def test_one_run_a_pipeline_run(reproduced: Project) -> None:
     assert data.dataset.name == "tiny"
     assert tags["data_sha256"].startswith(data.dataset.digest)
     assert artifacts(reproduced, run) == [
+        "classes.csv",
         "config.yaml",
         "evaluation.json",
         "history.csv",
