@@ -90,7 +90,8 @@ def confusion_matrix(path: Path, matrix: NDArray[np.int64], classes: Sequence[st
         )
         axes.set_yticks(range(count), classes)
         axes.spines[:].set_visible(False)
-        axes.set(xlabel="Predicted", ylabel="Actual", title=f"Test accuracy: {right:.2%}")
+        axes.set(xlabel="Predicted", ylabel="Actual")
+        axes.set_title(f"Confusion matrix of the test set, accuracy {right:.2%}")
         bar = figure.colorbar(image, shrink=0.8, format=PercentFormatter(1, decimals=1))
         bar.set_label("mistakes: share of the actual class")
 
@@ -120,7 +121,8 @@ def weights(
             if by_class
             else "Learned weights of the first layer"
         )
-        figure.colorbar(image, ax=every, shrink=0.8)
+        bar = figure.colorbar(image, ax=every, shrink=0.8)
+        bar.set_label("weight, less its mean over the classes" if by_class else "weight")
 
 
 def mistakes(

@@ -13,6 +13,7 @@ from tests.conftest import Project, make_project
 from tests.idx_files import write_split_files
 
 EVERYTHING = ["download", "preprocess", "train", "evaluate", "plot"]
+TRAINED = ("models/weights.npz", "metrics/history.csv")
 CHANGES = {
     "a comment in params.yaml": ("params.yaml", "# What differs", "# What may differ", []),
     "epochs": ("params.yaml", "epochs: 3", "epochs: 4", ["train", "evaluate", "plot"]),
@@ -153,6 +154,10 @@ def test_dvc_exp_run_edits_params_and_keeps_comments(reproduced: Project) -> Non
     assert "# null: the whole training set in every step" in text
     with np.load(reproduced / "models/weights.npz") as weights:
         assert "weight_1" in weights.files
+    last = [(reproduced / name).read_bytes() for name in TRAINED]
+    done = reproduced.run("dvc", "exp", "run", "-S", "train.learning_rate=-1", code=None)
+    assert done.returncode
+    assert [(reproduced / name).read_bytes() for name in TRAINED] == last
 
 
 def test_metrics_and_plots_are_known_to_dvc(reproduced: Project) -> None:
