@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,11 +20,12 @@ HELD_OUT = 5000  # as in params.yaml; the loops on full batches use all rows, as
 Run = Callable[[int], float]  # takes a number of epochs, gives the seconds they took
 
 
-def examples() -> tuple[np.ndarray, np.ndarray, str]:
+def examples(mapped: Literal["c"] | None = None) -> tuple[np.ndarray, np.ndarray, str]:
     """Return x, float32 (60000, 784), y, uint8 (60000,), and what they are."""
     folder = Path("data/processed")
     if (folder / "y_train.npy").exists():
-        return np.load(folder / "x_train.npy"), np.load(folder / "y_train.npy"), "MNIST"
+        x, y = (np.load(folder / f"{name}_train.npy", mapped) for name in "xy")
+        return x, y, "MNIST"
     generator = np.random.default_rng(0)
     x, y = generator.random((60_000, 784), np.float32), generator.integers(10, size=60_000)
     return x, y.astype(np.uint8), "generated data (data/processed is not there)"
@@ -49,6 +50,7 @@ def pipeline(
     determinism.enable(0, mode)
     from pipeline import models, optimizers, training
 
+    x, y, _ = examples("c")  # mapped, as the train stage has them
     rows = len(x) - (HELD_OUT if batch_size else 0)
     epochs = training.train(
         models.LogisticRegression(784, 10, 0),
