@@ -1,7 +1,8 @@
 """The recorder: a process that reads messages, a line of JSON each, and does them in MLflow.
 
 What the store does not take waits and is tried again; messages are done in their order. When the
-stage dies without a word, its runs are ended as KILLED. `pipeline.store` has the messages.
+stage dies without a word, its runs are ended as KILLED. `pipeline.store` and `pipeline.open_run`
+have the messages.
 """
 
 import json
@@ -73,7 +74,8 @@ def _do(store: Store, waiting: list[dict[str, Any]]) -> tuple[dict[str, Any] | N
     while waiting:
         arguments = dict(waiting[0])
         try:
-            answer = getattr(store, arguments.pop("do"))(**arguments)
+            do = arguments.pop("do")
+            answer = getattr(store if hasattr(Store, do) else store.run, do)(**arguments)
         except Exception as error:  # whatever a store or its driver raises must not end the record
             return None, _reason(error)
         waiting.pop(0)

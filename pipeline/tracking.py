@@ -24,7 +24,7 @@ _shared: dict[str, "Record"] = {}
 
 
 class Record:
-    """Messages to the recorder, which takes them in order; see `pipeline.store` for each."""
+    """Messages to the recorder, which takes them in order; see `pipeline.recorder`."""
 
     def __init__(self, tracking: Tracking, results: Path, complete: str = COMPLETE):
         self.uri = tracking.uri

@@ -24,6 +24,7 @@ PLUMBING = {
     "database",
     "errors",
     "explain",
+    "open_run",
     "output",
     "provenance",
     "recorder",
