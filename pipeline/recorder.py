@@ -31,6 +31,7 @@ def main() -> None:
     messages: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
     threading.Thread(target=_read, args=(messages,), daemon=True).start()
     store, next_try, problem, open_runs = Store(), 0.0, "", 0
+    lost = missing = ""  # why the run that messages are about, or an earlier one, was not begun
     waiting: list[dict[str, Any]] = []
     while True:
         pause = max(0.0, next_try - time.monotonic()) if waiting else None
@@ -40,6 +41,9 @@ def main() -> None:
             message = {"do": "flush", "ask": False}
         last = message is None or message["do"] == "close"
         asked = message is not None and (last or message.pop("ask"))
+        if lost and message is not None and not asked and message["do"] != "flush":
+            lost = "" if message["do"] == "end" else lost
+            continue
         if message is not None and not last:
             _add(waiting, message)
             open_runs += OPENS.get(message["do"], 0)
@@ -51,9 +55,11 @@ def main() -> None:
             if problem and asked and message is not None and not last:  # asked once
                 waiting.remove(message)
                 open_runs -= OPENS.get(message["do"], 0)
+            if asked and message is not None and message["do"] == "begin":
+                lost, missing = problem, missing or problem
             if asked:
                 with suppress(OSError):  # a stage that has died reads no answer
-                    reply = {"problem": problem} | (answer or {})
+                    reply = {"problem": problem or (missing if last else "")} | (answer or {})
                     print(json.dumps(reply), file=answers, flush=True)
         if last:
             os._exit(0)  # nothing is left to do; a store's own threads must not hold the process

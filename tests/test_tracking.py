@@ -20,7 +20,9 @@ import numpy as np
 import pytest
 from mlflow.entities import Run
 
+from pipeline.config import Tracking
 from pipeline.files import sha256
+from pipeline.tracking import Record
 from tests.conftest import ROOT, Project
 
 
@@ -240,6 +242,33 @@ def test_a_server_that_comes_back_gets_the_whole_record(reproduced: Project) -> 
         assert run.info.status == "KILLED"
         steps = mlflow.MlflowClient(uri).get_metric_history(run.info.run_id, "loss")
         assert [metric.step for metric in steps] == list(range(1, len(steps) + 1))
+
+
+def test_a_trial_whose_run_cannot_be_begun_writes_into_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    record = Record(Tracking(uri="sqlite:///mlflow.db", experiment="e", timeout=5), tmp_path)
+    begin = {"started": time.time(), "tags": {"place": "."}}
+    assert not record.ask("begin", name="sweep", **begin)["problem"]
+    refused = begin | {"started": None}
+    assert record.ask("begin", name="a", **refused)["problem"]
+    for value, name in ((1.0, ""), (2.0, "b")):
+        if name:
+            assert not record.ask("begin", name=name, **begin)["problem"]
+        record.send("metrics", points=[({"loss": value}, 1, time.time())])
+        record.send("end", status="FINISHED")
+    record.send("metrics", points=[({"best_loss": 2.0}, 0, time.time())])
+    record.send("end", status="FAILED")
+    record.close()
+    client = mlflow.MlflowClient("sqlite:///mlflow.db")
+    experiment = client.get_experiment_by_name("e")
+    found = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert {name: (run.info.status, run.data.metrics) for name, run in found.items()} == {
+        "sweep": ("FAILED", {"best_loss": 2.0}),
+        "b": ("FINISHED", {"loss": 2.0}),
+    }
+    assert "has no complete record of this run: " in caplog.text
 
 
 def test_results_without_a_run_get_one(reproduced: Project) -> None:
