@@ -21,7 +21,7 @@ from pipeline.verify import parse
 from tests.conftest import Project
 from tests.idx_files import write_split_files
 
-RESULTS = 18
+RESULTS = 19
 
 
 def temporary(project: Project) -> Path:
