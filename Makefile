@@ -17,8 +17,10 @@ repro: .venv/runtime
 verify: .venv/runtime
 	@python -m pipeline.verify $(ARGS)
 
+# one more than cores: a third of the tests' time is waiting
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(1 + os.cpu_count())')
 test: .venv/dev lint
-	@python -m pytest -n auto --dist worksteal
+	@python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: .venv/dev
 	@ruff check . && ruff format --check . && mypy

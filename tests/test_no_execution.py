@@ -248,7 +248,7 @@ def test_no_function_that_runs_code_is_called() -> None:
 
 
 def test_the_logged_model_is_loaded_by_the_pipeline(reproduced: Project) -> None:
-    (description,) = reproduced.folder.glob("mlruns/**/MLmodel")
+    description, *_ = reproduced.folder.glob("mlruns/**/MLmodel")  # a copy adds to its origin
     flavors = yaml.safe_load(description.read_text())["flavors"]
     assert set(flavors) == {"python_function"}
     assert flavors["python_function"]["loader_module"] == "pipeline.serving"
