@@ -92,9 +92,9 @@ class Project:
         """Run a stage by hand."""
         return self.run(sys.executable, "-m", f"pipeline.{name}", *overrides, **options)  # type: ignore[arg-type]
 
-    def repro(self) -> list[str]:
+    def repro(self, *targets: str) -> list[str]:
         """Run `dvc repro`; return the stages that ran, in order."""
-        lines = self.run("dvc", "repro").stdout.splitlines()
+        lines = self.run("dvc", "repro", *targets).stdout.splitlines()
         return [line.split("'")[1] for line in lines if line.startswith("Running stage")]
 
     def edit(self, name: str, old: str, new: str) -> None:

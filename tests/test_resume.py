@@ -106,8 +106,11 @@ def long(uninterrupted: Project, reproduced: Project) -> Project:
     return reproduced
 
 
-@pytest.mark.parametrize("how", ["the stage", "everything", "the store too"])
-def test_a_killed_training_goes_on(long: Project, uninterrupted: Project, how: str) -> None:
+def test_a_killed_training_goes_on(long: Project, uninterrupted: Project) -> None:
+    kill_and_go_on(long, uninterrupted, "the stage")
+
+
+def kill_and_go_on(long: Project, uninterrupted: Project, how: str) -> None:
     lost = how == "the store too"  # which this process must not have opened then
     before = set() if lost else {run.info.run_id for run in runs(long, "pipeline")}
     begun = how == "the stage"  # whose recorder lives on
@@ -132,18 +135,11 @@ def test_a_killed_training_goes_on(long: Project, uninterrupted: Project, how: s
     assert checkpoints(long) == []
 
 
-def test_it_goes_on_without_the_store(long: Project, uninterrupted: Project) -> None:
-    os.killpg(start(long, sys.executable, "-m", "pipeline.train").pid, signal.SIGKILL)
-    done = long.stage("train", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
-    assert "going on from epoch" in done.stdout
-    for name in ("models/weights.npz", "metrics/history.csv"):
-        assert sha256(long / name) == sha256(uninterrupted / name)
+def test_a_killed_sweep_goes_on_within_its_trial(long: Project, uninterrupted: Project) -> None:
+    kill_a_sweep_and_go_on(long, uninterrupted, "basic")
 
 
-@pytest.mark.parametrize("sweeper", ["basic", "optuna"])
-def test_a_killed_sweep_goes_on_within_its_trial(
-    long: Project, uninterrupted: Project, sweeper: str
-) -> None:
+def kill_a_sweep_and_go_on(long: Project, uninterrupted: Project, sweeper: str) -> None:
     space = {
         "basic": ["train.learning_rate=0.1"],
         "optuna": ["train.learning_rate=choice(0.1)", "hydra.sweeper.n_trials=1"],

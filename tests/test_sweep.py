@@ -243,7 +243,7 @@ def test_a_killed_worker_takes_only_its_own_trial(reproduced: Project) -> None:
     assert errors == "train: trial 1 (epochs=99999) KILLED: its process was killed\n"
     assert statuses(reproduced, "trial") == ["FINISHED", "FINISHED", "FINISHED", "KILLED"]
     assert statuses(reproduced, "sweep") == ["FAILED"]
-    again = sweep(reproduced, "hydra/launcher=joblib", "train.epochs=20,21,23")
+    again = sweep(reproduced, "train.epochs=20,21,23")  # with any launcher
     assert again.stdout.count("(done before, in ") == 2
 
 
