@@ -1,4 +1,6 @@
-"""Seconds a trial of a 16-trial grid of 20 epochs: in one process, with joblib, and call by call.
+"""Seconds a trial of a grid of trials of 20 epochs: in one process, with joblib, and call by call.
+
+In one process, the trials of a batch size are trained together, or all one after the other.
 
 Then what a trial costs beyond its training, and what a store that holds many trials already adds
 to the start of a sweep. In a temporary clone of the last commit, with the arrays of this checkout.
@@ -17,8 +19,10 @@ from benchmarks.pipeline import ENVIRONMENT, ROOT, seconds
 from benchmarks.training import machine, verdict
 
 EPOCHS = 20
-GRID = ("train.learning_rate=0.03,0.06,0.1,0.2", "train.batch_size=128,256,512,1024")
-TRIALS = 16
+GRID = (
+    "train.learning_rate=0.02,0.03,0.05,0.07,0.1,0.14,0.2,0.3",
+    "train.batch_size=128,256",
+)
 STORED = 1000
 TRAIN = (sys.executable, "-m", "pipeline.train")
 FILL = """
@@ -42,18 +46,22 @@ def sweep(clone: Path, grid: Sequence[str], epochs: int, *options: str) -> float
     return seconds(clone, *TRAIN, "-m", f"train.epochs={epochs}", *grid, *options)
 
 
-def calls(clone: Path) -> float:
-    """Return the seconds of the grid as separate calls."""
-    parts = [argument.partition("=") for argument in GRID]
+def trials(grid: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the overrides of each trial of a grid."""
+    parts = [argument.partition("=") for argument in grid]
     choices = [[f"{key}={value}" for value in values.split(",")] for key, _, values in parts]
-    settings = itertools.product(*choices)
-    return sum(seconds(clone, *TRAIN, f"train.epochs={EPOCHS}", *each) for each in settings)
+    return list(itertools.product(*choices))
 
 
-def a_trial(clone: Path, epochs: int) -> float:
+def calls(clone: Path, grid: Sequence[str]) -> float:
+    """Return the seconds of the grid as separate calls."""
+    return sum(seconds(clone, *TRAIN, f"train.epochs={EPOCHS}", *each) for each in trials(grid))
+
+
+def a_trial(clone: Path, grid: Sequence[str], epochs: int) -> float:
     """Return the seconds that one more trial adds to a sweep in one process."""
-    one = sweep(clone, [argument.split(",")[0] for argument in GRID], epochs)
-    return (sweep(clone, GRID, epochs) - one) / (TRIALS - 1)
+    one = sweep(clone, trials(grid)[0], epochs)
+    return (sweep(clone, grid, epochs) - one) / (len(trials(grid)) - 1)
 
 
 def start(clone: Path, rounds: int) -> float:
@@ -65,27 +73,39 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("grid", nargs="*", metavar="KEY=VALUE,VALUE", default=GRID)
+    arguments = parser.parse_args()
+    rounds, grid = arguments.rounds, arguments.grid
     print(machine(), flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         clone = Path(temporary) / "clone"
         seconds(ROOT, "git", "clone", "--quiet", str(ROOT), str(clone))
         shutil.copytree(ROOT / "data/processed", clone / "data/processed")
         seconds(clone, *TRAIN)
-        times: dict[str, list[float]] = {"one": [], "joblib": [], "calls": [], "beyond": []}
+        names = ("one", "apart", "joblib", "calls", "beyond")
+        times: dict[str, list[float]] = {name: [] for name in names}
         for _ in range(rounds):
-            times["joblib"].append(sweep(clone, GRID, EPOCHS, "hydra/launcher=joblib"))
-            times["one"].append(sweep(clone, GRID, EPOCHS))
-            times["calls"].append(calls(clone))
-            short, long = a_trial(clone, 1), a_trial(clone, EPOCHS)
+            times["joblib"].append(sweep(clone, grid, EPOCHS, "hydra/launcher=joblib"))
+            times["one"].append(sweep(clone, grid, EPOCHS))
+            times["apart"].append(sweep(clone, grid, EPOCHS, "sweep.together=false"))
+            times["calls"].append(calls(clone, grid))
+            short, long = a_trial(clone, grid, 1), a_trial(clone, grid, EPOCHS)
             times["beyond"].append(short - (long - short) / (EPOCHS - 1))
         empty = start(clone, rounds + 2)
         uri = ENVIRONMENT["MLFLOW_TRACKING_URI"]
         seconds(clone, sys.executable, "-c", FILL, uri, str(STORED))
         added = start(clone, rounds + 2) - empty
-    medians = {name: statistics.median(values) / TRIALS for name, values in times.items()}
-    print(f"\n{TRIALS} trials of {EPOCHS} epochs       s/trial  calls / it  goal")
-    for name, label in (("one", "one process"), ("joblib", "joblib, 2 cores"), ("calls", "calls")):
+    medians = {
+        name: statistics.median(values) / len(trials(grid)) for name, values in times.items()
+    }
+    number = len(trials(grid))
+    print(f"\n{number:2} trials of {EPOCHS} epochs       s/trial  calls / it  goal")
+    for name, label in (
+        ("one", "one process"),
+        ("apart", "one process, none together"),
+        ("joblib", "joblib, 2 cores"),
+        ("calls", "calls"),
+    ):
         ratio = medians["calls"] / medians[name]
         goal = f">= 4: {verdict(ratio >= 4)}" if name == "one" else ""
         print(f"{label:27}{medians[name]:9.2f}{ratio:12.2f}  {goal}".rstrip())

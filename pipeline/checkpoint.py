@@ -60,7 +60,7 @@ class Checkpoint:
         name = json.dumps([shown(place), known], sort_keys=True)
         name = hashlib.sha256(name.encode()).hexdigest()[:16]
         self.path = config.paths.checkpoints / f"{name}.npz"
-        self._total = config.train.epochs
+        self.config, self._place = config, place
         self._key = ThreadPoolExecutor(1).submit(_key, known)  # while TensorFlow is imported
         self._found = self._read()
         training = str(self._found.get("training", uuid4().hex))
@@ -81,16 +81,21 @@ class Checkpoint:
             variable.assign(self._found[f"variable_{number}"])
         epochs = [_epoch(row) for row in self._found.pop("history").tolist()]
         self._found.clear()
-        log.info("going on from epoch %d of %d (%s)", len(epochs), self._total, shown(self.path))
+        done, total = len(epochs), self.config.train.epochs
+        if done == total:
+            log.info("trained already (%s)", shown(self.path))
+        else:
+            log.info("going on from epoch %d of %d (%s)", done, total, shown(self.path))
         return epochs
 
-    def keep(self, epochs: list[Epoch]) -> None:
+    def keep(self, epochs: list[Epoch], *, always: bool = False) -> None:
         """Write the model as it is after these epochs, unless writing would take too much time.
 
         What cannot be written is said once, and is no reason to end the training.
         """
         started, first = time.monotonic(), self._written == -inf
-        if started - self._written < min(SECONDS, self._took / COST):
+        pause = 0.0 if always else min(SECONDS, self._took / COST)
+        if started - self._written < pause:
             return
         arrays = {f"variable_{n}": one.numpy() for n, one in enumerate(self._variables)}
         arrays["history"] = np.array([[*vars(epoch).values()] for epoch in epochs], np.float64)
@@ -108,6 +113,10 @@ class Checkpoint:
             return
         self._written = time.monotonic()
         self._took = 0.0 if first else self._written - started  # the first takes longer
+
+    def of(self, config: Config) -> "Checkpoint":
+        """Return the checkpoint of another training at the same place."""
+        return Checkpoint(config, self._place)
 
     def remove(self) -> None:
         """Remove the file, and what a process that was killed while it wrote one has left."""

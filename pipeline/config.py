@@ -146,6 +146,7 @@ class Sweep(Section):
     objective: Literal["loss", "accuracy", "val_loss", "val_accuracy"]
     direction: Literal["maximize", "minimize"]
     rerun: bool
+    together: bool
     storage: str
     study: str | None
     trial: Annotated[int, Field(ge=0)] | None

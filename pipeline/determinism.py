@@ -77,6 +77,7 @@ def enable(seed: int, mode: "Mode" = "portable", *, keras: bool = True) -> None:
     tf.random.set_seed(seed)
     if first:
         gc.freeze()
+        gc.set_threshold(50_000, 20, 20)  # composing a trial makes and drops so many objects
         gc.enable()
 
 

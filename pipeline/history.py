@@ -21,8 +21,8 @@ class Epoch:
     epoch: int
     loss: float
     accuracy: float
-    val_loss: float | None
-    val_accuracy: float | None
+    val_loss: float | None = None
+    val_accuracy: float | None = None
 
     @property
     def metrics(self) -> dict[str, float]:

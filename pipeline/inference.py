@@ -33,14 +33,30 @@ def cross_entropy(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     return loss
 
 
-def count_correct(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """Return how many examples have their largest logit at their label, int64."""
-    return tf.reduce_sum(tf.cast(tf.equal(tf.argmax(logits, 1, tf.int32), y), tf.int64))
+def is_correct(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """Return 1 for each example that has its largest logit at its label, else 0, int64 (n,)."""
+    return tf.cast(tf.equal(tf.argmax(logits, 1, tf.int32), y), tf.int64)
 
 
-def nothing() -> Sums:
+def nothing(model: Model) -> Sums:
     """Return the sums of no examples."""
-    return tf.constant(0.0, tf.float64), tf.constant(0, tf.int64)
+    shape = [] if model.heads == 1 else [model.heads]
+    return tf.zeros(shape, tf.float64), tf.zeros(shape, tf.int64)
+
+
+def of_heads(model: Model, logits: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return logits (n heads, classes), all of an example together, and a label for each."""
+    if model.heads == 1:
+        return logits, y
+    labels = tf.tile(y[:, None], [1, model.heads])
+    return tf.reshape(logits, [-1, logits.shape[1] // model.heads]), tf.reshape(labels, [-1])
+
+
+def total(model: Model, values: tf.Tensor) -> tf.Tensor:
+    """Return the sum of one value an example; of several heads, of each, in the same order."""
+    if model.heads == 1:
+        return tf.reduce_sum(values)
+    return tf.reduce_sum(tf.transpose(tf.reshape(values, [-1, model.heads])), 1)
 
 
 def plus(sums: Sequence[Any], terms: Sequence[Any]) -> tuple[Any, ...]:
@@ -61,32 +77,44 @@ def add_up(terms: Callable[[Any], Sequence[Any]], rows: Any, size: int, sums: An
     return tf.while_loop(lambda start, *_: start < rows, add, loop, parallel_iterations=2)[1:]
 
 
-def make_evaluate(model: Model, *, often: bool) -> Callable[[Blocks], tuple[float, float]]:
+def sums_of_block(model: Model, x: tf.Tensor, y: tf.Tensor) -> Sums:
+    """Return the sums of a few examples, each head's if there are several."""
+    logits, y = of_heads(model, model(x), y)
+    losses = tf.cast(cross_entropy(logits, y), tf.float64)
+    return total(model, losses), total(model, is_correct(logits, y))
+
+
+def make_evaluate(model: Model, *, often: bool) -> Callable[[Blocks], tuple[Any, Any]]:
     """Return the mean cross-entropy, in nats, and the accuracy as a function of `read(x, y)`.
 
-    If it is called often, it pays to make a graph of it first.
+    They are numbers, arrays (heads,) if the model has several heads. If it is called often, it
+    pays to make a graph of it first.
     """
 
     def sums(x: tf.Tensor, y: tf.Tensor) -> Sums:
         def of_block(start: Any) -> Sums:
-            block_y = y[start : start + BLOCK]
-            logits = model(x[start : start + BLOCK])
-            loss = tf.reduce_sum(tf.cast(cross_entropy(logits, block_y), tf.float64))
-            return loss, count_correct(logits, block_y)
+            rows = slice(start, start + BLOCK)
+            return sums_of_block(model, x[rows], y[rows])
 
-        return add_up(of_block, tf.size(y), BLOCK, nothing())
+        return add_up(of_block, tf.size(y), BLOCK, nothing(model))
 
     compute = tf.function(sums, autograph=False, reduce_retracing=True) if often else sums
 
-    def evaluate(blocks: Blocks) -> tuple[float, float]:
+    def evaluate(blocks: Blocks) -> tuple[Any, Any]:
         loss, correct, examples = 0.0, 0, 0
         for x, y in blocks:
             read_loss, read_correct = compute(x, y)
-            loss, correct = loss + float(read_loss), correct + int(read_correct)
+            loss, correct = loss + read_loss.numpy(), correct + read_correct.numpy()
             examples += len(y)
         return loss / examples, correct / examples
 
     return evaluate
+
+
+def block_sizes(rows: int) -> frozenset[int]:
+    """Return how many rows there are in the blocks that an evaluation computes."""
+    parts = (min(rows, READ), rows % READ)
+    return frozenset(size for part in parts for size in (min(part, BLOCK), part % BLOCK)) - {0}
 
 
 def best(model: Model, x: tf.Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -18,11 +18,11 @@ from filelock import FileLock, Timeout
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline import mistakes, provenance, ranking, tracking, trial
-from pipeline.config import Sweep, Tracking, check_section
+from pipeline import determinism, mistakes, provenance, ranking, tracking, trial
+from pipeline.config import Config, Sweep, Tracking, check_section
 from pipeline.errors import UserError
 from pipeline.files import replacing, sha256_once, shown
-from pipeline.fingerprint import ARRAYS, code
+from pipeline.fingerprint import ARRAYS, code, fingerprint, identity
 from pipeline.params import CONF, FILE
 from pipeline.trial import Trial
 
@@ -34,6 +34,7 @@ ELSEWHERE = (  # do not make another sweep
     "hydra.sweeper.n_trials=",
     "hydra.sweeper.batch=",
     "sweep.rerun=",
+    "sweep.together=",
 )
 
 
@@ -68,8 +69,12 @@ def folder_name() -> str:
     return f"{ROOT}/{slug}-{digest[:8]}"
 
 
-def begin(loader: ConfigLoader, config: DictConfig, trials: Iterable[Sequence[str]]) -> None:
+def begin(
+    loader: ConfigLoader, config: DictConfig, trials: Iterable[Sequence[str]], *, here: bool
+) -> None:
     """Open the sweep's run, or open it again; sweep.json is what the trials need to know.
+
+    If they are trained `here`, in this process, TensorFlow is imported while MLflow is elsewhere.
 
     Raises
     ------
@@ -79,7 +84,7 @@ def begin(loader: ConfigLoader, config: DictConfig, trials: Iterable[Sequence[st
     global current  # noqa: PLW0603  # one sweep a process, ended by `finish`
     settings = check_section(Sweep, config, "sweep")
     place = check_section(Tracking, config, "tracking")
-    mistakes.refuse(loader, config, trials)
+    first = mistakes.refuse(loader, config, trials)
     folder = Path(str(config.hydra.sweep.dir))
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
@@ -92,6 +97,8 @@ def begin(loader: ConfigLoader, config: DictConfig, trials: Iterable[Sequence[st
     record = tracking.shared(place, folder)
     record.owner = True
     current = Running(folder, lock, settings, record)
+    if here and first and not _is_known(first):
+        determinism.enable(first.seed, first.determinism)
     run_id = _open(config, folder, settings)
     definition = {
         "command": shlex.join(sys.argv[1:]),
@@ -154,6 +161,7 @@ def finish(*, interrupted: bool) -> int | None:
         return None
     sweep, current = current, None
     record, folder = sweep.record, sweep.folder
+    trial.settle(record)
     ranked = ranking.rank(sweep.trials(), sweep.settings.objective, sweep.settings.direction)
     failed = [
         one
@@ -195,6 +203,13 @@ def _answer(sweep: Running, ranked: list[Trial]) -> None:
         record.send("metrics", points=[({f"best_{objective}": value}, 0, time.time())])
         print(f"Best: trial {best.number}, {best.name}: {objective} {value:.4f}")
         print("`python -m pipeline.promote` makes its settings those of the pipeline.")
+
+
+def _is_known(config: Config) -> bool:
+    """Tell whether a trial is not going to be trained: the last one, when a sweep goes on."""
+    arrays = all((config.paths.processed / name).exists() for name in ARRAYS)
+    known = arrays and trial.find(fingerprint(**identity(config)), config.tracking.uri)
+    return bool(known) and not config.sweep.rerun
 
 
 def _ended(one: Trial) -> Trial:

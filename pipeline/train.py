@@ -6,19 +6,18 @@ GradientTape, SGD. The test set is not touched.
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from threading import RLock
 
 from tqdm import tqdm
 
-from pipeline import data, determinism, history, results, weights
+from pipeline import data, determinism, history, results, together, weights
 from pipeline.app import run
 from pipeline.checkpoint import Checkpoint
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.explain import subject
 from pipeline.history import Epoch
-from pipeline.optimizers import OPTIMIZERS
 from pipeline.tracking import Record, recorded
 
 log = logging.getLogger(__name__)
@@ -35,9 +34,14 @@ def main(config: Config) -> None:
     saved.remove()
 
 
-def trial(config: Config, saved: Checkpoint, record: Record, report: Report) -> Epoch:
-    """Train as a trial of a sweep, in the same way; return the last epoch."""
-    return fit(config, examples(config), saved, record, report)[-1]
+def trial(
+    config: Config, saved: Checkpoint, record: Record, report: Report, others: Sequence[Config]
+) -> Epoch:
+    """Train as a trial of a sweep, in the same way; return the last epoch.
+
+    The others are those that this process will train later, with another learning rate.
+    """
+    return fit(config, examples(config), saved, record, report=report, others=others)[-1]
 
 
 def examples(config: Config) -> tuple[data.Arrays, data.Arrays]:
@@ -63,7 +67,9 @@ def fit(
     split: tuple[data.Arrays, data.Arrays],
     saved: Checkpoint,
     record: Record,
+    *,
     report: Report | None = None,
+    others: Sequence[Config] = (),
 ) -> list[Epoch]:
     """Train, show, keep and record each epoch, write weights and history; return the history.
 
@@ -73,13 +79,8 @@ def fit(
         If the loss is no longer finite, or this process computes with other settings.
     """
     determinism.enable(config.seed, config.determinism)
-    from pipeline import training
-
-    model = weights.build(config, split[0][0].shape[1])
-    optimizer = OPTIMIZERS[config.optimizer.name](
-        config.train.learning_rate, **config.optimizer.options
-    )
-    epochs = saved.restore(model, optimizer)
+    learner = together.Learner(config, split[0][0].shape[1], saved)
+    epochs = learner.epochs
     results.add_epochs(record, epochs)
     if report:
         for epoch in epochs:
@@ -91,16 +92,7 @@ def fit(
         leave=not report,
         disable=None,
     ) as bar:
-        for epoch in training.train(
-            model,
-            optimizer,
-            *split,
-            epochs=config.train.epochs,
-            start=len(epochs) + 1,
-            batch_size=config.train.batch_size,
-            seed=config.seed,
-            resident=split[0][0].nbytes <= config.resident_bytes,
-        ):
+        for epoch in rest(learner, split, others):
             if not all(math.isfinite(value) for value in epoch.metrics.values()):
                 saved.remove()
                 raise UserError(
@@ -117,10 +109,32 @@ def fit(
             elif bar.disable:
                 shown = "  ".join(f"{name} {value:.4f}" for name, value in epoch.metrics.items())
                 log.info("epoch %3d/%d  %s", epoch.epoch, config.train.epochs, shown)
-    weights.save(model, config.paths.models / "weights.npz")
+    weights.save(learner.model, config.paths.models / "weights.npz")
     history.write(config.paths.metrics / "history.csv", epochs)
     results.add_training(record, config)
     return epochs
+
+
+def rest(
+    learner: together.Learner, split: tuple[data.Arrays, data.Arrays], others: Sequence[Config]
+) -> Iterator[Epoch]:
+    """Return the epochs that are left, as they are trained, with others if it can be."""
+    from pipeline import training
+
+    config = learner.config
+    if len(learner.epochs) == config.train.epochs:
+        return iter(())
+    options = {
+        "epochs": config.train.epochs,
+        "start": len(learner.epochs) + 1,
+        "batch_size": config.train.batch_size,
+        "seed": config.seed,
+    }
+    learners = together.company(learner, others, split) if others else [learner]
+    if len(learners) > 1:
+        return together.train(learners, split, **options)
+    resident = split[0][0].nbytes <= config.resident_bytes
+    return training.train(learner.model, learner.optimizer, *split, resident=resident, **options)
 
 
 if __name__ == "__main__":

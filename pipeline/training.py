@@ -18,14 +18,16 @@ from pipeline.history import Epoch
 from pipeline.inference import (
     Sums,
     add_up,
-    count_correct,
     cross_entropy,
+    is_correct,
     make_evaluate,
     nothing,
+    of_heads,
     plus,
     read,
     scaled,
     tensor,
+    total,
 )
 from pipeline.models import Model
 
@@ -39,7 +41,13 @@ Step = Callable[[Fetch, Any], Sums]
 RunEpoch = Callable[[int], Sums]
 
 
-def train(
+def train(*learner: Any, **options: Any) -> Iterator[Epoch]:
+    """Train a model in place, yielding the history's row after each epoch: see `train_heads`."""
+    for (epoch,) in train_heads(*learner, **options):
+        yield epoch
+
+
+def train_heads(
     model: Model,
     optimizer: "keras.optimizers.Optimizer",
     training: data.Arrays,
@@ -50,8 +58,8 @@ def train(
     batch_size: int | None,
     seed: int,
     resident: bool = True,
-) -> Iterator[Epoch]:
-    """Train the model in place, yielding the history's row after each epoch.
+) -> Iterator[list[Epoch]]:
+    """Train the model in place, yielding the row of each head's history after each epoch.
 
     Parameters
     ----------
@@ -74,15 +82,39 @@ def train(
     """
     rows = len(training[0])
     step = make_step(model, optimizer, batch_size or rows)
-    run_epoch = _make_run_epoch(step, training, batch_size, seed, resident)
+    none = nothing(model)
+    run_epoch = _make_run_epoch(step, none, training, batch_size, seed, resident)
     evaluate = make_evaluate(model, often=True)
     held_out = list(read(*validation)) if resident else None
     for epoch in range(start, epochs + 1):
-        loss, correct = run_epoch(epoch)
-        val_loss, val_accuracy = None, None
+        scores = [sums.numpy() / rows for sums in run_epoch(epoch)]
         if len(validation[0]):
-            val_loss, val_accuracy = evaluate(held_out or read(*validation))
-        yield Epoch(epoch, float(loss) / rows, int(correct) / rows, val_loss, val_accuracy)
+            scores += evaluate(held_out or read(*validation))
+        of_heads = np.reshape(scores, [len(scores), model.heads]).T.tolist()
+        yield [Epoch(epoch, *of_head) for of_head in of_heads]
+
+
+def block_sizes(rows: int, batch_size: int | None) -> frozenset[int]:
+    """Return how many rows there are in the blocks that a training computes."""
+    batch = min(batch_size or rows, rows)
+    block = block_rows(batch_size or rows)
+    parts = (batch, rows % batch)
+    return frozenset(size for part in parts for size in (min(part, block), part % block)) - {0}
+
+
+def block_rows(batch_size: int) -> int:
+    """Return how many rows of a batch are computed at a time."""
+    return min(max(-(-batch_size // 2), LEAST), MOST)
+
+
+def terms_of_block(model: Model, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Return the `Sums` of a few examples and the sum of their gradients by each weight."""
+    variables = list(model.weights.values())
+    with tf.GradientTape() as tape:
+        logits, y = of_heads(model, model(x), y)
+        loss = total(model, cross_entropy(logits, y))
+    gradients = tape.gradient(loss, variables)
+    return tf.cast(loss, tf.float64), total(model, is_correct(logits, y)), *gradients
 
 
 def make_step(model: Model, optimizer: "keras.optimizers.Optimizer", batch_size: int) -> Step:
@@ -93,33 +125,33 @@ def make_step(model: Model, optimizer: "keras.optimizers.Optimizer", batch_size:
     """
     variables = list(model.weights.values())
     optimizer.build(variables)
-    block = min(max(-(-batch_size // 2), LEAST), MOST)
+    block = block_rows(batch_size)
 
     def step(fetch: Fetch, rows: tf.Tensor) -> Sums:
         def of_block(start: Any) -> tuple[tf.Tensor, ...]:
-            x, y = fetch(start, start + block)
-            with tf.GradientTape() as tape:
-                logits = model(x)
-                loss = tf.reduce_sum(cross_entropy(logits, y))
-            gradients = tape.gradient(loss, variables)
-            return tf.cast(loss, tf.float64), count_correct(logits, y), *gradients
+            return terms_of_block(model, *fetch(start, start + block))
 
-        sums = (*nothing(), *(tf.zeros_like(variable) for variable in variables))
+        sums = (*nothing(model), *(tf.zeros_like(variable) for variable in variables))
         if batch_size <= 2 * block:  # a loop in the graph would cost more
             for start in range(0, batch_size, block):
                 sums = plus(sums, of_block(start))
         else:
             sums = add_up(of_block, rows, block, sums)
-        loss, correct, *total = sums
-        mean = [gradient / tf.cast(rows, tf.float32) for gradient in total]
+        loss, correct, *gradients = sums
+        mean = [gradient / tf.cast(rows, tf.float32) for gradient in gradients]
         optimizer.apply_gradients(zip(mean, variables, strict=True))
         return loss, correct
 
     return step
 
 
-def _make_run_epoch(
-    step: Step, training: data.Arrays, batch_size: int | None, seed: int, resident: bool
+def _make_run_epoch(  # noqa: PLR0917
+    step: Step,
+    none: Sums,
+    training: data.Arrays,
+    batch_size: int | None,
+    seed: int,
+    resident: bool,
 ) -> RunEpoch:
     rows, features = training[0].shape
     if resident or batch_size is None:
@@ -152,10 +184,10 @@ def _make_run_epoch(
         return add_up(of_batch, tf.size(order), batch_size, sums)
 
     def resident_epoch(epoch: int) -> Sums:
-        return steps(x, y, tf.constant(data.order(rows, seed, epoch)), nothing())
+        return steps(x, y, tf.constant(data.order(rows, seed, epoch)), none)
 
     def streamed_epoch(epoch: int) -> Sums:
-        sums = nothing()
+        sums = none
         for piece in tf.data.Dataset.from_generator(
             lambda: data.streamed(*training, batch_size, seed, epoch), output_signature=signature
         ):

@@ -18,7 +18,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from pipeline import provenance, pruning, results, tracking
+from pipeline import provenance, pruning, results, together, tracking, upcoming
 from pipeline.checkpoint import Checkpoint
 from pipeline.config import Config, Tracking, check
 from pipeline.files import replacing, shown
@@ -28,10 +28,12 @@ from pipeline.pruning import Pruned
 
 log = logging.getLogger(__name__)
 KNOWN = Path("multirun/finished")  # trial.json of every finished trial, by its fingerprint
+_unsettled: list["Trial"] = []
 MLFLOW_STATUS = {"PRUNED": "KILLED"}  # which MLflow does not have
 
 Report = Callable[[Epoch], None]
-Train = Callable[[Config, Checkpoint, tracking.Record, Report], Epoch]  # gives the last epoch
+Others = list[Config]  # that this process will train later
+Train = Callable[[Config, Checkpoint, tracking.Record, Report, Others], Epoch]  # the last epoch
 
 
 @dataclass
@@ -91,12 +93,13 @@ def run(train: Train, composed: DictConfig) -> None:
         pid=os.getpid(),
     )
     record = tracking.shared(place, Path(hydra.sweep.dir))
+    settle(record)
     config, saved, problem = None, None, None
     try:
         config = check(composed)
         trial.dataset, trial.settings = config.dataset.name, identity(config)["settings"]
         trial.fingerprint = fingerprint(**identity(config))
-        known = None if config.sweep.rerun else find(trial)
+        known = None if config.sweep.rerun else find(trial.fingerprint, trial.uri)
         if known and not (sweep["run_id"] and is_cut_short(known, record)):
             trial.status, trial.repeats, trial.run_id = known.status, known.folder, known.run_id
             trial.metrics, trial.seconds = known.metrics, known.seconds
@@ -109,17 +112,31 @@ def run(train: Train, composed: DictConfig) -> None:
         problem = error
     tags = {"mlflow.parentRunId": sweep["run_id"]} if sweep["run_id"] else {}
     run = {"tags": tags} | (saved.run if saved else {})
-    _run(trial, record, run, lambda: _train(train, config, saved, problem, record))
+    _run(trial, record, run, saved, lambda: _train(train, config, saved, problem, record))
     if saved and trial.status != "FAILED":
         saved.remove()
     say(trial)
 
 
-def find(trial: Trial) -> Trial | None:
-    """Return the finished trial with the same fingerprint and tracking server, if it is there."""
-    path = KNOWN / f"{trial.fingerprint}.json"
+def settle(record: tracking.Record) -> None:
+    """Give the last trial the id of its run, for which it has not waited."""
+    while _unsettled:
+        trial = _unsettled.pop()
+        trial.run_id = record.answer().get("run_id", "")
+        _keep(trial)
+
+
+def _keep(trial: Trial) -> None:
+    if trial.status == "FINISHED":
+        trial.write(KNOWN / f"{trial.fingerprint}.json")
+    trial.write()
+
+
+def find(fingerprint: str, uri: str) -> Trial | None:
+    """Return the finished trial with this fingerprint and tracking server, if it is there."""
+    path = KNOWN / f"{fingerprint}.json"
     known = read(path) if path.exists() else None
-    there = known and known.uri == trial.uri and (Path(known.folder) / "models/weights.npz")
+    there = known and known.uri == uri and (Path(known.folder) / "models/weights.npz")
     return known if there and there.exists() else None
 
 
@@ -149,11 +166,20 @@ def _train(
     if problem or not config or not saved:
         raise problem or AssertionError
     results.add_settings(record, config)
-    return train(config, saved, record, pruning.reporter(config.sweep))
+    others = upcoming.with_other_rates(config, HydraConfig.get().job.num)
+    if not config.sweep.rerun:
+        others = [one for one in others if not find(fingerprint(**identity(one)), record.uri)]
+    if not config.sweep.together:
+        others.clear()
+    return train(config, saved, record, pruning.reporter(config.sweep), others)
 
 
 def _run(
-    trial: Trial, record: tracking.Record, run: dict[str, Any], training: Callable[[], Epoch]
+    trial: Trial,
+    record: tracking.Record,
+    run: dict[str, Any],
+    saved: Checkpoint | None,
+    training: Callable[[], Epoch],
 ) -> None:
     """Run the training and keep how it ended, in trial.json and on the trial's MLflow run."""
     folder, started = Path(trial.folder), time.monotonic()
@@ -177,13 +203,13 @@ def _run(
             (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
             record.send("files", paths=[str(folder / "error.txt")])
     finally:
-        trial.seconds = round(time.monotonic() - started, 3)
+        seconds = time.monotonic() - started + (together.moved_seconds(saved) if saved else 0.0)
+        trial.seconds = round(seconds, 3)
         ending = {"status": trial.status} | ({"error": trial.error} if trial.error else {})
         record.send("tags", tags=ending)
         record.send("end", status=MLFLOW_STATUS.get(trial.status, trial.status))
-        trial.run_id = record.answer().get("run_id", "")
+        _keep(trial)
+        _unsettled.append(trial)
         if not record.owner:
+            settle(record)
             record.ask("flush")  # the sweep may end when this trial does
-        if trial.status == "FINISHED":
-            trial.write(KNOWN / f"{trial.fingerprint}.json")
-        trial.write()

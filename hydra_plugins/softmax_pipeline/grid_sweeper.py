@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -13,14 +14,16 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Begin the sweep and run its trials."""
-        from pipeline import sweep
+        from pipeline import sweep, upcoming
 
         assert self.hydra_context is not None
         assert self.config is not None
         loader = self.hydra_context.config_loader
         overrides = OverridesParser.create(loader).parse_overrides(self._parse_config() + arguments)
         (trials,) = self.split_arguments(overrides, None)
-        sweep.begin(loader, self.config, trials)
+        here = isinstance(self.launcher, BasicLauncher)
+        sweep.begin(loader, self.config, trials, here=here)
+        upcoming.plan(trials)
         super().sweep(arguments)
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.override_parser import types
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
@@ -88,7 +89,8 @@ class OptunaSweeper(Sweeper):
         space = {key: values(one) for key, one in overrides.items() if one.is_sweep_override()}
         if not space:
             raise UserError("Optuna has nothing to choose: give KEY=SPACE, such as seed=range(0,9)")
-        sweep.begin(self.hydra_context.config_loader, self.config, samples(given, space))
+        here = isinstance(self.launcher, BasicLauncher)
+        sweep.begin(self.hydra_context.config_loader, self.config, samples(given, space), here=here)
         OmegaConf.save(self.config, self.folder / "multirun.yaml")
         study, left = self._study()
         while left:

@@ -1,0 +1,200 @@
+"""Trainings that differ in their learning rate alone, done at once.
+
+k logistic regressions side by side are one with k times as many columns, which costs a fraction of
+k. Each has the bits that it has alone, or it is trained alone: `have_the_same_bits` looks first.
+"""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import weights
+from pipeline.checkpoint import Checkpoint
+from pipeline.config import Config
+from pipeline.data import Arrays
+from pipeline.history import Epoch
+from pipeline.optimizers import OPTIMIZERS
+
+if TYPE_CHECKING:
+    import keras
+
+
+log = logging.getLogger(__name__)
+Split = tuple[Arrays, Arrays]
+MOST = 32  # trainings at once
+KEEP_SECONDS = 1.0  # between checkpoints of those whose turn has not come
+
+
+class Learner:
+    """A model and what training it needs: optimizer, checkpoint, and the history so far."""
+
+    def __init__(self, config: Config, features: int, saved: Checkpoint):
+        self.config, self.saved = config, saved
+        self.model = weights.build(config, features)
+        self.optimizer = OPTIMIZERS[config.optimizer.name](
+            config.train.learning_rate, **config.optimizer.options
+        )
+        self.epochs = saved.restore(self.model, self.optimizer)
+
+    def put(self, values: Sequence[Any], columns: slice) -> None:
+        """Take over the columns of what was trained side by side."""
+        rate = self.optimizer.learning_rate
+        state = [variable for variable in self.optimizer.variables if variable is not rate]
+        for value, variable in zip(values, [*self.model.weights.values(), *state], strict=True):
+            array = value.numpy()
+            variable.assign(array[..., columns] if array.ndim else array)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether its loss is finite so far."""
+        return not self.epochs or all(map(math.isfinite, self.epochs[-1].metrics.values()))
+
+
+_moved: dict[Path, float] = {}  # by the checkpoint
+
+
+def moved_seconds(saved: Checkpoint) -> float:
+    """Return the seconds spent for a training in another's time, less what it spent for others."""
+    return _moved.pop(saved.path, 0.0)
+
+
+def company(first: Learner, others: Sequence[Config], split: Split) -> list[Learner]:
+    """Return the first and those of the others that can be trained with it."""
+    from pipeline import inference, training
+    from pipeline.models import MODELS, LogisticRegression
+
+    config, ((x, _), (x_val, _)) = first.config, split
+    if (
+        first.epochs
+        or config.determinism != "portable"
+        or x.nbytes > config.resident_bytes
+        or MODELS[config.model.name] is not LogisticRegression
+    ):
+        return [first]
+    anew = [one for one in map(first.saved.of, others[: MOST - 1]) if not one.path.exists()]
+    shape = x.shape[1], len(config.dataset.classes)
+    options = json.dumps(config.model.options)
+    sizes = training.block_sizes(len(x), config.train.batch_size), inference.block_sizes(len(x_val))
+    if not anew or not have_the_same_bits(shape, options, 1 + len(anew), *sizes):
+        return [first]
+    return [first, *(Learner(one.config, x.shape[1], one) for one in anew)]
+
+
+def train(learners: Sequence[Learner], split: Split, **options: Any) -> Iterator[Epoch]:
+    """Train all, yielding the first one's epochs; the others find theirs in their checkpoints.
+
+    One that diverges is left to itself. If this is left before its end, the checkpoints are at
+    most a second or an epoch old.
+    """
+    from pipeline import training
+    from pipeline.models import SideBySide
+
+    first, *others = learners
+    config, classes = first.config, len(first.config.dataset.classes)
+    models: Any = [learner.model for learner in learners]
+    rates = [learner.config.train.learning_rate for learner in learners]
+    wide = SideBySide(models)
+    optimizer = OPTIMIZERS[config.optimizer.name](
+        learning_rates(rates, wide.sizes), **config.optimizer.options
+    )
+    log.info("trained together: learning rates %s", ", ".join(f"{rate:g}" for rate in rates))
+    started = kept = time.monotonic()
+    for epochs in training.train_heads(wide, optimizer, *split, **options):
+        trained = [*wide.weights.values(), *optimizer.variables]
+        first.put(trained, slice(classes))
+        sound = [learner for learner in others if learner.is_sound]
+        for learner in sound:
+            learner.epochs.append(epochs[learners.index(learner)])
+        sound = [learner for learner in sound if learner.is_sound]
+        last = epochs[0].epoch == config.train.epochs
+        if last or time.monotonic() - kept >= KEEP_SECONDS:
+            for learner in sound:
+                start = learners.index(learner) * classes
+                learner.put(trained, slice(start, start + classes))
+                learner.saved.keep(learner.epochs, always=True)
+            kept = time.monotonic()
+        yield epochs[0]
+    seconds = (time.monotonic() - started) / len(learners)
+    _moved.update({learner.saved.path: seconds for learner in others})
+    _moved[first.saved.path] = -seconds * len(others)
+
+
+def have_the_same_bits(
+    shape: tuple[int, int],
+    options: str,
+    heads: int,
+    trained: Iterable[int],
+    held_out: Iterable[int],
+) -> bool:
+    """Tell whether each model side by side has the bits that it has alone.
+
+    Which kernel multiplies, and in which order it adds, depends on the processor and on shapes but
+    not on values: examples and weights are random.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Features and classes.
+    options : str
+        Of the model, as JSON.
+    heads : int
+        How many there are.
+    trained, held_out : iterable of int
+        How many rows there are in the blocks of a training step, and of an evaluation.
+    """
+    from pipeline.inference import sums_of_block
+    from pipeline.training import terms_of_block
+
+    blocks = [(terms_of_block, rows) for rows in trained]
+    blocks += [(sums_of_block, rows) for rows in held_out]
+    return all(_same_bits(function, rows, shape, options, heads) for function, rows in blocks)
+
+
+@lru_cache
+def _same_bits(
+    function: Callable[..., Sequence[Any]],
+    rows: int,
+    shape: tuple[int, int],
+    options: str,
+    heads: int,
+) -> bool:
+    from pipeline.models import LogisticRegression, SideBySide
+
+    features, classes = shape
+    generator = np.random.default_rng(0)
+    models = [LogisticRegression(*shape, 0, **json.loads(options)) for _ in range(heads)]
+    for model in models:
+        model.weight.assign(generator.standard_normal(shape, np.float32))
+    x = generator.random((rows, features), np.float32)
+    y = generator.integers(0, classes, rows).astype(np.int32)
+    wide = function(SideBySide(models), x, y)
+    values = [value.numpy()[..., : heads * classes] for value in wide]
+    of_heads = zip(*(np.split(value, heads, -1) for value in values), strict=True)
+    return all(
+        alone.numpy().tobytes() == part.tobytes()
+        for model, parts in zip(models, of_heads, strict=True)
+        for alone, part in zip(function(model, x, y), parts, strict=True)
+    )
+
+
+def learning_rates(
+    rates: Sequence[float], sizes: Sequence[int]
+) -> "keras.optimizers.schedules.LearningRateSchedule":
+    """Return a learning rate for each column; of those that fill up it does not matter."""
+    import keras
+
+    columns = np.repeat(np.array([*rates, 1.0], np.float32), sizes)
+
+    class Rates(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+        def __call__(self, step: Any) -> NDArray[np.float32]:
+            return columns
+
+    return Rates()

@@ -1,0 +1,150 @@
+"""Trials that differ in the learning rate alone: trained together, with the bits of each alone."""
+
+import os
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import yaml
+
+from pipeline import determinism, models, together, trial
+from pipeline.files import sha256
+from pipeline.optimizers import adam, sgd
+from pipeline.trial import Trial
+from tests.conftest import Project, make_project
+
+determinism.enable(seed=0)
+
+from pipeline.models import LogisticRegression, SideBySide  # noqa: E402
+from pipeline.training import train, train_heads  # noqa: E402
+
+FEATURES, CLASSES = 63, 10
+RATES = (0.02, 0.1, 0.7)
+OPTIMIZERS = {
+    "sgd": sgd,
+    "nesterov": lambda rate: sgd(rate, momentum=0.9, nesterov=True),
+    "adam": adam,
+}
+FILES = ("models/weights.npz", "metrics/history.csv")
+LONG = ("train.learning_rate=0.1,0.2,0.3", "train.epochs=1000")
+
+
+@pytest.mark.parametrize("batch_size", [32, 200, None])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_side_by_side_each_has_the_bits_that_it_has_alone(
+    name: str, batch_size: int | None
+) -> None:
+    generator = np.random.default_rng(1)
+    x = generator.random((1111, FEATURES), np.float32)
+    y = generator.integers(0, CLASSES, len(x)).astype(np.uint8)
+    options = {"epochs": 3, "batch_size": batch_size, "seed": 0}
+    split = (x[:900], y[:900]), (x[900:], y[900:])
+
+    def initial() -> LogisticRegression:
+        return LogisticRegression(FEATURES, CLASSES, 0)
+
+    wide = SideBySide([initial() for _ in RATES])
+    optimizer = OPTIMIZERS[name](together.learning_rates(RATES, wide.sizes))  # type: ignore[operator]
+    histories = zip(*train_heads(wide, optimizer, *split, **options), strict=True)
+    for head, (rate, history) in enumerate(zip(RATES, histories, strict=True)):
+        model = initial()
+        alone = list(train(model, OPTIMIZERS[name](rate), *split, **options))  # type: ignore[operator]
+        assert list(history) == alone
+        for one, several in zip(model.weights.values(), wide.weights.values(), strict=True):
+            columns = several.numpy()[..., head * CLASSES : (head + 1) * CLASSES]
+            assert one.numpy().tobytes() == columns.tobytes()
+
+
+def test_bits_that_would_be_others_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = (784, CLASSES), "{}", 4, frozenset({64, 128}), frozenset({512})
+    assert together.have_the_same_bits(*arguments)
+    monkeypatch.setattr(models, "WIDTH", 1)  # 40 columns end in 8, which have a kernel of their own
+    together._same_bits.cache_clear()
+    assert not together.have_the_same_bits(*arguments)
+    together._same_bits.cache_clear()
+
+
+@pytest.fixture
+def ten(tmp_path: Path) -> Project:
+    """A project with ten classes, ready to train."""
+    project = make_project(tmp_path / "ten", classes=CLASSES)
+    path = project / "conf/dataset/tiny.yaml"
+    conf = yaml.safe_load(path.read_text())
+    conf["classes"] = [f"class {number}" for number in range(CLASSES)]
+    path.write_text(yaml.safe_dump(conf))
+    project.repro("preprocess")
+    return project
+
+
+def trials(project: Project) -> list[Trial]:
+    paths = (project / "multirun").glob("*/*/trial.json")
+    return sorted((trial.read(path) for path in paths), key=lambda one: one.number)
+
+
+def bits(project: Project, one: Trial) -> list[str]:
+    return [sha256(project / one.folder / name) for name in FILES]
+
+
+def test_a_grid_is_trained_in_groups(ten: Project) -> None:
+    grid = ("-m", "train.learning_rate=0.1,0.2,0.4", "seed=0,1")
+    done = ten.stage("train", *grid)
+    assert done.stdout.count("trained together: learning rates 0.1, 0.2, 0.4\n") == 2
+    assert done.stdout.count("trained already") == 4
+    ended = trials(ten)
+    assert [one.status for one in ended] == ["FINISHED"] * 6
+    assert all(one.seconds and 0 < one.seconds < 60 for one in ended)
+    assert list((ten / "checkpoints").glob("*.npz")) == []
+    client = mlflow.MlflowClient(f"sqlite:///{ten / 'mlflow.db'}")
+    for one in ended:
+        assert client.get_run(one.run_id).info.status == "FINISHED"
+        steps = [point.step for point in client.get_metric_history(one.run_id, "val_loss")]
+        assert steps == [1, 2, 3]
+
+    found = [bits(ten, one) for one in ended]
+    again = ten.stage("train", *grid, "sweep.rerun=true", "sweep.together=false")
+    assert "trained together" not in again.stdout
+    assert [bits(ten, one) for one in trials(ten)] == found
+    assert len({weights for weights, _ in found}) == 6
+
+    larger = ten.stage("train", "-m", "train.learning_rate=0.1,0.2,0.3,0.4,0.5", "seed=0,1")
+    assert larger.stdout.count("done before") == 6
+    assert larger.stdout.count("trained together: learning rates 0.3, 0.5\n") == 2
+
+
+def test_one_that_diverges_takes_no_other_with_it(ten: Project) -> None:
+    done = ten.stage("train", "-m", "train.learning_rate=1e38,0.1,2e38,-1,0.2", code=1)
+    failed, first, wide, bad, last = trials(ten)
+    assert [one.status for one in (failed, wide, bad)] == ["FAILED"] * 3
+    assert "diverged" in failed.error
+    assert "diverged" in wide.error
+    assert "should be greater than 0" in bad.error
+    assert re.findall("trained together: learning rates (.*)", done.stdout) == [
+        "1e+38, 0.1, 2e+38, 0.2",
+        "0.1, 2e+38, 0.2",
+    ]
+    for one, rate in ((first, 0.1), (last, 0.2)):
+        ten.stage("train", f"train.learning_rate={rate}")
+        assert bits(ten, one) == [sha256(ten / name) for name in FILES]
+
+
+def test_a_killed_sweep_goes_on_with_all_that_were_trained(ten: Project) -> None:
+    process = ten.start(sys.executable, "-m", "pipeline.train", "-m", *LONG)
+    deadline = time.monotonic() + 60
+    while len(list((ten / "checkpoints").glob("*.npz"))) < 3:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    again = ten.stage("train", "-m", *LONG)
+    assert again.stdout.count("going on from epoch") == 3
+    ended = trials(ten)
+    assert [one.status for one in ended] == ["FINISHED"] * 3
+    assert list((ten / "checkpoints").glob("*.npz")) == []
+    ten.stage("train", "train.learning_rate=0.3", "train.epochs=1000")
+    assert bits(ten, ended[2]) == [sha256(ten / name) for name in FILES]
