@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 
 import pytest
 
@@ -15,8 +16,10 @@ from tests.test_resume import (
     start,
     uninterrupted,
 )
+from tests.test_together import FILES, bits, ten, trials
 
-__all__ = ["long", "reproduced", "reproduced_once", "uninterrupted"]
+__all__ = ["long", "reproduced", "reproduced_once", "ten", "uninterrupted"]
+LONG = ("train.learning_rate=0.1,0.2,0.3", "train.epochs=1000")
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -35,3 +38,21 @@ def test_it_goes_on_without_the_store(long: Project, uninterrupted: Project) -> 
 
 def test_a_killed_study_goes_on_within_its_trial(long: Project, uninterrupted: Project) -> None:
     kill_a_sweep_and_go_on(long, uninterrupted, "optuna")
+
+
+def test_a_killed_sweep_goes_on_with_all_that_were_trained(ten: Project) -> None:
+    process = ten.start(sys.executable, "-m", "pipeline.train", "-m", *LONG)
+    deadline = time.monotonic() + 60
+    while len(list((ten / "checkpoints").glob("*.npz"))) < 3:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    again = ten.stage("train", "-m", *LONG)
+    assert again.stdout.count("going on from epoch") == 3
+    ended = trials(ten)
+    assert [one.status for one in ended] == ["FINISHED"] * 3
+    assert list((ten / "checkpoints").glob("*.npz")) == []
+    ten.stage("train", "train.learning_rate=0.3", "train.epochs=1000")
+    assert bits(ten, ended[2]) == [sha256(ten / name) for name in FILES]

@@ -82,7 +82,6 @@ CHANGES = {  # what is edited, and which stages read it
 RUNS = {  # what runs then: a stage whose inputs came out with the same bits does not
     "a comment in params.yaml": [],
     "epochs": ["train", "evaluate", "plot"],
-    "a class's name": EVERYTHING[1:],
     "how x is kept": EVERYTHING[1:4],
     "how long a source may take": ["download"],
     "code of the figures": ["plot"],
@@ -108,8 +107,7 @@ def test_a_change_runs_exactly_the_stages_that_it_concerns(
     assert reproduced.repro() == []
 
 
-def test_a_changed_pixel_runs_everything(reproduced: Project, tmp_path: Path) -> None:
-    before = (reproduced / "dvc.lock").read_text()
+def test_a_changed_pixel_concerns_everything(reproduced: Project, tmp_path: Path) -> None:
     source = tmp_path / "other source"
     hashes = write_split_files(source, train=200, test=80)
     images = bytearray((source / "train-images-idx3-ubyte").read_bytes())
@@ -122,8 +120,10 @@ def test_a_changed_pixel_runs_everything(reproduced: Project, tmp_path: Path) ->
     conf = yaml.safe_load((reproduced / "conf/dataset/tiny.yaml").read_text())
     conf["sources"] = [{"folder": str(source)}]
     (reproduced / "conf/dataset/tiny.yaml").write_text(yaml.safe_dump(conf))
-    assert reproduced.repro() == EVERYTHING
-    assert (reproduced / "dvc.lock").read_text() != before
+    assert reproduced.repro("preprocess") == EVERYTHING[:2]
+    assert reproduced.repro("train") == ["train"]
+    changed = json.loads(reproduced.run("dvc", "status", "--json").stdout)
+    assert sorted(changed) == ["evaluate", "plot"]
 
 
 def test_what_the_stages_write(reproduced: Project) -> None:
@@ -173,22 +173,21 @@ def test_dvc_exp_run_edits_params_and_keeps_comments(reproduced: Project) -> Non
     assert "# null: the whole training set in every step" in text
     with np.load(reproduced / "models/weights.npz") as weights:
         assert "weight_1" in weights.files
+    metrics_and_plots_are_known_to_dvc(reproduced)
     last = [(reproduced / name).read_bytes() for name in TRAINED]
     done = reproduced.run("dvc", "exp", "run", "-S", "train.learning_rate=-1", code=None)
     assert done.returncode
     assert [(reproduced / name).read_bytes() for name in TRAINED] == last
 
 
-def test_metrics_and_plots_are_known_to_dvc(reproduced: Project) -> None:
-    reproduced.edit("params.yaml", "learning_rate: 0.1", "learning_rate: 0.9")
-    assert reproduced.repro() == ["train", "evaluate", "plot"]
-    difference = json.loads(reproduced.run("dvc", "metrics", "diff", "--json").stdout)
+def metrics_and_plots_are_known_to_dvc(changed: Project) -> None:
+    difference = json.loads(changed.run("dvc", "metrics", "diff", "--json").stdout)
     assert "loss" in difference["metrics/evaluation.json"]
-    params = json.loads(reproduced.run("dvc", "params", "diff", "--json").stdout)
-    assert params["params.yaml"]["train.learning_rate"] == {"old": 0.1, "new": 0.9, "diff": 0.8}
+    params = json.loads(changed.run("dvc", "params", "diff", "--json").stdout)["params.yaml"]
+    assert params["train.learning_rate"] == {"old": 0.1, "new": 0.3, "diff": pytest.approx(0.2)}
     for command in (["show"], ["diff"]):
-        reproduced.run("dvc", "plots", *command, "--out", "page")
-        page = (reproduced / "page/index.html").read_text()
+        changed.run("dvc", "plots", *command, "--out", "page")
+        page = (changed / "page/index.html").read_text()
         for title in ("Loss against the epoch", "Accuracy against the epoch", "Test set"):
             assert title in page
         assert re.search(r"static/.*confusion_matrix\.png", page)

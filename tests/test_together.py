@@ -1,10 +1,6 @@
 """Trials that differ in the learning rate alone: trained together, with the bits of each alone."""
 
-import os
 import re
-import signal
-import sys
-import time
 from pathlib import Path
 
 import mlflow
@@ -31,7 +27,6 @@ OPTIMIZERS = {
     "adam": adam,
 }
 FILES = ("models/weights.npz", "metrics/history.csv")
-LONG = ("train.learning_rate=0.1,0.2,0.3", "train.epochs=1000")
 
 
 @pytest.mark.parametrize("batch_size", [32, 200, None])
@@ -130,21 +125,3 @@ def test_one_that_diverges_takes_no_other_with_it(ten: Project) -> None:
     for one, rate in ((first, 0.1), (last, 0.2)):
         ten.stage("train", f"train.learning_rate={rate}")
         assert bits(ten, one) == [sha256(ten / name) for name in FILES]
-
-
-def test_a_killed_sweep_goes_on_with_all_that_were_trained(ten: Project) -> None:
-    process = ten.start(sys.executable, "-m", "pipeline.train", "-m", *LONG)
-    deadline = time.monotonic() + 60
-    while len(list((ten / "checkpoints").glob("*.npz"))) < 3:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    again = ten.stage("train", "-m", *LONG)
-    assert again.stdout.count("going on from epoch") == 3
-    ended = trials(ten)
-    assert [one.status for one in ended] == ["FINISHED"] * 3
-    assert list((ten / "checkpoints").glob("*.npz")) == []
-    ten.stage("train", "train.learning_rate=0.3", "train.epochs=1000")
-    assert bits(ten, ended[2]) == [sha256(ten / name) for name in FILES]
