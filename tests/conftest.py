@@ -149,6 +149,11 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], obje
     return folder
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest test, else all would wait for it in the end."""
+    items.sort(key=lambda item: item.name != "test_every_command_runs")
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """A fresh project in which nothing has run; its folder has a space in its name."""

@@ -142,9 +142,6 @@ def test_a_sweep_ends_in_an_answer_and_is_not_run_twice(reproduced: Project) -> 
     assert all(f"[{one.run_id}](#/runs/{one.run_id})" in note for one in ended)
     assert len(note.splitlines()) == 2 + 4
 
-    sweep(reproduced, *GRID, "sweep.rerun=true")
-    assert len(runs(reproduced, "trial")) == 10
-
 
 def test_trials_leak_nothing_into_each_other(reproduced: Project) -> None:
     sweep(reproduced, "train.learning_rate=0.1,0.7,0.1", "sweep.rerun=true")

@@ -104,6 +104,7 @@ def test_a_grid_is_trained_in_groups(ten: Project) -> None:
     again = ten.stage("train", *grid, "sweep.rerun=true", "sweep.together=false")
     assert "trained together" not in again.stdout
     assert [bits(ten, one) for one in trials(ten)] == found
+    assert not {one.run_id for one in trials(ten)} & {one.run_id for one in ended}
     assert len({weights for weights, _ in found}) == 6
 
     larger = ten.stage("train", "-m", "train.learning_rate=0.1,0.2,0.3,0.4,0.5", "seed=0,1")

@@ -308,26 +308,6 @@ def test_a_repeated_experiment_is_run_and_recorded_again(reproduced: Project) ->
     assert tested == [True, False, True]
 
 
-def test_two_trainings_can_make_a_store_at_once(reproduced: Project, tmp_path: Path) -> None:
-    store = f"sqlite:///{tmp_path / 'new.db'}"
-    command = [sys.executable, "-m", "pipeline.train"]
-    both = [
-        subprocess.Popen(
-            [*command, f"paths.output={tmp_path / name}"],
-            cwd=reproduced.folder,
-            env=reproduced.environment(MLFLOW_TRACKING_URI=store),
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for name in "ab"
-    ]
-    for process in both:
-        output, _ = process.communicate(timeout=120)
-        assert process.returncode == 0
-        assert "no complete record" not in output
-    assert [run.info.status for run in runs(reproduced, store)] == ["FINISHED", "FINISHED"]
-
-
 def test_a_store_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     message = {"do": "connect", "ask": True, "experiment": "e", "timeout": 10}
     with subprocess.Popen(
