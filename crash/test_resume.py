@@ -19,7 +19,8 @@ from tests.test_resume import (
 from tests.test_together import FILES, bits, ten, trials
 
 __all__ = ["long", "reproduced", "reproduced_once", "ten", "uninterrupted"]
-LONG = ("train.learning_rate=0.1,0.2,0.3", "train.epochs=1000")
+RATES = ("train.learning_rate=0.1,0.2,0.3",)
+LONG = ("train.epochs=1000", "optimizer.momentum=0.9")
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -41,7 +42,7 @@ def test_a_killed_study_goes_on_within_its_trial(long: Project, uninterrupted: P
 
 
 def test_a_killed_sweep_goes_on_with_all_that_were_trained(ten: Project) -> None:
-    process = ten.start(sys.executable, "-m", "pipeline.train", "-m", *LONG)
+    process = ten.start(sys.executable, "-m", "pipeline.train", "-m", *RATES, *LONG)
     deadline = time.monotonic() + 60
     while len(list((ten / "checkpoints").glob("*.npz"))) < 3:
         assert process.poll() is None
@@ -49,10 +50,11 @@ def test_a_killed_sweep_goes_on_with_all_that_were_trained(ten: Project) -> None
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    again = ten.stage("train", "-m", *LONG)
+    again = ten.stage("train", "-m", *RATES, *LONG)
     assert again.stdout.count("going on from epoch") == 3
+    assert "trained together: learning rates 0.1, 0.2, 0.3\n" in again.stdout
     ended = trials(ten)
     assert [one.status for one in ended] == ["FINISHED"] * 3
     assert list((ten / "checkpoints").glob("*.npz")) == []
-    ten.stage("train", "train.learning_rate=0.3", "train.epochs=1000")
+    ten.stage("train", "train.learning_rate=0.3", *LONG)
     assert bits(ten, ended[2]) == [sha256(ten / name) for name in FILES]

@@ -50,6 +50,10 @@ class Checkpoint:
     ----------
     path : Path
         The file.
+    reached : int
+        The last epoch that is kept.
+    least_pause : float
+        Seconds between two writings, at least.
     run : dict of str to str
         Names the training to the record: an id that stays the same when it goes on, and the file
         that whoever records it has locked.
@@ -63,11 +67,13 @@ class Checkpoint:
         self.config, self._place = config, place
         self._key = ThreadPoolExecutor(1).submit(_key, known)  # while TensorFlow is imported
         self._found = self._read()
+        self.reached = len(self._found.get("history", ()))
         training = str(self._found.get("training", uuid4().hex))
         self.run: dict[str, Any] = {
             "training": training,
             "lock": str(self.path.with_suffix(".lock")),
         }
+        self.least_pause = 0.0
         self._written, self._took = -inf, 0.0
 
     def restore(self, model: "Model", optimizer: "keras.optimizers.Optimizer") -> list[Epoch]:
@@ -83,7 +89,7 @@ class Checkpoint:
         self._found.clear()
         done, total = len(epochs), self.config.train.epochs
         if done == total:
-            log.info("trained already (%s)", shown(self.path))
+            log.info("trained with an earlier trial (%s)", shown(self.path))
         else:
             log.info("going on from epoch %d of %d (%s)", done, total, shown(self.path))
         return epochs
@@ -94,8 +100,8 @@ class Checkpoint:
         What cannot be written is said once, and is no reason to end the training.
         """
         started, first = time.monotonic(), self._written == -inf
-        pause = 0.0 if always else min(SECONDS, self._took / COST)
-        if started - self._written < pause:
+        pause = max(self.least_pause, min(SECONDS, self._took / COST))
+        if started - self._written < pause and not always:
             return
         arrays = {f"variable_{n}": one.numpy() for n, one in enumerate(self._variables)}
         arrays["history"] = np.array([[*vars(epoch).values()] for epoch in epochs], np.float64)
@@ -111,6 +117,7 @@ class Checkpoint:
             log.warning("Training goes on without a checkpoint: %s", error)
             self._written = inf
             return
+        self.reached = len(epochs)
         self._written = time.monotonic()
         self._took = 0.0 if first else self._written - started  # the first takes longer
 

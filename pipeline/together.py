@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 Split = tuple[Arrays, Arrays]
 MOST = 32  # trainings at once
-KEEP_SECONDS = 1.0  # between checkpoints of those whose turn has not come
+KEEP_SECONDS = 1.0  # between checkpoints, which are written for all after the same epoch
 
 
 class Learner:
@@ -44,11 +44,16 @@ class Learner:
         )
         self.epochs = saved.restore(self.model, self.optimizer)
 
-    def put(self, values: Sequence[Any], columns: slice) -> None:
-        """Take over the columns of what was trained side by side."""
+    @property
+    def variables(self) -> list[Any]:
+        """What training changes."""
         rate = self.optimizer.learning_rate
         state = [variable for variable in self.optimizer.variables if variable is not rate]
-        for value, variable in zip(values, [*self.model.weights.values(), *state], strict=True):
+        return [*self.model.weights.values(), *state]
+
+    def put(self, values: Sequence[Any], columns: slice) -> None:
+        """Take over the columns of what was trained side by side."""
+        for value, variable in zip(values, self.variables, strict=True):
             array = value.numpy()
             variable.assign(array[..., columns] if array.ndim else array)
 
@@ -67,25 +72,25 @@ def moved_seconds(saved: Checkpoint) -> float:
 
 
 def company(first: Learner, others: Sequence[Config], split: Split) -> list[Learner]:
-    """Return the first and those of the others that can be trained with it."""
+    """Return the first and those of the others, as far as it is, that can be trained with it."""
     from pipeline import inference, training
     from pipeline.models import MODELS, LogisticRegression
 
     config, ((x, _), (x_val, _)) = first.config, split
     if (
-        first.epochs
-        or config.determinism != "portable"
+        config.determinism != "portable"
         or x.nbytes > config.resident_bytes
         or MODELS[config.model.name] is not LogisticRegression
     ):
         return [first]
-    anew = [one for one in map(first.saved.of, others[: MOST - 1]) if not one.path.exists()]
+    found = [first.saved.of(other) for other in others[: MOST - 1]]
+    level = [one for one in found if one.reached == len(first.epochs)]
     shape = x.shape[1], len(config.dataset.classes)
     options = json.dumps(config.model.options)
     sizes = training.block_sizes(len(x), config.train.batch_size), inference.block_sizes(len(x_val))
-    if not anew or not have_the_same_bits(shape, options, 1 + len(anew), *sizes):
+    if not level or not have_the_same_bits(shape, options, 1 + len(level), *sizes):
         return [first]
-    return [first, *(Learner(one.config, x.shape[1], one) for one in anew)]
+    return [first, *(Learner(one.config, x.shape[1], one) for one in level)]
 
 
 def train(learners: Sequence[Learner], split: Split, **options: Any) -> Iterator[Epoch]:
@@ -105,23 +110,23 @@ def train(learners: Sequence[Learner], split: Split, **options: Any) -> Iterator
     optimizer = OPTIMIZERS[config.optimizer.name](
         learning_rates(rates, wide.sizes), **config.optimizer.options
     )
+    optimizer.build(list(wide.weights.values()))
+    trained = [*wide.weights.values(), *optimizer.variables]
+    _join(trained, learners)
     log.info("trained together: learning rates %s", ", ".join(f"{rate:g}" for rate in rates))
-    started = kept = time.monotonic()
+    first.saved.least_pause = KEEP_SECONDS
+    started = time.monotonic()
     for epochs in training.train_heads(wide, optimizer, *split, **options):
-        trained = [*wide.weights.values(), *optimizer.variables]
         first.put(trained, slice(classes))
         sound = [learner for learner in others if learner.is_sound]
         for learner in sound:
             learner.epochs.append(epochs[learners.index(learner)])
-        sound = [learner for learner in sound if learner.is_sound]
-        last = epochs[0].epoch == config.train.epochs
-        if last or time.monotonic() - kept >= KEEP_SECONDS:
-            for learner in sound:
+        yield epochs[0]
+        if epochs[0].epoch in (first.saved.reached, config.train.epochs):
+            for learner in (one for one in sound if one.is_sound):
                 start = learners.index(learner) * classes
                 learner.put(trained, slice(start, start + classes))
                 learner.saved.keep(learner.epochs, always=True)
-            kept = time.monotonic()
-        yield epochs[0]
     seconds = (time.monotonic() - started) / len(learners)
     _moved.update({learner.saved.path: seconds for learner in others})
     _moved[first.saved.path] = -seconds * len(others)
@@ -183,6 +188,20 @@ def _same_bits(
         for model, parts in zip(models, of_heads, strict=True)
         for alone, part in zip(function(model, x, y), parts, strict=True)
     )
+
+
+def _join(variables: Sequence[Any], learners: Sequence[Learner]) -> None:
+    """Put what each learner has side by side."""
+    of_all = zip(*(learner.variables for learner in learners), strict=True)
+    for variable, parts in zip(variables, of_all, strict=True):
+        arrays = [part.numpy() for part in parts]
+        if arrays[0].ndim:
+            joined = np.zeros(variable.shape, np.float32)
+            columns = np.concatenate(arrays, -1)
+            joined[..., : columns.shape[-1]] = columns
+            variable.assign(joined)
+        else:
+            variable.assign(arrays[0])
 
 
 def learning_rates(

@@ -89,7 +89,7 @@ def test_a_grid_is_trained_in_groups(ten: Project) -> None:
     grid = ("-m", "train.learning_rate=0.1,0.2,0.4", "seed=0,1")
     done = ten.stage("train", *grid)
     assert done.stdout.count("trained together: learning rates 0.1, 0.2, 0.4\n") == 2
-    assert done.stdout.count("trained already") == 4
+    assert done.stdout.count("trained with an earlier trial") == 4
     ended = trials(ten)
     assert [one.status for one in ended] == ["FINISHED"] * 6
     assert all(one.seconds and 0 < one.seconds < 60 for one in ended)
