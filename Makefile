@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/.venv
 INSTALL = $(BIN)/uv pip install --quiet --compile-bytecode
 
-.PHONY: repro verify test lint cluster bench processors lock clean clean-results bench-large fuzz audit crash
+.PHONY: repro verify test slow lint cluster bench processors lock clean clean-results bench-large fuzz audit crash
 .DELETE_ON_ERROR:
 
 repro: .venv/runtime
@@ -21,6 +21,10 @@ verify: .venv/runtime
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(1 + os.cpu_count())')
 test: .venv/dev lint
 	@python -m pytest -n $(WORKERS) --dist worksteal
+
+# the tests marked slow, which `make test` leaves out
+slow: .venv/dev
+	@python -m pytest -n $(WORKERS) --dist worksteal -m slow
 
 lint: .venv/dev
 	@ruff check . && ruff format --check . && mypy

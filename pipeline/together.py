@@ -1,22 +1,21 @@
 """Trainings that differ in their learning rate alone, done at once.
 
 k logistic regressions side by side are one with k times as many columns, which costs a fraction of
-k. Each has the bits that it has alone, or it is trained alone: `have_the_same_bits` looks first.
+k. Each has the bits that it has alone, or it is trained alone: `same_bits` looks first.
 """
 
 import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import weights
+from pipeline import same_bits, weights
 from pipeline.checkpoint import Checkpoint
 from pipeline.config import Config
 from pipeline.data import Arrays
@@ -88,7 +87,7 @@ def company(first: Learner, others: Sequence[Config], split: Split) -> list[Lear
     shape = x.shape[1], len(config.dataset.classes)
     options = json.dumps(config.model.options)
     sizes = training.block_sizes(len(x), config.train.batch_size), inference.block_sizes(len(x_val))
-    if not level or not have_the_same_bits(shape, options, 1 + len(level), *sizes):
+    if not level or not same_bits.side_by_side(shape, options, 1 + len(level), *sizes):
         return [first]
     return [first, *(Learner(one.config, x.shape[1], one) for one in level)]
 
@@ -130,64 +129,6 @@ def train(learners: Sequence[Learner], split: Split, **options: Any) -> Iterator
     seconds = (time.monotonic() - started) / len(learners)
     _moved.update({learner.saved.path: seconds for learner in others})
     _moved[first.saved.path] = -seconds * len(others)
-
-
-def have_the_same_bits(
-    shape: tuple[int, int],
-    options: str,
-    heads: int,
-    trained: Iterable[int],
-    held_out: Iterable[int],
-) -> bool:
-    """Tell whether each model side by side has the bits that it has alone.
-
-    Which kernel multiplies, and in which order it adds, depends on the processor and on shapes but
-    not on values: examples and weights are random.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Features and classes.
-    options : str
-        Of the model, as JSON.
-    heads : int
-        How many there are.
-    trained, held_out : iterable of int
-        How many rows there are in the blocks of a training step, and of an evaluation.
-    """
-    from pipeline.inference import sums_of_block
-    from pipeline.training import terms_of_block
-
-    blocks = [(terms_of_block, rows) for rows in trained]
-    blocks += [(sums_of_block, rows) for rows in held_out]
-    return all(_same_bits(function, rows, shape, options, heads) for function, rows in blocks)
-
-
-@lru_cache
-def _same_bits(
-    function: Callable[..., Sequence[Any]],
-    rows: int,
-    shape: tuple[int, int],
-    options: str,
-    heads: int,
-) -> bool:
-    from pipeline.models import LogisticRegression, SideBySide
-
-    features, classes = shape
-    generator = np.random.default_rng(0)
-    models = [LogisticRegression(*shape, 0, **json.loads(options)) for _ in range(heads)]
-    for model in models:
-        model.weight.assign(generator.standard_normal(shape, np.float32))
-    x = generator.random((rows, features), np.float32)
-    y = generator.integers(0, classes, rows).astype(np.int32)
-    wide = function(SideBySide(models), x, y)
-    values = [value.numpy()[..., : heads * classes] for value in wide]
-    of_heads = zip(*(np.split(value, heads, -1) for value in values), strict=True)
-    return all(
-        alone.numpy().tobytes() == part.tobytes()
-        for model, parts in zip(models, of_heads, strict=True)
-        for alone, part in zip(function(model, x, y), parts, strict=True)
-    )
 
 
 def _join(variables: Sequence[Any], learners: Sequence[Learner]) -> None:

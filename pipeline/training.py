@@ -82,16 +82,17 @@ def train_heads(
     """
     rows = len(training[0])
     step = make_step(model, optimizer, batch_size or rows)
-    none = nothing(model)
-    run_epoch = _make_run_epoch(step, none, training, batch_size, seed, resident)
+    run_epoch = _make_run_epoch(
+        step, nothing(model), training, batch_size=batch_size, seed=seed, resident=resident
+    )
     evaluate = make_evaluate(model, often=True)
     held_out = list(read(*validation)) if resident else None
     for epoch in range(start, epochs + 1):
         scores = [sums.numpy() / rows for sums in run_epoch(epoch)]
         if len(validation[0]):
             scores += evaluate(held_out or read(*validation))
-        of_heads = np.reshape(scores, [len(scores), model.heads]).T.tolist()
-        yield [Epoch(epoch, *of_head) for of_head in of_heads]
+        histories = np.reshape(scores, [len(scores), model.heads]).T.tolist()
+        yield [Epoch(epoch, *row) for row in histories]
 
 
 def block_sizes(rows: int, batch_size: int | None) -> frozenset[int]:
@@ -145,10 +146,11 @@ def make_step(model: Model, optimizer: "keras.optimizers.Optimizer", batch_size:
     return step
 
 
-def _make_run_epoch(  # noqa: PLR0917
+def _make_run_epoch(
     step: Step,
     none: Sums,
     training: data.Arrays,
+    *,
     batch_size: int | None,
     seed: int,
     resident: bool,

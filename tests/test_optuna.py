@@ -170,6 +170,7 @@ def test_a_pruner_ends_trials(reproduced: Project) -> None:
     assert "7 trials done, 0 left" in sweep(reproduced, *arguments)
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on(reproduced: Project) -> None:
     arguments = (RATE, "train.epochs=40", "hydra.sweeper.n_trials=4")
     process = start(reproduced, *arguments)
@@ -195,6 +196,7 @@ def test_a_killed_sweep_goes_on(reproduced: Project) -> None:
     assert states(study)["RUNNING"] == 0
 
 
+@pytest.mark.slow
 def test_two_sweeps_at_once_one_of_them_in_parallel(reproduced: Project) -> None:
     parallel = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.batch=2")
     processes = [

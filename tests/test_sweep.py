@@ -142,6 +142,9 @@ def test_a_sweep_ends_in_an_answer_and_is_not_run_twice(reproduced: Project) -> 
     assert all(f"[{one.run_id}](#/runs/{one.run_id})" in note for one in ended)
     assert len(note.splitlines()) == 2 + 4
 
+    sweep(reproduced, *GRID, "sweep.rerun=true")
+    assert len(runs(reproduced, "trial")) == 10
+
 
 def test_trials_leak_nothing_into_each_other(reproduced: Project) -> None:
     sweep(reproduced, "train.learning_rate=0.1,0.7,0.1", "sweep.rerun=true")
@@ -198,6 +201,7 @@ def test_a_sweep_of_mistakes_is_refused_before_it_begins(
     assert not (ready / "optuna.db").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on_where_it_was(reproduced: Project) -> None:
     process = start(reproduced, *LONG, until="^trial 1 .*FINISHED")
     process.send_signal(signal.SIGKILL)
@@ -225,6 +229,7 @@ def test_an_interrupted_sweep_ends_at_once(reproduced: Project) -> None:
     assert statuses(reproduced, "sweep") == ["KILLED"]
 
 
+@pytest.mark.slow
 def test_a_killed_worker_takes_only_its_own_trial(reproduced: Project) -> None:
     arguments = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "train.epochs=20,99999,21,22")
     process = start(reproduced, *arguments, until="^trial 0 .*FINISHED")
@@ -240,7 +245,7 @@ def test_a_killed_worker_takes_only_its_own_trial(reproduced: Project) -> None:
     assert errors == "train: trial 1 (epochs=99999) KILLED: its process was killed\n"
     assert statuses(reproduced, "trial") == ["FINISHED", "FINISHED", "FINISHED", "KILLED"]
     assert statuses(reproduced, "sweep") == ["FAILED"]
-    again = sweep(reproduced, "train.epochs=20,21,23")  # with any launcher
+    again = sweep(reproduced, "hydra/launcher=joblib", "train.epochs=20,21,23")
     assert again.stdout.count("(done before, in ") == 2
 
 

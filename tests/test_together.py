@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline import determinism, models, together, trial
+from pipeline import determinism, models, same_bits, together, trial
 from pipeline.files import sha256
 from pipeline.optimizers import adam, sgd
 from pipeline.trial import Trial
@@ -57,11 +57,11 @@ def test_side_by_side_each_has_the_bits_that_it_has_alone(
 
 def test_bits_that_would_be_others_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = (784, CLASSES), "{}", 4, frozenset({64, 128}), frozenset({512})
-    assert together.have_the_same_bits(*arguments)
+    assert same_bits.side_by_side(*arguments)
     monkeypatch.setattr(models, "WIDTH", 1)  # 40 columns end in 8, which have a kernel of their own
-    together._same_bits.cache_clear()
-    assert not together.have_the_same_bits(*arguments)
-    together._same_bits.cache_clear()
+    same_bits._of_block.cache_clear()
+    assert not same_bits.side_by_side(*arguments)
+    same_bits._of_block.cache_clear()
 
 
 @pytest.fixture
