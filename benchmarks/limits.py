@@ -34,16 +34,18 @@ class Group:
         self.folder = folder
         self._peak = folder / ("memory.max_usage_in_bytes" if one else "memory.peak")
         self._anonymous = "total_rss " if one else "anon "
-        (folder / ("memory.limit_in_bytes" if one else "memory.max")).write_text(str(limit))
+        (folder / ("memory.limit_in_bytes" if one else "memory.max")).write_text(
+            str(limit), encoding="utf-8"
+        )
 
     def anonymous(self) -> int:
         """Return the bytes now that no file holds, so that they cannot be given back."""
-        lines = (self.folder / "memory.stat").read_text().splitlines()
+        lines = (self.folder / "memory.stat").read_text(encoding="utf-8").splitlines()
         return int(next(line for line in lines if line.startswith(self._anonymous)).split()[1])
 
     def whole(self) -> int:
         """Return the most bytes so far, of whatever kind."""
-        return int(self._peak.read_text())
+        return int(self._peak.read_text(encoding="utf-8"))
 
 
 @contextmanager
@@ -52,7 +54,7 @@ def limited(limit: int) -> Iterator[Group]:
 
     A process in it that needs more, after all caches have been given back, is killed.
     """
-    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     own = dict(line.split(":", 2)[1:] for line in lines)
     if "memory" in own:  # version 1
         base = GROUPS / "memory" / own["memory"].lstrip("/")
@@ -67,7 +69,8 @@ def limited(limit: int) -> Iterator[Group]:
     try:
         yield group
     finally:
-        while (folder / "cgroup.procs").read_text():  # a child that outlives its parent
+        # a child may outlive its parent
+        while (folder / "cgroup.procs").read_text(encoding="utf-8"):
             time.sleep(PERIOD)
         folder.rmdir()
 
@@ -83,7 +86,7 @@ def measure(command: list[str], folder: Path, environment: dict[str, str], limit
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
         )
         anonymous, done = [0], threading.Event()
 

@@ -35,7 +35,7 @@ def seconds(folder: Path, *command: str) -> float:
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     taken = time.perf_counter() - start

@@ -40,7 +40,7 @@ def run(command: list[str], emulated: str = "", threads: int = 0) -> str:
         [*emulator, sys.executable, *command],
         env=os.environ | more,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     if done.returncode:
@@ -97,7 +97,7 @@ def main() -> None:
             found = of_ways(number, emulated, threads)
             return found if arguments.small else found | of_stages(emulated, threads)
 
-    version = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=True)
+    version = subprocess.run([QEMU, "--version"], capture_output=True, encoding="utf-8", check=True)
     print(f"{machine()}\n{version.stdout.splitlines()[0]}\n", flush=True)
     columns = {f"native, {count}": bits(threads=count) for count in THREADS}
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as side_by_side:

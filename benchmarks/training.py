@@ -67,7 +67,7 @@ def measure(rounds: int) -> dict[str, float]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # notices about processors and drivers
-            text=True,
+            encoding="utf-8",
             env=environment,
         )
         for peer in PEERS

@@ -57,7 +57,8 @@ def start() -> dict[str, str]:
     megabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20 * 9 // 10
     host = socket.gethostname().partition(".")[0]
     configuration.write_text(
-        SLURM_CONF.format(folder=FOLDER, host=host, ports=ports, megabytes=megabytes)
+        SLURM_CONF.format(folder=FOLDER, host=host, ports=ports, megabytes=megabytes),
+        encoding="utf-8",
     )
     with ExitStack() as undo:
         undo.callback(stop)

@@ -30,7 +30,7 @@ def install() -> None:
         return
     made = not POLICY.exists()
     if made:
-        POLICY.write_text("#!/bin/sh\nexit 101\n")
+        POLICY.write_text("#!/bin/sh\nexit 101\n", encoding="utf-8")
         POLICY.chmod(0o755)
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     try:

@@ -21,7 +21,10 @@ class Processes:
 
     def start(self, *command: str, name: str, user: str | None = None) -> None:
         """Start a process; its output goes to NAME.out."""
-        with (self.folder / f"{name}.out").open("w") as out, self._pids.open("a") as pids:
+        with (
+            (self.folder / f"{name}.out").open("w", encoding="utf-8") as out,
+            self._pids.open("a", encoding="utf-8") as pids,
+        ):
             self._started[name] = process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -46,13 +49,13 @@ class Processes:
         deadline = time.monotonic() + READY_SECONDS
         while not ready():
             if time.monotonic() > deadline or self._started[name].poll() is not None:
-                lines = (self.folder / f"{name}.out").read_text().splitlines()
+                lines = (self.folder / f"{name}.out").read_text(encoding="utf-8").splitlines()
                 raise SystemExit("\n".join([f"{name} does not become ready:", *lines[-20:]]))
             time.sleep(0.2)
 
     def stop(self) -> None:
         """End all processes, the last one first."""
-        pids = self._pids.read_text().split() if self._pids.exists() else []
+        pids = self._pids.read_text(encoding="utf-8").split() if self._pids.exists() else []
         for pid in map(int, reversed(pids)):
             for number in (signal.SIGTERM, signal.SIGKILL):
                 deadline = time.monotonic() + END_SECONDS
@@ -71,4 +74,4 @@ class Processes:
 
 def output(*command: str) -> str:
     """Return what a command prints, whether or not it succeeds."""
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return subprocess.run(command, capture_output=True, encoding="utf-8", check=False).stdout

@@ -37,7 +37,7 @@ class Cluster:
             env=self.project.environment(**self.variables),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
         )
 
     def running(self, number: int, count: int) -> str:
@@ -61,7 +61,9 @@ class Cluster:
     def sweep(self, printed: str) -> tuple[str, Counter[str]]:
         """Return the status of a sweep's MLflow run, and how many of its children have which."""
         folder = self.project / printed.split("All of it is in ")[1].splitlines()[0]
-        parent = self.client.get_run(json.loads((folder / "sweep.json").read_text())["run_id"])
+        parent = self.client.get_run(
+            json.loads((folder / "sweep.json").read_text(encoding="utf-8"))["run_id"]
+        )
         children = self._find(f"tags.mlflow.parentRunId = '{parent.info.run_id}'")
         return parent.info.status, Counter(child.info.status for child in children)
 

@@ -34,7 +34,7 @@ def run_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for old, new in PARAMS.items():
             project.edit("params.yaml", old, new)
         seconds = lifetimes(project)
-        (folder / LIFETIMES).write_text(json.dumps(seconds))
+        (folder / LIFETIMES).write_text(json.dumps(seconds), encoding="utf-8")
         project.commit()
         shutil.rmtree(project / "mlruns")
         for path in project.folder.glob("mlflow.db*"):
@@ -46,7 +46,7 @@ def run_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def seconds(run_once: Path) -> dict[str, float]:
     """Return how long each stage lives if it is left alone."""
-    return dict(json.loads((run_once / LIFETIMES).read_text()))
+    return dict(json.loads((run_once / LIFETIMES).read_text(encoding="utf-8")))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ POLL_SECONDS = 0.002
 
 def of_stages(folder: Path) -> dict[str, dict[str, str]]:
     """Return for each stage of dvc.lock the MD5 of each out."""
-    stages = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
+    stages = yaml.safe_load((folder / "dvc.lock").read_text(encoding="utf-8"))["stages"]
     return {
         name: {out["path"]: out["md5"] for out in stage["outs"]} for name, stage in stages.items()
     }

@@ -57,7 +57,7 @@ def follow(project: Project, clock: Clock, *command: str, until: str) -> str:
         env=project.environment(PYTHONUNBUFFERED="1", **clock.variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
     )
     assert process.stdout is not None
     output = ""
@@ -112,5 +112,5 @@ def test_the_latest_sweep_is_promoted(project: Project, clock: Clock) -> None:
     os.utime(later, (0, 0))
     assert all(0 < (one.seconds or 0) < 1000 for one in trials(project))
     project.stage("promote")
-    assert "learning_rate: 0.1" not in (project / "params.yaml").read_text()
-    assert "seed: 0" in (project / "params.yaml").read_text()
+    assert "learning_rate: 0.1" not in (project / "params.yaml").read_text(encoding="utf-8")
+    assert "seed: 0" in (project / "params.yaml").read_text(encoding="utf-8")

@@ -27,7 +27,7 @@ def test_any_stage_killed_at_any_moment(
     chance = random.Random(SEED + first)
     turns = [TURNS[n % len(TURNS)] for n in range(first, min(first + EACH, KILLS))]
     chance.shuffle(turns)
-    lock, files = (project / "dvc.lock").read_text(), state.files(project)
+    lock, files = (project / "dvc.lock").read_text(encoding="utf-8"), state.files(project)
     stages = outs.of_stages(project.folder)
     expected = {name: md5 for one in stages.values() for name, md5 in one.items()}
     story: list[str] = []
@@ -47,7 +47,7 @@ def test_any_stage_killed_at_any_moment(
                 if turns and chance.random() < AGAIN:
                     continue
             print(state.recover(project), end="")
-            assert (project / "dvc.lock").read_text() == lock, "\n".join(story)
+            assert (project / "dvc.lock").read_text(encoding="utf-8") == lock, "\n".join(story)
             assert state.files(project) == files, "\n".join(story)
             assert not watch.wrong, "\n".join([*watch.wrong, *story])
             story.clear()

@@ -49,7 +49,7 @@ def test_the_record_is_complete_in_the_end(project: Project, back: str) -> None:
             env=project.environment(MLFLOW_TRACKING_URI=uri, PYTHONUNBUFFERED="1"),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
             start_new_session=True,
         )
         output = list(lines(process, until="epoch 100/"))

@@ -106,7 +106,7 @@ def _without_stderr() -> Iterator[None]:
     """Drop what is written to standard error below Python: TensorFlow's notices as it is loaded."""
     kept = os.dup(2)
     try:
-        with Path(os.devnull).open("w") as nowhere:
+        with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
             os.dup2(nowhere.fileno(), 2)
         yield
     finally:
@@ -135,5 +135,5 @@ def processor() -> str:
 def _cpu_info(key: str) -> str:
     """Return a field of the first processor in /proc/cpuinfo; elsewhere than on Linux, nothing."""
     path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")

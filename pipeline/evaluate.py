@@ -105,7 +105,7 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 
 def write_csv(path: Path, header: list[str], rows: Any) -> None:
     """Write a header and rows."""
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)

@@ -32,7 +32,7 @@ class Epoch:
 
 def write(path: Path, epochs: Iterable[Epoch]) -> None:
     """Write the history, numbers with nine digits, nothing for a metric that was not measured."""
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(field.name for field in fields(Epoch))
         for row in epochs:
@@ -49,7 +49,7 @@ def read(path: Path) -> list[Epoch]:
         If the file is missing or not a history.
     """
     try:
-        with require(path, "train").open(newline="") as file:
+        with require(path, "train").open(newline="", encoding="utf-8") as file:
             return [
                 Epoch(
                     int(epoch),

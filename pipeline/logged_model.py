@@ -37,7 +37,9 @@ def save(
     contents, saved = folder / "contents", folder / "saved"
     contents.mkdir()
     shutil.copy(weights, contents)
-    (contents / "model.json").write_text(json.dumps(description | sizes, indent=2))
+    (contents / "model.json").write_text(
+        json.dumps(description | sizes, indent=2), encoding="utf-8"
+    )
     mlflow.pyfunc.save_model(
         saved,
         mlflow_model=Model(run_id=logged.source_run_id, model_id=logged.model_id),

@@ -69,7 +69,7 @@ def read_csv(path: Path) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
         If the file is missing or not of numbers.
     """
     try:
-        with require(path, "evaluate").open(newline="") as file:
+        with require(path, "evaluate").open(newline="", encoding="utf-8") as file:
             header, *rows = list(csv.reader(file))
         return np.array(rows, np.float64).reshape(len(rows), len(header))
     except ValueError as error:

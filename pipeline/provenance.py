@@ -1,6 +1,7 @@
 """What a result came from: the commit, the lock, the versions, the machine."""
 
 import getpass
+import os
 import platform
 import subprocess
 from functools import cache
@@ -36,7 +37,7 @@ def tags() -> dict[str, str]:
 def _git(*arguments: str) -> str:
     """Return what git prints; nothing where there is no git or no commit."""
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
+        done = subprocess.run(["git", *arguments], capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return done.stdout.strip()
+    return os.fsdecode(done.stdout).strip()

@@ -26,7 +26,7 @@ def main() -> None:
     """Do the messages on standard input; answer questions on standard output."""
     for number in (signal.SIGINT, signal.SIGTERM):  # the stage that got it too ends the run
         signal.signal(number, signal.SIG_IGN)
-    answers = os.fdopen(os.dup(1), "w")
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a library prints is no answer
     messages: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
     threading.Thread(target=_read, args=(messages,), daemon=True).start()

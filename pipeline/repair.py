@@ -26,7 +26,7 @@ def main() -> None:
         for name in ("lock", "rwlock.lock"):
             if (TMP / name).exists():
                 stack.enter_context(_held(TMP / name))
-        if HOLDERS.exists() and not _are_alive(HOLDERS.read_text()):
+        if HOLDERS.exists() and not _are_alive(HOLDERS.read_text(encoding="utf-8")):
             HOLDERS.unlink()
             print(f"{HOLDERS}: removed: it was of a DVC that has died")
         if LOCK.exists() and not _is_whole(LOCK.read_bytes()):
@@ -43,7 +43,7 @@ def main() -> None:
 @contextmanager
 def _held(path: Path) -> Iterator[None]:
     """Keep DVC out, as another DVC would."""
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -71,7 +71,7 @@ def from_npm(package: str, names: Collection[str], limits: Limits) -> Files:
                 cwd=folder,
                 timeout=limits.total_timeout,
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
                 errors="replace",
                 check=False,
             )

@@ -191,7 +191,10 @@ def _answer(sweep: Running, ranked: list[Trial]) -> None:
     files = [folder / "sweep.csv", *_figures(folder, ranked, objective)]
     runs = ["run", *(one.run_id for one in ranked)]
     rows = zip(ranking.rows(ranked, objective), runs, strict=True)
-    with replacing(files[0]) as temporary, temporary.open("w", newline="") as file:
+    with (
+        replacing(files[0]) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
         csv.writer(file, lineterminator="\n").writerows([*row, run] for row, run in rows)
     record.send("files", paths=[str(path) for path in files])
     if note := ranking.reused(ranked):

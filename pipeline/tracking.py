@@ -35,7 +35,7 @@ class Record:
             [sys.executable, "-m", "pipeline.recorder"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
         )
         self.send("connect", **tracking.model_dump())
 

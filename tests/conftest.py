@@ -60,7 +60,7 @@ class Project:
             cwd=self.folder,
             env=self.environment(**environment),
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=timeout,
             check=False,
         )
@@ -81,7 +81,7 @@ class Project:
             command,
             cwd=self.folder,
             env=self.environment(),
-            text=True,
+            encoding="utf-8",
             start_new_session=True,
             **settings,
         )
@@ -99,9 +99,9 @@ class Project:
 
     def edit(self, name: str, old: str, new: str) -> None:
         """Replace text in a file."""
-        text = (self / name).read_text()
+        text = (self / name).read_text(encoding="utf-8")
         assert old in text, f"{name} has no {old!r}"
-        (self / name).write_text(text.replace(old, new))
+        (self / name).write_text(text.replace(old, new), encoding="utf-8")
 
     def commit(self) -> None:
         """Commit everything."""
@@ -127,8 +127,10 @@ def make_project(folder: Path, **data: object) -> Project:
         "files": hashes,
         "sources": [{"folder": str(source)}],
     }
-    (folder / "conf/dataset/tiny.yaml").write_text(yaml.safe_dump(dataset, sort_keys=False))
-    (folder / "params.yaml").write_text(PARAMS)
+    (folder / "conf/dataset/tiny.yaml").write_text(
+        yaml.safe_dump(dataset, sort_keys=False), encoding="utf-8"
+    )
+    (folder / "params.yaml").write_text(PARAMS, encoding="utf-8")
     project = Project(folder)
     project.run("git", "init", "-q")
     project.run("git", "config", "maintenance.auto", "false")  # works on while it is copied

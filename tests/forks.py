@@ -42,7 +42,7 @@ for line in sys.stdin:
         sys.stdout.flush(), sys.stderr.flush()
         os._exit(50 + code if "tensorflow" in sys.modules else code)
     os.close(write)
-    with open(read, errors="replace") as output:
+    with open(read, encoding="utf-8", errors="replace") as output:
         said = output.read()
     _, status, usage = os.wait4(child, 0)
     seconds = usage.ru_utime + usage.ru_stime
@@ -87,7 +87,7 @@ def forking(project: Project) -> Iterator[Forks]:
         env=project.environment(PYTHONDONTWRITEBYTECODE="1"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     ) as process:
         yield Forks(process)
         assert process.stdin

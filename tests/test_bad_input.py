@@ -37,7 +37,7 @@ Key = tuple[str | int, ...]
 
 
 def content(name: str) -> Any:
-    text = PARAMS if name == "params.yaml" else (ROOT / name).read_text()
+    text = PARAMS if name == "params.yaml" else (ROOT / name).read_text(encoding="utf-8")
     return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
 
 
@@ -93,7 +93,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         copy_of = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         copy_of(ROOT / name, folder / name)
-    (folder / "params.yaml").write_text(PARAMS)
+    (folder / "params.yaml").write_text(PARAMS, encoding="utf-8")
     return Project(folder)
 
 
@@ -214,12 +214,12 @@ def test_every_file_with(run: Forks, project: Project, trap: str) -> None:
 def test_what_only_looks_wrong(
     run: Forks, project: Project, old: str, new: str, composed: str
 ) -> None:
-    before = (project / "params.yaml").read_text()
+    before = (project / "params.yaml").read_text(encoding="utf-8")
     try:
         project.edit("params.yaml", old, new)
         assert composed in run().said
     finally:
-        (project / "params.yaml").write_text(before)
+        (project / "params.yaml").write_text(before, encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_what_only_looks_wrong(
 def test_a_value_of_another_kind(
     run: Forks, project: Project, old: str, new: str, message: str
 ) -> None:
-    text = (project / "params.yaml").read_text()
+    text = (project / "params.yaml").read_text(encoding="utf-8")
     assert old in text
     line = refused(run, project, "params.yaml", text.replace(old, new))
     assert str(line).startswith(f"params.yaml: {message}")

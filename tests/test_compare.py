@@ -196,8 +196,8 @@ def test_equal_within_a_tolerance(
 
 
 def test_the_epoch_in_which_histories_part(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text(CSV)
+    (tmp_path / "a.csv").write_text(CSV, encoding="utf-8")
     for old, new, epoch in (("2,0.25", "2,0.26", "2"), ("3,0.125,0.5\n", "", "3"), ("", "", None)):
-        (tmp_path / "b.csv").write_text(CSV.replace(old, new) if old else CSV)
+        (tmp_path / "b.csv").write_text(CSV.replace(old, new) if old else CSV, encoding="utf-8")
         assert divergence(tmp_path / "a.csv", tmp_path / "b.csv") == epoch
         assert divergence(tmp_path / "b.csv", tmp_path / "a.csv") == epoch

@@ -76,7 +76,9 @@ def expected_params(reads: set[str], config: Config) -> set[tuple[str, str]]:
 
 def tracked_params(stage: str, config: Config) -> set[tuple[str, str]]:
     """Return (file, key) of what dvc.yaml tracks."""
-    entries = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["params"]
+    entries = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage][
+        "params"
+    ]
     found = set()
     for entry in entries:
         if isinstance(entry, str):
@@ -105,7 +107,7 @@ def test_every_value_that_a_stage_reads_is_tracked(
 
 def imported_modules(module: str) -> set[str]:
     """Return the modules of pipeline/ that a module imports, anywhere in it."""
-    tree = ast.parse((ROOT / f"pipeline/{module}.py").read_text())
+    tree = ast.parse((ROOT / f"pipeline/{module}.py").read_text(encoding="utf-8"))
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pipeline"):
@@ -123,7 +125,7 @@ def test_all_code_that_decides_what_a_stage_writes_is_tracked(stage: str) -> Non
         # config.py looks at the models and optimizers only to check their options
         imports = {"params"} if module == "config" else imported_modules(module)
         waiting |= imports - needed - PLUMBING
-    deps = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["deps"]
+    deps = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]["deps"]
     code = {Path(dep).stem for dep in deps if dep.startswith("pipeline/")}
     assert code == needed
     assert deps == sorted(deps)

@@ -49,7 +49,7 @@ def bits(mode: str, cores: str = "", **environment: str) -> str:
         cwd=ROOT,
         env=Project(ROOT).environment(**environment),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     assert len(done.stdout.splitlines()) == 3
@@ -57,7 +57,9 @@ def bits(mode: str, cores: str = "", **environment: str) -> str:
 
 
 def test_the_users_environment_does_not_change_portable_bits(tmp_path: Path) -> None:
-    (tmp_path / "keras.json").write_text(json.dumps({"floatx": "float64", "backend": "torch"}))
+    (tmp_path / "keras.json").write_text(
+        json.dumps({"floatx": "float64", "backend": "torch"}), encoding="utf-8"
+    )
     assert bits("portable") == bits("portable", KERAS_HOME=str(tmp_path), **HOSTILE)
 
 

@@ -26,8 +26,10 @@ TRAIN_X, TRAIN_Y, TEST_X, TEST_Y = FILES
 def use(project: Project, *sources: dict[str, str]) -> dict[str, bytes]:
     """Set the sources of the data set; return the bytes of its right files."""
     path = project / "conf/dataset/tiny.yaml"
-    conf = yaml.safe_load(path.read_text())
-    path.write_text(yaml.safe_dump(conf | {"sources": list(sources)}, sort_keys=False))
+    conf = yaml.safe_load(path.read_text(encoding="utf-8"))
+    path.write_text(
+        yaml.safe_dump(conf | {"sources": list(sources)}, sort_keys=False), encoding="utf-8"
+    )
     return contents(good(project))
 
 
@@ -231,7 +233,7 @@ def test_files_put_there_by_hand_need_no_source(project: Project) -> None:
 def test_a_place_that_cannot_be_written(project: Project, name: str, why: str) -> None:
     if name == "data/raw":
         (project / "data").mkdir()
-        (project / "data/raw").write_text("a file")
+        (project / "data/raw").write_text("a file", encoding="utf-8")
     else:
         (project / name).mkdir(parents=True)
     _, errors = download(project, code=1)
@@ -255,7 +257,7 @@ def test_stopping_it_leaves_nothing_behind(
         command = [sys.executable, "-m", "pipeline.download"]
         environment = project.environment(NO_PROXY="*")
         with subprocess.Popen(
-            command, cwd=project.folder, env=environment, stderr=subprocess.PIPE, text=True
+            command, cwd=project.folder, env=environment, stderr=subprocess.PIPE, encoding="utf-8"
         ) as process:
             deadline = time.monotonic() + 60
             while not list(project.folder.glob("data/raw/.*.part")):
@@ -270,7 +272,7 @@ def test_stopping_it_leaves_nothing_behind(
 
 
 def test_real_mnist(mnist: Path) -> None:
-    conf = yaml.safe_load((mnist / "conf/dataset/mnist.yaml").read_text())
+    conf = yaml.safe_load((mnist / "conf/dataset/mnist.yaml").read_text(encoding="utf-8"))
     found = contents(mnist / "data/raw")
     assert {name: hashlib.sha256(data).hexdigest() for name, data in found.items()} == conf["files"]
     assert sorted(path.name for path in (mnist / "data/processed").iterdir()) == [

@@ -50,7 +50,7 @@ class Disk:
 
 
 def mount(*arguments: str | Path) -> None:
-    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(["mount", *arguments], capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
 
@@ -148,7 +148,7 @@ def test_a_locked_store_delays_the_end_and_loses_nothing(reproduced: Project) ->
         [sys.executable, "-c", HOLD, reproduced / "mlflow.db"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     assert holder.stdout is not None
     holder.stdout.readline()
@@ -158,7 +158,7 @@ def test_a_locked_store_delays_the_end_and_loses_nothing(reproduced: Project) ->
         env=reproduced.environment(PYTHONUNBUFFERED="1"),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
     )
     assert process.stdout is not None
     lines = [process.stdout.readline() for _ in range(3)]  # all epochs, while the store is locked
@@ -188,7 +188,7 @@ def sweep_before_a_reader_that_leaves(reproduced: Project, rest: str) -> None:
     assert len(done.stdout.splitlines()) == 1
     folder = next((reproduced / "multirun").glob("seed-*"))
     assert [one.status for one in trials(reproduced)] == ["FINISHED", "FINISHED"]
-    assert len((folder / "sweep.csv").read_text().splitlines()) == 3
+    assert len((folder / "sweep.csv").read_text(encoding="utf-8").splitlines()) == 3
     assert (folder / "objective.png").exists()
     assert statuses(reproduced, "sweep") == ["FINISHED"]
 
@@ -213,13 +213,13 @@ def test_what_a_killed_process_was_writing_is_removed_by_the_next_that_writes_it
         writer.stdout.readline()
         assert not path.exists()
         with replacing(path) as temporary:
-            temporary.write_text("whole")
+            temporary.write_text("whole", encoding="utf-8")
         assert len(list(tmp_path.glob(".*.part"))) == 1  # it is still being written
         writer.kill()
     (tmp_path / ".file.x.part").touch()  # of another file
     with replacing(path) as temporary:
-        temporary.write_text("new")
-    assert path.read_text() == "new"
+        temporary.write_text("new", encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == "new"
     assert [left.name for left in tmp_path.glob(".*")] == [".file.x.part"]
 
 
@@ -260,20 +260,20 @@ HALF = {
 @pytest.mark.parametrize("half", HALF)
 def test_what_a_killed_dvc_has_half_written_is_repaired(reproduced: Project, half: str) -> None:
     name, cut = HALF[half]
-    before = (reproduced / "dvc.lock").read_text()
-    (reproduced / name).write_text(cut(reproduced, before))
+    before = (reproduced / "dvc.lock").read_text(encoding="utf-8")
+    (reproduced / name).write_text(cut(reproduced, before), encoding="utf-8")
     done = reproduced.stage("repair")
     assert done.stdout.startswith(f"{name}: ")
     assert reproduced.stage("repair").stdout == ""
     assert reproduced.repro() == []
-    assert (reproduced / "dvc.lock").read_text() == before
+    assert (reproduced / "dvc.lock").read_text(encoding="utf-8") == before
 
 
 def test_nothing_is_repaired_while_dvc_runs(reproduced: Project) -> None:
-    (reproduced / "dvc.lock").write_text("")
-    with (reproduced / ".dvc/tmp/lock").open("a") as file:
+    (reproduced / "dvc.lock").write_text("", encoding="utf-8")
+    with (reproduced / ".dvc/tmp/lock").open("a", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # as DVC does
         assert (
             reproduced.stage("repair", code=1).stderr == "repair: .dvc/tmp/lock: DVC is running\n"
         )
-    assert (reproduced / "dvc.lock").read_text() == ""
+    assert (reproduced / "dvc.lock").read_text(encoding="utf-8") == ""

@@ -14,11 +14,11 @@ from tests.conftest import Project
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "file"
     with replacing(path) as temporary:
-        temporary.write_text("old")
+        temporary.write_text("old", encoding="utf-8")
     with pytest.raises(ZeroDivisionError), replacing(path) as temporary:  # noqa: PT012  # the block
-        temporary.write_text("half")
+        temporary.write_text("half", encoding="utf-8")
         _ = 1 / 0
-    assert path.read_text() == "old"
+    assert path.read_text(encoding="utf-8") == "old"
     assert [file.name for file in path.parent.iterdir()] == ["file"]
     assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()
 
@@ -30,7 +30,7 @@ def _umask() -> int:
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(UserError, match="cannot be written: "), replacing(tmp_path / "file" / "x"):
         pass
 

@@ -14,13 +14,13 @@ LOCKS = {"requirements.txt": ("launchers",), "requirements-dev.txt": ("launchers
 
 
 def locked(name: str) -> dict[str, str]:
-    text = (ROOT / name).read_text()
+    text = (ROOT / name).read_text(encoding="utf-8")
     return dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", text, re.MULTILINE))
 
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_every_direct_dependency_is_locked_within_its_range(name: str) -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = list(project["dependencies"])
     for extra in LOCKS[name]:
         wanted += project["optional-dependencies"][extra]
@@ -36,7 +36,7 @@ def test_every_direct_dependency_is_locked_within_its_range(name: str) -> None:
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_every_package_has_hashes_and_no_address(name: str) -> None:
-    text = (ROOT / name).read_text()
+    text = (ROOT / name).read_text(encoding="utf-8")
     for entry in re.split(r"\n(?=[a-z])", text.strip())[1:]:
         assert "--hash=sha256:" in entry, entry[:50]
     assert "://" not in text

@@ -29,7 +29,7 @@ CALLBACK = {"hydra": {"callbacks": {"x": CALLED}}}
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project in which configuration could name a function that leaves a file named `ran`."""
     made = make_project(tmp_path_factory.mktemp("execution") / "project")
-    (made / "evil.py").write_text(MODULE)
+    (made / "evil.py").write_text(MODULE, encoding="utf-8")
     return made
 
 
@@ -53,13 +53,13 @@ def refused(run: Forks, project: Project, *arguments: str) -> str:
 
 
 def test_the_function_would_leave_a_file(run: Forks, project: Project) -> None:
-    before = (project / "conf/config.yaml").read_text()
+    before = (project / "conf/config.yaml").read_text(encoding="utf-8")
     try:  # conf/config.yaml is code: it names callbacks
         project.edit("conf/config.yaml", "hydra:\n", f"hydra:\n  callbacks:\n    x: {CALLED}\n")
         run()
         assert (project / "ran").exists()
     finally:
-        (project / "conf/config.yaml").write_text(before)
+        (project / "conf/config.yaml").write_text(before, encoding="utf-8")
         (project / "ran").unlink()
 
 
@@ -86,7 +86,7 @@ def test_a_file_of_a_group_names_no_code(
     if group == "experiment" and message == ONLY_VALUES:  # presets may override what exists
         text, message = GLOBAL + yaml.safe_dump(CALLBACK), NO_CODE
     path = project / f"conf/{group}/evil.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     try:
         for arguments in ([f"{'+' * (group == 'experiment')}{group}=evil"], []):
             assert refused(run, project, *arguments) == f"conf/{group}/evil.yaml: {message}"
@@ -115,13 +115,13 @@ NAMES = ("../../x", "../dataset/tiny", "a; touch ran", "$(touch ran)", "`touch r
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_of_a_data_set_is_a_name(run: Forks, project: Project, name: str) -> None:
-    before = (project / "params.yaml").read_text()
+    before = (project / "params.yaml").read_text(encoding="utf-8")
     try:
         project.edit("params.yaml", "dataset: tiny", f"dataset: '{name}'")
         line = refused(run, project)
         assert line.startswith(f'params.yaml: dataset: there is no "{name}"; choose one of')
     finally:
-        (project / "params.yaml").write_text(before)
+        (project / "params.yaml").write_text(before, encoding="utf-8")
     assert refused(run, project, f"dataset='{name}'").startswith("dataset: ")
 
 
@@ -133,14 +133,14 @@ def listed(project: Project) -> set[Path]:
 
 def test_dvc_says_it_too(tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
-    good = (project / "params.yaml").read_text()
+    good = (project / "params.yaml").read_text(encoding="utf-8")
     for value, message in {
         "dataset: '$(touch ran)'": "are missing from 'conf/dataset/$(touch ran).yaml'",
         "dataset: ../../x": "are missing from 'x.yaml'",
         "dataset: [tiny": "unable to read: 'params.yaml', YAML file structure is corrupted",
         "dataset: tiny\nx: 1": "download: params.yaml: x is not known; known are dataset",
     }.items():
-        (project / "params.yaml").write_text(good.replace("dataset: tiny", value))
+        (project / "params.yaml").write_text(good.replace("dataset: tiny", value), encoding="utf-8")
         before = listed(project)
         done = project.run("dvc", "repro", code=None)
         said = done.stdout + done.stderr
@@ -151,7 +151,9 @@ def test_dvc_says_it_too(tmp_path: Path) -> None:
 
 
 def test_stages_are_commands_without_values() -> None:
-    for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items():
+    for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))[
+        "stages"
+    ].items():
         assert stage["cmd"] == f"python -m pipeline.{name}"
 
 
@@ -235,7 +237,7 @@ def test_no_function_that_runs_code_is_called() -> None:
         r"|pickle|marshal|shelve|joblib|unsafe_load|full_load|__import__"
     )
     for path in sorted((ROOT / "pipeline").glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call):
                 continue
             name = ast.unparse(node.func)
@@ -249,7 +251,7 @@ def test_no_function_that_runs_code_is_called() -> None:
 
 def test_the_logged_model_is_loaded_by_the_pipeline(reproduced: Project) -> None:
     description, *_ = reproduced.folder.glob("mlruns/**/MLmodel")  # a copy adds to its origin
-    flavors = yaml.safe_load(description.read_text())["flavors"]
+    flavors = yaml.safe_load(description.read_text(encoding="utf-8"))["flavors"]
     assert set(flavors) == {"python_function"}
     assert flavors["python_function"]["loader_module"] == "pipeline.serving"
     kinds = {path.suffix for path in description.parent.rglob("*") if path.is_file()}

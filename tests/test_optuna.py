@@ -74,7 +74,7 @@ def start(project: Project, *arguments: str) -> "subprocess.Popen[str]":
         cwd=project.folder,
         env=project.environment(),
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         start_new_session=True,
     )
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +125,7 @@ def test_a_change_runs_exactly_the_stages_that_it_concerns(
 
 @pytest.mark.slow
 def test_a_changed_pixel_runs_everything(reproduced: Project, tmp_path: Path) -> None:
-    before = (reproduced / "dvc.lock").read_text()
+    before = (reproduced / "dvc.lock").read_text(encoding="utf-8")
     source = tmp_path / "other source"
     hashes = write_split_files(source, train=200, test=80)
     images = bytearray((source / "train-images-idx3-ubyte").read_bytes())
@@ -134,11 +135,11 @@ def test_a_changed_pixel_runs_everything(reproduced: Project, tmp_path: Path) ->
 
     old = hashes["train-images-idx3-ubyte"]
     reproduced.edit("conf/dataset/tiny.yaml", old, hashlib.sha256(images).hexdigest())
-    conf = yaml.safe_load((reproduced / "conf/dataset/tiny.yaml").read_text())
+    conf = yaml.safe_load((reproduced / "conf/dataset/tiny.yaml").read_text(encoding="utf-8"))
     conf["sources"] = [{"folder": str(source)}]
-    (reproduced / "conf/dataset/tiny.yaml").write_text(yaml.safe_dump(conf))
+    (reproduced / "conf/dataset/tiny.yaml").write_text(yaml.safe_dump(conf), encoding="utf-8")
     assert reproduced.repro() == EVERYTHING
-    assert (reproduced / "dvc.lock").read_text() != before
+    assert (reproduced / "dvc.lock").read_text(encoding="utf-8") != before
 
 
 def test_what_the_stages_write(reproduced: Project) -> None:
@@ -147,15 +148,17 @@ def test_what_the_stages_write(reproduced: Project) -> None:
     with np.load(reproduced / "models/weights.npz") as weights:
         shapes = {name: weights[name].shape for name in weights.files}
     assert shapes == {"weight": (20, 3), "bias": (3,)}
-    history = list(csv.reader((reproduced / "metrics/history.csv").open()))
+    history = list(csv.reader((reproduced / "metrics/history.csv").open(encoding="utf-8")))
     assert history[0] == ["epoch", "loss", "accuracy", "val_loss", "val_accuracy"]
     assert [row[0] for row in history[1:]] == ["1", "2", "3"]
-    evaluation = json.loads((reproduced / "metrics/evaluation.json").read_text())
-    predictions = list(csv.DictReader((reproduced / "metrics/predictions.csv").open()))
+    evaluation = json.loads((reproduced / "metrics/evaluation.json").read_text(encoding="utf-8"))
+    predictions = list(
+        csv.DictReader((reproduced / "metrics/predictions.csv").open(encoding="utf-8"))
+    )
     right = sum(row["actual"] == row["predicted"] for row in predictions)
     assert evaluation["examples"] == len(predictions) == 80
     assert evaluation["accuracy"] == right / 80
-    classes = list(csv.DictReader((reproduced / "metrics/classes.csv").open()))
+    classes = list(csv.DictReader((reproduced / "metrics/classes.csv").open(encoding="utf-8")))
     assert [row["class"] for row in classes] == ["ant", "bee", "cat"]
     for score in ("precision", "recall", "f1"):
         mean = np.mean([float(row[score]) for row in classes])
@@ -174,14 +177,16 @@ def test_what_the_stages_write(reproduced: Project) -> None:
 
 def test_another_clone_gives_the_same_lock(reproduced: Project, project: Project) -> None:
     conf = "conf/dataset/tiny.yaml"
-    (project / conf).write_text((reproduced / conf).read_text())  # the same source folder
+    shutil.copy(reproduced / conf, project / conf)  # the same source folder
     assert project.repro() == EVERYTHING
-    assert (project / "dvc.lock").read_text() == (reproduced / "dvc.lock").read_text()
+    assert (project / "dvc.lock").read_text(encoding="utf-8") == (
+        reproduced / "dvc.lock"
+    ).read_text(encoding="utf-8")
 
 
 def test_dvc_exp_run_edits_params_and_keeps_comments(reproduced: Project) -> None:
     reproduced.run("dvc", "exp", "run", "-S", "train.learning_rate=0.3", "-S", "model=mlp")
-    text = (reproduced / "params.yaml").read_text()
+    text = (reproduced / "params.yaml").read_text(encoding="utf-8")
     assert "learning_rate: 0.3" in text
     assert "model: mlp" in text
     assert "# a file of conf/dataset/" in text
@@ -202,7 +207,7 @@ def metrics_and_plots_are_known_to_dvc(changed: Project) -> None:
     assert params["train.learning_rate"] == {"old": 0.1, "new": 0.3, "diff": pytest.approx(0.2)}
     for command in (["show"], ["diff"]):
         changed.run("dvc", "plots", *command, "--out", "page")
-        page = (changed / "page/index.html").read_text()
+        page = (changed / "page/index.html").read_text(encoding="utf-8")
         for title in ("Loss against the epoch", "Accuracy against the epoch", "Test set"):
             assert title in page
         assert re.search(r"static/.*confusion_matrix\.png", page)

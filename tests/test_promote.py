@@ -14,11 +14,11 @@ def best(found: list[Trial]) -> Trial:
 def test_the_promoted_trial_comes_out_with_the_same_bits(reproduced: Project) -> None:
     sweep(reproduced, "model=logistic_regression,mlp", "train.learning_rate=0.4,0.8", "seed=5")
     chosen = best(trials(reproduced))
-    before = (reproduced / "params.yaml").read_text()
+    before = (reproduced / "params.yaml").read_text(encoding="utf-8")
     done = reproduced.stage("promote")
     assert f"Trial {chosen.number} ({chosen.name}), MLflow run {chosen.run_id}" in done.stdout
     assert "-seed: 0\n+seed: 5\n" in done.stdout
-    after = (reproduced / "params.yaml").read_text()
+    after = (reproduced / "params.yaml").read_text(encoding="utf-8")
     assert [line.partition("#")[2] for line in after.splitlines()] == [
         line.partition("#")[2] for line in before.splitlines()
     ]
@@ -33,10 +33,9 @@ def test_the_promoted_trial_comes_out_with_the_same_bits(reproduced: Project) ->
 
     (other, *_) = [one for one in trials(reproduced) if one.number != chosen.number]
     reproduced.stage("promote", f"run_id={other.run_id}")
-    assert (
-        f"learning_rate: {other.settings['train']['learning_rate']}"
-        in (reproduced / "params.yaml").read_text()
-    )
+    assert f"learning_rate: {other.settings['train']['learning_rate']}" in (
+        reproduced / "params.yaml"
+    ).read_text(encoding="utf-8")
 
 
 def test_a_trial_is_promoted_whole_or_not_at_all(reproduced: Project) -> None:
@@ -61,7 +60,9 @@ def test_a_trial_is_promoted_whole_or_not_at_all(reproduced: Project) -> None:
 def test_null_and_numbers_keep_their_types(reproduced: Project) -> None:
     sweep(reproduced, "train.batch_size=null", "train.learning_rate=1e-3,2")
     reproduced.stage("promote")
-    assert "batch_size: null             # null:" in (reproduced / "params.yaml").read_text()
+    assert "batch_size: null             # null:" in (reproduced / "params.yaml").read_text(
+        encoding="utf-8"
+    )
     shown = reproduced.stage("train", "--cfg", "job", "--resolve").stdout
     assert "  batch_size: null\n" in shown
     reproduced.stage("train")

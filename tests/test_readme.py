@@ -7,7 +7,7 @@ import numpy as np
 
 from tests.conftest import ROOT, Project
 
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 ELSEWHERE = {
     "make repro": ".ci/run",
     "make test": ".ci/run",
@@ -39,7 +39,7 @@ def test_commands_run_elsewhere_are_run_there() -> None:
     for command, where in ELSEWHERE.items():
         name, _, test = where.partition("::")
         if name:
-            text = (ROOT / name).read_text()
+            text = (ROOT / name).read_text(encoding="utf-8")
             assert (f"def {test}(" if test else command) in text
 
 
@@ -54,8 +54,8 @@ def test_every_command_runs(reproduced: Project) -> None:
 def test_the_example_of_a_model_works(reproduced: Project) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     path = reproduced / "pipeline/models.py"
-    path.write_text(f"{path.read_text()}\n\n{code}")
-    (reproduced / "conf/model/small.yaml").write_text("name: small\nscale: 2.0\n")
+    path.write_text(f"{path.read_text(encoding='utf-8')}\n\n{code}", encoding="utf-8")
+    (reproduced / "conf/model/small.yaml").write_text("name: small\nscale: 2.0\n", encoding="utf-8")
     reproduced.stage("train", "model=small")
     with np.load(reproduced / "models/weights.npz") as weights:
         assert weights.files == ["weight"]
@@ -67,5 +67,7 @@ def test_links_and_numbers() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert target.startswith("https://") or (ROOT / target).exists(), target
     assert len(README.splitlines()) < 250
-    accuracy = json.loads((ROOT / "metrics/evaluation.json").read_text())["accuracy"]
+    accuracy = json.loads((ROOT / "metrics/evaluation.json").read_text(encoding="utf-8"))[
+        "accuracy"
+    ]
     assert f"test_accuracy {accuracy}" in README

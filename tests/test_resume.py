@@ -128,7 +128,9 @@ def kill_and_go_on(long: Project, uninterrupted: Project, how: str) -> None:
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("going on")]
     name = re.fullmatch(rf"going on from epoch \d+ of {LONG} \((checkpoints/\w+\.npz)\)", line)
     assert name, line
-    assert (long / "dvc.lock").read_text() == (uninterrupted / "dvc.lock").read_text()
+    assert (long / "dvc.lock").read_text(encoding="utf-8") == (
+        uninterrupted / "dvc.lock"
+    ).read_text(encoding="utf-8")
     (run,) = [run for run in runs(long, "pipeline") if run.info.run_id not in before]
     assert_whole(long, run)
     assert ("resumed" in run.data.tags) == begun
@@ -317,7 +319,7 @@ def test_a_folder_that_cannot_be_written_does_not_end_the_training(
     config: Config, caplog: pytest.LogCaptureFixture
 ) -> None:
     Path("checkpoints").rmdir()
-    Path("checkpoints").write_text("a file")
+    Path("checkpoints").write_text("a file", encoding="utf-8")
     training = Training(config, **DEFAULT)
     training.go_on(EPOCHS)
     assert len(training.epochs) == EPOCHS

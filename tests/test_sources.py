@@ -574,7 +574,7 @@ def test_names_that_lead_elsewhere_write_nothing_there(
     "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE]
 )
 def test_links_and_other_oddities_are_passed_over(tmp_path: Path, kind: bytes) -> None:
-    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "secret").write_text("secret", encoding="utf-8")
     odd = special(IMAGES, kind, str(tmp_path / "secret"))
     archive = tmp_path / "all.tgz"
     archive.write_bytes(gzip.compress(tar([odd])))
@@ -623,9 +623,11 @@ def npm(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     program = folder / "bin" / "npm"
     program.parent.mkdir()
     code = folder / "npm.py"
-    code.write_text(f"import os, shutil, sys, time\n{script}\n")
+    code.write_text(f"import os, shutil, sys, time\n{script}\n", encoding="utf-8")
     python = shlex.quote(sys.executable)  # a first line with a space in its path would not work
-    program.write_text(f'#!/bin/sh\nexec {python} {shlex.quote(str(code))} "$@"\n')
+    program.write_text(
+        f'#!/bin/sh\nexec {python} {shlex.quote(str(code))} "$@"\n', encoding="utf-8"
+    )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
 
@@ -707,7 +709,9 @@ def test_npm_runs_no_script_and_takes_a_name(
         f"{packs(archive)}; open({str(tmp_path / 'said')!r}, 'w').write(' '.join(sys.argv[1:]))",
     )
     fetch(Source(npm="digits@1"), [IMAGES], HASHES, tmp_path / "raw", LIMITS)
-    assert (tmp_path / "said").read_text() == "pack --ignore-scripts --fetch-retries=0 -- digits@1"
+    assert (tmp_path / "said").read_text(
+        encoding="utf-8"
+    ) == "pack --ignore-scripts --fetch-retries=0 -- digits@1"
     assert contents(tmp_path / "raw") == {IMAGES: RIGHT}
 
 

@@ -96,7 +96,7 @@ def test_a_sweep_ends_in_an_answer_and_is_not_run_twice(reproduced: Project) -> 
     best = max(ended, key=better)
     assert f"Best: trial {best.number}, {best.name}: val_accuracy" in done.stdout
     folder = (reproduced / ended[0].folder).parent
-    table = list(csv.reader((folder / "sweep.csv").open()))
+    table = list(csv.reader((folder / "sweep.csv").open(encoding="utf-8")))
     assert table[0] == [
         "rank",
         "trial",
@@ -163,7 +163,7 @@ def test_a_failed_trial_is_contained(reproduced: Project) -> None:
     assert f"train: trial 1 (learning_rate=-1) FAILED: {wrong}" in done.stderr.splitlines()
     assert "Traceback" not in done.stderr
     for one in (nan, bad):
-        assert "Traceback" in (reproduced / one.folder / "error.txt").read_text()
+        assert "Traceback" in (reproduced / one.folder / "error.txt").read_text(encoding="utf-8")
         (run,) = [run for run in runs(reproduced, "trial") if run.info.run_id == one.run_id]
         assert (run.info.status, run.data.tags["error"]) == ("FAILED", one.error)
     assert statuses(reproduced, "trial") == ["FAILED", "FAILED", "FINISHED"]

@@ -69,9 +69,9 @@ def ten(tmp_path: Path) -> Project:
     """A project with ten classes, ready to train."""
     project = make_project(tmp_path / "ten", classes=CLASSES)
     path = project / "conf/dataset/tiny.yaml"
-    conf = yaml.safe_load(path.read_text())
+    conf = yaml.safe_load(path.read_text(encoding="utf-8"))
     conf["classes"] = [f"class {number}" for number in range(CLASSES)]
-    path.write_text(yaml.safe_dump(conf))
+    path.write_text(yaml.safe_dump(conf), encoding="utf-8")
     project.repro("preprocess")
     return project
 

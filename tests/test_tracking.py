@@ -87,7 +87,7 @@ def start(project: Project, *overrides: str, **environment: str) -> "subprocess.
         env=project.environment(**environment),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         start_new_session=True,
     )
     assert process.stdout is not None
@@ -103,7 +103,7 @@ def test_one_run_a_pipeline_run(reproduced: Project) -> None:
     assert run.data.params["train.learning_rate"] == "0.1"
     assert run.data.params["model.weight"] == "1.0"
     assert run.data.params["optimizer.nesterov"] == "False"
-    evaluation = json.loads((reproduced / "metrics/evaluation.json").read_text())
+    evaluation = json.loads((reproduced / "metrics/evaluation.json").read_text(encoding="utf-8"))
     assert run.data.metrics["test_accuracy"] == evaluation["accuracy"]
     assert run.data.metrics["test_loss"] == pytest.approx(evaluation["loss"])
     tags = run.data.tags
@@ -133,7 +133,9 @@ def test_one_run_a_pipeline_run(reproduced: Project) -> None:
 def test_metrics_of_every_epoch(reproduced: Project) -> None:
     (run,) = runs(reproduced)
     client = mlflow.MlflowClient(f"sqlite:///{reproduced / 'mlflow.db'}")
-    rows = [line.split(",") for line in (reproduced / "metrics/history.csv").open()][1:]
+    rows = [
+        line.split(",") for line in (reproduced / "metrics/history.csv").open(encoding="utf-8")
+    ][1:]
     for column, name in enumerate(("loss", "accuracy", "val_loss", "val_accuracy"), start=1):
         logged = client.get_metric_history(run.info.run_id, name)
         assert [metric.step for metric in logged] == [1, 2, 3]
@@ -316,7 +318,7 @@ def test_two_trainings_can_make_a_store_at_once(reproduced: Project, tmp_path: P
             cwd=reproduced.folder,
             env=reproduced.environment(MLFLOW_TRACKING_URI=store),
             stdout=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
         )
         for name in "ab"
     ]
@@ -335,7 +337,7 @@ def test_a_store_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     ) as recorder:
         assert recorder.stdin
         print(json.dumps(message | {"uri": "sqlite:///mlflow.db"}), file=recorder.stdin, flush=True)

@@ -170,7 +170,7 @@ def test_a_file_that_is_streamed_stays_out_of_memory(
     model = LogisticRegression(784, CLASSES, seed=0)
 
     def anonymous() -> int:
-        status = Path("/proc/self/status").read_text()
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
         return int(status.partition("RssAnon:")[2].split()[0]) * 1024
 
     before, peak, done = anonymous(), 0, threading.Event()
@@ -243,11 +243,13 @@ def test_the_tutorials_own_run(mnist: Path, tmp_path: Path) -> None:
     project = Project(mnist)
     project.stage("train", "+experiment=tutorial", f"paths.output={tmp_path}")
     project.stage("evaluate", "+experiment=tutorial", f"paths.output={tmp_path}")
-    expected = json.loads((Path(__file__).parent / "tutorial_losses.json").read_text())["losses"]
-    rows = (tmp_path / "metrics/history.csv").read_text().splitlines()[1:]
+    expected = json.loads(
+        (Path(__file__).parent / "tutorial_losses.json").read_text(encoding="utf-8")
+    )["losses"]
+    rows = (tmp_path / "metrics/history.csv").read_text(encoding="utf-8").splitlines()[1:]
     losses = [float(row.split(",")[1]) for row in rows]
     np.testing.assert_allclose(losses, expected, atol=1e-5)
-    evaluation = json.loads((tmp_path / "metrics/evaluation.json").read_text())
+    evaluation = json.loads((tmp_path / "metrics/evaluation.json").read_text(encoding="utf-8"))
     assert evaluation["accuracy"] == pytest.approx(0.856, abs=2e-4)
 
 

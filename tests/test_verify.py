@@ -108,10 +108,10 @@ def test_another_seed(reproduced: Project) -> None:
 def test_results_of_other_inputs_are_found_though_the_lock_looks_right(reproduced: Project) -> None:
     """The history was edited by hand and committed with `dvc commit`."""
     path = reproduced / "metrics/history.csv"
-    lines = path.read_text().splitlines(keepends=True)
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     cells = lines[3].split(",")
     lines[3] = ",".join([cells[0], "0.5", *cells[2:]])
-    path.write_text("".join(lines))
+    path.write_text("".join(lines), encoding="utf-8")
     commit_results(reproduced, "train")
     out = verify(reproduced, "stage=train", code=1)
     assert "models/weights.npz   " in out
@@ -129,10 +129,10 @@ def test_a_changed_pixel_of_the_raw_data(reproduced: Project, tmp_path: Path) ->
     pixel = images[16 + 7 * 20 + 2 * 5 + 3]
     images[16 + 7 * 20 + 2 * 5 + 3] ^= 1
     (source / name).write_bytes(images)
-    conf = yaml.safe_load((reproduced / "conf/dataset/tiny.yaml").read_text())
+    conf = yaml.safe_load((reproduced / "conf/dataset/tiny.yaml").read_text(encoding="utf-8"))
     conf["files"] = hashes | {name: hashlib.sha256(images).hexdigest()}
     conf["sources"] = [{"folder": str(source)}]
-    (reproduced / "conf/dataset/tiny.yaml").write_text(yaml.safe_dump(conf))
+    (reproduced / "conf/dataset/tiny.yaml").write_text(yaml.safe_dump(conf), encoding="utf-8")
     reproduced.commit()
     out = verify(reproduced, "stage=download", code=1)
     assert (
@@ -195,7 +195,8 @@ def test_the_workspace_as_it_is(reproduced: Project) -> None:
     name = "pipeline/preprocess.py"
     reproduced.edit(name, "np.float32(255)", "np.float32(WHITE)")
     reproduced.edit(name, "import idx\n", "import idx\nfrom pipeline.white import WHITE\n")
-    (reproduced / "pipeline/white.py").write_text("WHITE = 256\n")  # git does not track it
+    untracked = reproduced / "pipeline/white.py"
+    untracked.write_text("WHITE = 256\n", encoding="utf-8")
     out = verify(reproduced, "workspace=true", "stage=preprocess", code=1)
     assert "data/processed/x_test.npy: array, index [0, " in out
     assert f"{name} is not the one that dvc.lock names (read by preprocess)" in out
@@ -207,7 +208,10 @@ def test_the_workspace_as_it_is(reproduced: Project) -> None:
 
 def test_a_stage_that_fails(reproduced: Project) -> None:
     conf = reproduced / "conf/dataset/tiny.yaml"
-    conf.write_text(conf.read_text().replace("- folder: ", "- folder: /not there"))
+    conf.write_text(
+        conf.read_text(encoding="utf-8").replace("- folder: ", "- folder: /not there"),
+        encoding="utf-8",
+    )
     reproduced.commit()
     out = verify(reproduced, "stage=download", code=1)  # the raw files here are enough
     assert "All 4 results are identical" in out
@@ -228,7 +232,7 @@ def test_an_interruption_leaves_nothing(reproduced: Project) -> None:
         env=reproduced.environment(TMPDIR=str(folder)),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     assert process.stdout is not None
     assert any("train ..." in line for line in process.stdout)
@@ -250,7 +254,7 @@ def of_folder(folder: Path) -> list[str]:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if (process / "cwd").readlink().is_relative_to(folder):
-                found.append((process / "cmdline").read_text())
+                found.append((process / "cmdline").read_text(encoding="utf-8"))
         except OSError:
             continue
     return found
@@ -284,7 +288,7 @@ def test_options_that_are_wrong(reproduced: Project) -> None:
         "verify: stage: there is no 'trian'; "
         "choose one of download, preprocess, train, evaluate, plot\n"
     )
-    (reproduced / "dvc.lock").write_text("stages: [\n")
+    (reproduced / "dvc.lock").write_text("stages: [\n", encoding="utf-8")
     assert "verify: dvc.lock: cannot be read (" in verify(reproduced, "workspace=true", code=1)
     shutil.rmtree(reproduced / ".git")
     line = verify(reproduced, code=1)
@@ -298,12 +302,13 @@ def test_what_is_known_of_the_machine(tmp_path: Path, monkeypatch: pytest.Monkey
     assert machine.made_on(tmp_path, outs) == machine.line(machine.here())
     other = [outs[0]._replace(md5="1" * 32)]
     assert machine.made_on(tmp_path, other) == "not known: docs/made_on.json is about other results"
-    machine.FILE.write_text("[]")
+    machine.FILE.write_text("[]", encoding="utf-8")
     assert machine.made_on(tmp_path, outs) == "not known: docs/made_on.json cannot be read"
     pins = Path("requirements.txt")
     pins.write_text(
         f"# a comment\nnumpy=={version('numpy')} \\\n    --hash=sha256:0\n"
-        "no-such-package==1 ; sys_platform == 'win32' \\\nno-such-package==2\ndvc==1.0 \\\n"
+        "no-such-package==1 ; sys_platform == 'win32' \\\nno-such-package==2\ndvc==1.0 \\\n",
+        encoding="utf-8",
     )
     assert machine.unlike(pins) == [
         "no-such-package is not installed, but locked as ==2",
@@ -321,6 +326,7 @@ def test_stages_come_in_the_order_of_the_pipeline(tmp_path: Path) -> None:
                     "b": {"deps": [{"path": "code.py"}], "outs": [{"path": "b.out", "md5": "2"}]},
                 }
             },
-        )
+        ),
+        encoding="utf-8",
     )
     assert [out.path for out in lock.outs(lock.read(path))] == ["b.out", "a.out"]

@@ -62,12 +62,12 @@ def test_values_that_are_not_finite(tmp_path: Path, name: str) -> None:
 def test_the_served_model_refuses_them_too(tmp_path: Path) -> None:
     np.savez(tmp_path / "weights.npz", weight=GOOD["weight"][:4], bias=GOOD["bias"])
     description = {"name": "logistic_regression", "features": 5, "classes": 3}
-    (tmp_path / "model.json").write_text(json.dumps(description))
+    (tmp_path / "model.json").write_text(json.dumps(description), encoding="utf-8")
     code = "import sys; from pipeline import serving; serving._load_pyfunc(sys.argv[1])"
     done = subprocess.run(
         [sys.executable, "-c", code, tmp_path],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         cwd=ROOT,
     )

@@ -76,7 +76,7 @@ class Jobs:
 def _states() -> dict[str, str] | None:
     """Return the state of the user's jobs, or None if Slurm does not answer."""
     command = ["squeue", "--me", "--noheader", "--array", "--states=all", "--format=%i %T"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         return None
     lines = [line.split() for line in done.stdout.splitlines()]

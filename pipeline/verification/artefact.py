@@ -54,7 +54,7 @@ def _bytes(path: Path) -> Arrays:
 
 
 def _csv(path: Path) -> Arrays:
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         columns = list(zip(*csv.reader(file), strict=True))
     return {name: np.array(cells, np.str_) for name, *cells in columns}
 

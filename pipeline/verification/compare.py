@@ -88,7 +88,10 @@ def within(difference: Difference | None, tolerance: float, name: str) -> bool:
 
 def divergence(expected: Path, got: Path) -> str | None:
     """Return the first cell of the first row in which two CSV files differ: the epoch."""
-    with expected.open(newline="") as ours, got.open(newline="") as theirs:
+    with (
+        expected.open(newline="", encoding="utf-8") as ours,
+        got.open(newline="", encoding="utf-8") as theirs,
+    ):
         for one, other in zip_longest(csv.reader(ours), csv.reader(theirs)):
             if one != other:
                 return str((one or other)[0])

@@ -22,15 +22,14 @@ def run(*arguments: str) -> str:
             ["git", "--no-optional-locks", *arguments],
             env=environment(),
             capture_output=True,
-            text=True,
             check=True,
         )
     except FileNotFoundError:
         raise UserError("git is needed, and not found") from None
     except subprocess.CalledProcessError as error:
-        lines = error.stderr.strip().splitlines() or [f"exit code {error.returncode}"]
+        lines = os.fsdecode(error.stderr).strip().splitlines() or [f"exit code {error.returncode}"]
         raise UserError(f"git {arguments[0]}: {lines[-1]}") from None
-    return done.stdout
+    return os.fsdecode(done.stdout)  # file names in it
 
 
 def workspace_files() -> list[str]:

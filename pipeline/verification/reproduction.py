@@ -57,7 +57,8 @@ class Reproduction:
             shutil.copy2(self._root / name, target, follow_symlinks=False)
         local = self.project / ".dvc/config.local"
         local.parent.mkdir(parents=True, exist_ok=True)
-        local.write_text("[cache]\n    dir = cache\n")  # whatever .dvc/config says
+        content = "[cache]\n    dir = cache\n"  # whatever .dvc/config says
+        local.write_text(content, encoding="utf-8")
         conf = self.project / "conf/config.yaml"
         if conf.exists():
             conf.write_bytes(OTHER_STORE.sub(rb"\1 sqlite:///mlflow.db", conf.read_bytes()))
@@ -114,10 +115,9 @@ class Reproduction:
             [sys.executable, "-m", "dvc", "cache", "dir"],
             env=os.environ | {"DVC_SITE_CACHE_DIR": str(self._folder / "dvc")},
             capture_output=True,
-            text=True,
             check=False,
         )
-        return Path(done.stdout.strip() or ".dvc/cache") / "files/md5"
+        return Path(os.fsdecode(done.stdout).strip() or ".dvc/cache") / "files/md5"
 
     def run(self, stage: str | None) -> Generator[str]:
         """Run the pipeline, or one stage; yield the name of each stage as it starts.
@@ -135,7 +135,7 @@ class Reproduction:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
             errors="replace",
             start_new_session=True,  # so that all of it can be ended
         )
