@@ -102,9 +102,9 @@ def _finish_sweep(main: Callable[[Config], None], *, interrupted: bool) -> int |
 
 
 def _sweep_folder() -> str:
-    from pipeline import sweep
+    from pipeline import sweep_folder
 
-    return sweep.folder_name()
+    return sweep_folder.of_command()
 
 
 def _composing(error: BaseException) -> bool:

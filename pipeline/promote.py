@@ -26,7 +26,7 @@ from pipeline.errors import UserError
 from pipeline.files import replacing
 from pipeline.fingerprint import identity
 from pipeline.output import outlive_reader
-from pipeline.sweep import ROOT, begun
+from pipeline.sweep_folder import ROOT, begun
 from pipeline.trial import Trial
 
 

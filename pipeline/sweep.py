@@ -4,8 +4,6 @@ A sweeper calls `begin` in the process that launches the trials; `finish` ends i
 became of them, from what each has written into its trial.json.
 """
 
-import csv
-import hashlib
 import json
 import logging
 import shlex
@@ -18,24 +16,23 @@ from filelock import FileLock, Timeout
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline import determinism, mistakes, provenance, ranking, tracking, trial
+from pipeline import (
+    determinism,
+    mistakes,
+    provenance,
+    ranking,
+    sweep_answer,
+    sweep_folder,
+    tracking,
+    trial,
+)
 from pipeline.config import Config, Sweep, Tracking, check_section
 from pipeline.errors import UserError
-from pipeline.files import replacing, sha256_once, shown
-from pipeline.fingerprint import ARRAYS, code, fingerprint, identity
-from pipeline.params import CONF, FILE
+from pipeline.files import replacing, shown
+from pipeline.fingerprint import ARRAYS, fingerprint, identity
 from pipeline.trial import Trial
 
 log = logging.getLogger(__name__)
-ROOT = Path("multirun")
-ELSEWHERE = (  # do not make another sweep
-    "hydra/launcher=",
-    "hydra.launcher.",
-    "hydra.sweeper.n_trials=",
-    "hydra.sweeper.batch=",
-    "sweep.rerun=",
-    "sweep.together=",
-)
 
 
 class Running:
@@ -47,26 +44,10 @@ class Running:
 
     def trials(self) -> list[Trial]:
         """Return all trials in the folder; one that says RUNNING while none does has died."""
-        return [_ended(trial.read(path)) for path in self.folder.glob("*/trial.json")]
+        return [_ended(one) for one in sweep_folder.trials(self.folder)]
 
 
 current: Running | None = None
-
-
-def folder_name() -> str:
-    """Return the folder of the sweep that this command is: the same command, the same folder.
-
-    As long as settings, code and data are the same too; else it is another sweep.
-    """
-    arguments = [item for item in sys.argv[1:] if not item.startswith(("-", *ELSEWHERE))]
-    names = [item.partition("=")[0] for item in arguments]
-    keys = dict.fromkeys(name.rpartition(".")[2] for name in names if "hydra" not in name)
-    processed = Path("data/processed")
-    files = [FILE, *sorted(CONF.rglob("*.yaml")), *code(), *(processed / name for name in ARRAYS)]
-    content = [sorted(arguments), [sha256_once(path) for path in files if path.exists()]]
-    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    slug = ",".join(keys).replace("/", "_").lstrip("+")[:60] or "sweep"
-    return f"{ROOT}/{slug}-{digest[:8]}"
 
 
 def begin(
@@ -107,19 +88,10 @@ def begin(
         "direction": settings.direction,
         "tracking": place.model_dump(),
         "run_id": run_id,
-        "order": 1 + max((order for order, _ in begun()), default=0),
+        "order": 1 + max((order for order, _ in sweep_folder.begun()), default=0),
     }
     with replacing(folder / "sweep.json") as temporary:
         temporary.write_text(json.dumps(definition, indent=2) + "\n", encoding="utf-8")
-
-
-def begun() -> list[tuple[int, Path]]:
-    """Return the folders of all sweeps, each with its place in the order of their last begin.
-
-    The dates of files would not do: clocks are set back.
-    """
-    found = {path.parent: path.read_text(encoding="utf-8") for path in ROOT.glob("*/sweep.json")}
-    return [(json.loads(text).get("order", 0), folder) for folder, text in found.items()]
 
 
 def _open(config: DictConfig, folder: Path, settings: Sweep) -> str:
@@ -169,7 +141,7 @@ def finish(*, interrupted: bool) -> int | None:
         if one.status in ("FAILED", "KILLED") and sweep.ended.get(one.folder) != one
     ]
     if ranked:
-        _answer(sweep, ranked)
+        sweep_answer.give(folder, sweep.settings, record, ranked)
     record.send("kill_children")
     whole = ranked and not failed
     record.send("end", status="KILLED" if interrupted else "FINISHED" if whole else "FAILED")
@@ -180,32 +152,6 @@ def finish(*, interrupted: bool) -> int | None:
     if ranked:
         print(f"All of it is in {shown(folder)}")
     return 0 if whole else 1
-
-
-def _answer(sweep: Running, ranked: list[Trial]) -> None:
-    """Show and record the table, the figures and the best trial."""
-    record, folder, objective = sweep.record, sweep.folder, sweep.settings.objective
-    print(ranking.table(ranked, objective))
-    for line in ranking.repeated(ranked, objective):
-        print(line)
-    files = [folder / "sweep.csv", *_figures(folder, ranked, objective)]
-    runs = ["run", *(one.run_id for one in ranked)]
-    rows = zip(ranking.rows(ranked, objective), runs, strict=True)
-    with (
-        replacing(files[0]) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        csv.writer(file, lineterminator="\n").writerows([*row, run] for row, run in rows)
-    record.send("files", paths=[str(path) for path in files])
-    if note := ranking.reused(ranked):
-        record.send("tags", tags={"mlflow.note.content": note})
-    best = ranked[0]
-    if best.status == "FINISHED" and objective in best.metrics:
-        value = best.metrics[objective]
-        record.send("tags", tags={"best_trial": str(best.number), "best_run_id": best.run_id})
-        record.send("metrics", points=[({f"best_{objective}": value}, 0, time.time())])
-        print(f"Best: trial {best.number}, {best.name}: {objective} {value:.4f}")
-        print("`python -m pipeline.promote` makes its settings those of the pipeline.")
 
 
 def _is_known(config: Config) -> bool:
@@ -221,15 +167,3 @@ def _ended(one: Trial) -> Trial:
         one.status, one.error = "KILLED", "its process was killed"
         one.write()
     return one
-
-
-def _figures(folder: Path, ranked: list[Trial], objective: str) -> list[Path]:
-    finished = [one for one in ranked if one.status == "FINISHED" and objective in one.metrics]
-    if not finished:
-        return []
-    from pipeline import sweep_figures
-
-    paths = [folder / "objective.png", folder / "curves.png"]
-    sweep_figures.objective(paths[0], finished, objective)
-    sweep_figures.curves(paths[1], finished, objective)
-    return paths

@@ -322,8 +322,8 @@ def test_of_equal_trials_the_lower_loss_is_the_better() -> None:
 def test_the_folder_is_of_the_command_settings_and_code(reproduced: Project) -> None:
     def folder(*arguments: str) -> str:
         code = (
-            "import sys; from pipeline import sweep; "
-            f"sys.argv = ['train', *{list(arguments)!r}]; print(sweep.folder_name())"
+            "import sys; from pipeline import sweep_folder; "
+            f"sys.argv = ['train', *{list(arguments)!r}]; print(sweep_folder.of_command())"
         )
         return reproduced.run(sys.executable, "-c", code).stdout.strip()
 
