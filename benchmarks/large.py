@@ -67,14 +67,15 @@ class Data:
         self.clone, self.rows, self.limit = clone, rows, limit
         self.name = f"rows_{rows}"
         self.folder = clone / "data" / self.name
-        (self.folder / "raw").mkdir(parents=True)
+        raw = self.folder / "raw" / self.name
+        raw.mkdir(parents=True)
         for storage in STORAGES:
             tested = self.folder / f"{storage} tested"
             tested.mkdir()
             for letter in "xy":
                 (tested / f"{letter}_test.npy").symlink_to(f"../{storage}/{letter}_train.npy")
-        hashes = write_idx(self.folder / "raw", "train", rows)
-        hashes |= write_idx(self.folder / "raw", "t10k", TINY)
+        hashes = write_idx(raw, "train", rows)
+        hashes |= write_idx(raw, "t10k", TINY)
         self._describe(self.name, hashes)
         kinds = zip(FILES[2:], FILES[:2], strict=True)
         self._describe(f"{self.name}_tested", hashes | {test: hashes[own] for test, own in kinds})
@@ -85,7 +86,7 @@ class Data:
             "classes": [str(label) for label in range(CLASSES)],
             "max_bytes": 2**40,
             "files": hashes,
-            "sources": [{"folder": str(self.folder / "raw")}],
+            "sources": [{"folder": str(self.folder / "raw" / self.name)}],
         }
         path = self.clone / f"conf/dataset/{name}.yaml"
         path.write_text(yaml.safe_dump(dataset), encoding="utf-8")

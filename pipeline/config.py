@@ -28,6 +28,7 @@ FILES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
+NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"  # of a file and a folder, the same on every file system
 PACKAGE = r"(@[a-z0-9][\w.-]*/)?[a-z0-9][\w.-]*(@[\w.^~+-]+)?"  # SCOPE/NAME@VERSION
 Folder = Annotated[Path, Field(strict=False)]
 Mode = Literal["portable", "machine", "off"]
@@ -83,10 +84,18 @@ class Dataset(Section):
     ]
     sources: Annotated[list[Source], Field(min_length=1)]
 
+    @field_validator("name")
+    @classmethod
+    def _of_a_folder(cls, name: str) -> str:
+        if not re.fullmatch(NAME, name):
+            raise ValueError("must be letters (a to z), digits, _, - and .: a folder has this name")
+        return name
+
     @model_validator(mode="after")
     def _all_files(self) -> "Dataset":
         if missing := set(FILES) - set(self.files):
-            raise ValueError(f"files: the SHA-256 of {min(missing)} is missing")
+            names = ", ".join(sorted(missing))
+            raise ValueError(f"files: the SHA-256 of {names} is missing")
         return self
 
 
@@ -190,6 +199,9 @@ def check(composed: DictConfig) -> Config:
         raise UserError(explain.unresolved(error, composed)) from error
     except ValidationError as error:
         raise UserError(explain.invalid(error, Config, composed)) from None
+    if (file := explain.chosen("dataset")) not in ("", name := config.dataset.name):
+        key = explain.subject("dataset.name", composed)
+        raise UserError(f"{key} must be {file!r}, as the file is called, not {name!r}")
     for group, table in (("model", MODELS), ("optimizer", OPTIMIZERS)):
         choice: Choice = getattr(config, group)
         if choice.name not in table:

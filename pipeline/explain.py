@@ -44,6 +44,9 @@ def unresolved(error: OmegaConfBaseException, composed: DictConfig) -> str:
     """Return which value of a composed configuration cannot be worked out, and why."""
     if known := _told(error):
         return known
+    wanted = re.match(r"Interpolation key '((\w+)\.\w+)' not found", str(error))
+    if wanted and wanted[2] in conf_files.VALUES_ONLY:  # conf/config.yaml reads it from there
+        return f"{subject(wanted[1], composed)} is missing"
     return f"{subject(str(error.full_key or ''), composed)}: {first_line(error)}"
 
 

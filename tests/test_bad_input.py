@@ -260,3 +260,27 @@ def test_a_value_of_another_kind(
 def test_a_value_that_is_not_there(run: Forks, project: Project, value: str, message: str) -> None:
     name = "conf/model/mlp.yaml"
     assert refused(run, project, name, f"name: mlp\nhidden: {value}\n") == f"{name}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "message"),
+    [
+        ("copy", "mnist", "must be 'copy', as the file is called, not 'mnist'"),
+        ("a b", "a b", "must be letters (a to z), digits, _, - and .: a folder has this name"),
+        ("zéro", "zéro", "must be letters (a to z), digits, _, - and .: a folder has this name"),
+        (".a", ".a", "must be letters (a to z), digits, _, - and .: a folder has this name"),
+        ("copy", "../../copy", "must be letters (a to z), digits, _, - and .: a folder has this"),
+    ],
+)
+def test_a_data_set_has_a_folder_of_its_own(
+    run: Forks, project: Project, file: str, name: str, message: str
+) -> None:
+    path = project / f"conf/dataset/{file}.yaml"
+    text = (ROOT / "conf/dataset/mnist.yaml").read_text(encoding="utf-8")
+    path.write_text(text.replace("name: mnist", f"name: {name}"), encoding="utf-8")
+    try:
+        done = run(f"dataset='{file}'")
+    finally:
+        path.unlink()
+    assert done.said.startswith(f"train: conf/dataset/{file}.yaml: dataset.name {message}")
+    assert done.said.count("\n") == 1

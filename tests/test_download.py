@@ -44,8 +44,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def raw(project: Project) -> dict[str, bytes]:
-    """Return all that is in data/raw."""
-    return contents(project / "data/raw") if (project / "data/raw").exists() else {}
+    """Return all that is in data/raw/tiny."""
+    return contents(project / "data/raw/tiny") if (project / "data/raw/tiny").exists() else {}
 
 
 def download(project: Project, *overrides: str, code: int = 0) -> tuple[list[str], str]:
@@ -95,7 +95,7 @@ def test_it_falls_through_to_a_good_source(project: Project, tmp_path: Path, nob
     assert lines == [
         *(f"{source}: {why}; trying the next source" for source, why in failures.items()),
         *(f"{name}: from folder {good(project)}" for name in FILES),
-        "data/raw: all 4 files of tiny are there and right",
+        "data/raw/tiny: all 4 files of tiny are there and right",
     ]
     assert raw(project) == expected
 
@@ -113,7 +113,7 @@ def test_the_final_error_lists_every_source(project: Project, nobody: str) -> No
     assert errors.splitlines() == [
         f"download: tiny: no source has {', '.join(FILES)}:",
         *(f"  {reason}" for reason in reasons),
-        "Put the uncompressed files into data/raw by hand and run this again; "
+        "Put the uncompressed files into data/raw/tiny by hand and run this again; "
         "their SHA-256 must be those of conf/dataset/tiny.yaml.",
     ]
     assert raw(project) == {}
@@ -171,7 +171,7 @@ def test_each_file_from_a_source_of_another_kind(project: Project, tmp_path: Pat
         f"npz {archive}: the archive has no array x_test; trying the next source",
         f"{TEST_X}: from folder {folder}",
         f"{TEST_Y}: from folder {folder}",
-        "data/raw: all 4 files of tiny are there and right",
+        "data/raw/tiny: all 4 files of tiny are there and right",
     ]
     assert raw(project) == expected
 
@@ -193,25 +193,25 @@ def test_only_what_is_not_there_or_not_right_is_fetched(project: Project) -> Non
         assert server.asked == [f"/{name}.gz" for name in FILES]
         for what, change in changes.items():
             server.asked.clear()
-            kept = (project / "data/raw" / TRAIN_Y).stat()
-            change(project / "data/raw" / TEST_Y)
+            kept = (project / "data/raw/tiny" / TRAIN_Y).stat()
+            change(project / "data/raw/tiny" / TEST_Y)
             lines, errors = download(project)
             fetched = [] if what == "nothing" else [TEST_Y]
             assert server.asked == [f"/{name}.gz" for name in fetched], what
             assert lines == [
                 *(f"{name}: from gzip {server.address}" for name in fetched),
-                "data/raw: all 4 files of tiny are there and right",
+                "data/raw/tiny: all 4 files of tiny are there and right",
             ]
             assert errors == ""
             assert raw(project) == expected
-            after = (project / "data/raw" / TRAIN_Y).stat()
+            after = (project / "data/raw/tiny" / TRAIN_Y).stat()
             assert (after.st_ino, after.st_mtime_ns) == (kept.st_ino, kept.st_mtime_ns)
 
 
 def test_a_wrong_file_stays_until_a_right_one_is_there(project: Project, nobody: str) -> None:
     use(project, {"gzip": nobody})
-    (project / "data/raw").mkdir(parents=True)
-    (project / "data/raw" / TEST_Y).write_bytes(b"mine")
+    (project / "data/raw/tiny").mkdir(parents=True)
+    (project / "data/raw/tiny" / TEST_Y).write_bytes(b"mine")
     download(project, code=1)
     assert raw(project) == {TEST_Y: b"mine"}
 
@@ -219,25 +219,30 @@ def test_a_wrong_file_stays_until_a_right_one_is_there(project: Project, nobody:
 def test_files_put_there_by_hand_need_no_source(project: Project) -> None:
     with serving(status(404)) as server:
         expected = use(project, {"gzip": server.address})
-        (project / "data/raw").mkdir(parents=True)
+        (project / "data/raw/tiny").mkdir(parents=True)
         for name, content in expected.items():
-            (project / "data/raw" / name).write_bytes(content)
-        assert download(project) == (["data/raw: all 4 files of tiny are there and right"], "")
+            (project / "data/raw/tiny" / name).write_bytes(content)
+        assert download(project) == (["data/raw/tiny: all 4 files of tiny are there and right"], "")
         assert server.asked == []
     assert raw(project) == expected
 
 
 @pytest.mark.parametrize(
-    ("name", "why"), [("data/raw", "File exists"), (f"data/raw/{TRAIN_X}", "Is a directory")]
+    ("name", "why"),
+    [
+        ("data/raw", "Not a directory"),
+        ("data/raw/tiny", "File exists"),
+        (f"data/raw/tiny/{TRAIN_X}", "Is a directory"),
+    ],
 )
 def test_a_place_that_cannot_be_written(project: Project, name: str, why: str) -> None:
-    if name == "data/raw":
-        (project / "data").mkdir()
-        (project / "data/raw").write_text("a file", encoding="utf-8")
+    (project / name).parent.mkdir(parents=True)
+    if name.endswith(TRAIN_X):
+        (project / name).mkdir()
     else:
-        (project / name).mkdir(parents=True)
+        (project / name).write_text("a file", encoding="utf-8")
     _, errors = download(project, code=1)
-    assert errors == f"download: data/raw/{TRAIN_X}: cannot be written: {why}\n"
+    assert errors == f"download: data/raw/tiny/{TRAIN_X}: cannot be written: {why}\n"
     assert not list(project.folder.rglob("*.part"))
 
 
@@ -260,7 +265,7 @@ def test_stopping_it_leaves_nothing_behind(
             command, cwd=project.folder, env=environment, stderr=subprocess.PIPE, encoding="utf-8"
         ) as process:
             deadline = time.monotonic() + 60
-            while not list(project.folder.glob("data/raw/.*.part")):
+            while not list(project.folder.glob("data/raw/tiny/.*.part")):
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
             started = time.monotonic()
@@ -273,7 +278,7 @@ def test_stopping_it_leaves_nothing_behind(
 
 def test_real_mnist(mnist: Path) -> None:
     conf = yaml.safe_load((mnist / "conf/dataset/mnist.yaml").read_text(encoding="utf-8"))
-    found = contents(mnist / "data/raw")
+    found = contents(mnist / "data/raw/mnist")
     assert {name: hashlib.sha256(data).hexdigest() for name, data in found.items()} == conf["files"]
     assert sorted(path.name for path in (mnist / "data/processed").iterdir()) == [
         "x_test.npy",

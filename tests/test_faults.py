@@ -19,7 +19,7 @@ from tests.test_sweep import statuses, trials
 from tests.test_tracking import runs, start
 
 STAGES = {
-    "download": "data/raw/train-images-idx3-ubyte",
+    "download": "data/raw/tiny/train-images-idx3-ubyte",
     "preprocess": "data/processed/x_train.npy",
     "train": "models/weights.npz",
     "evaluate": "metrics/evaluation.json",

@@ -24,7 +24,7 @@ def with_raw_files(folder: Path, classes: int = 3, **options: object) -> Project
         "classes:\n- ant\n- bee\n- cat\n",
         f"classes: {list('abcdefghijklmnopqrstuvwxyz'[:classes])}\n",
     )
-    write_split_files(project / "data/raw", classes=classes, **options)  # type: ignore[arg-type]
+    write_split_files(project / "data/raw/tiny", classes=classes, **options)  # type: ignore[arg-type]
     return project
 
 
@@ -48,11 +48,13 @@ def test_it_writes_what_numpy_computes(tmp_path: Path, case: str) -> None:
     assert {path.name for path in processed.iterdir()} == OUTPUTS
     said = []
     for split, x_name, y_name in (("train", TRAIN_X, TRAIN_Y), ("test", TEST_X, TEST_Y)):
-        content = (project / "data/raw" / x_name).read_bytes()
+        content = (project / "data/raw/tiny" / x_name).read_bytes()
         shape = tuple(int(n) for n in np.frombuffer(content, ">u4", content[3], offset=4))
         pixels = np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape))
         expected = pixels.reshape(shape[0], -1).astype(np.float32) / np.float32(255)
-        labels = np.frombuffer((project / "data/raw" / y_name).read_bytes(), np.uint8, offset=8)
+        labels = np.frombuffer(
+            (project / "data/raw/tiny" / y_name).read_bytes(), np.uint8, offset=8
+        )
         x = np.load(processed / f"x_{split}.npy", allow_pickle=False)
         y = np.load(processed / f"y_{split}.npy", allow_pickle=False)
         np.testing.assert_array_equal(x, expected, strict=True)
@@ -196,33 +198,33 @@ def refused(project: Project, message: str) -> None:
 @pytest.mark.parametrize("case", BAD)
 def test_a_bad_input_is_refused(ready: Project, case: str) -> None:
     damage, message = BAD[case]
-    write_split_files(ready / "data/raw")
-    damage(ready / "data/raw")
-    refused(ready, f"data/raw/{message}")
+    write_split_files(ready / "data/raw/tiny")
+    damage(ready / "data/raw/tiny")
+    refused(ready, f"data/raw/tiny/{message}")
     assert not (ready / "data/processed").exists()
 
 
 def test_images_of_different_shapes_are_refused(ready: Project) -> None:
     images = idx.header((30, 5, 4)) + bytes(600)
-    write_split_files(ready / "data/raw")
-    write(ready / "data/raw", TEST_X, images)
-    refused(ready, "data/raw: training images are (4, 5), but test images (5, 4)")
+    write_split_files(ready / "data/raw/tiny")
+    write(ready / "data/raw/tiny", TEST_X, images)
+    refused(ready, "data/raw/tiny: training images are (4, 5), but test images (5, 4)")
     assert not (ready / "data/processed").exists()
 
 
 def test_what_was_processed_before_stays_whole(tmp_path: Path) -> None:
     project = with_raw_files(tmp_path)
     project.stage("preprocess")
-    write_split_files(project / "data/raw", seed=1)
-    cut(project / "data/raw", TEST_Y, 20)
+    write_split_files(project / "data/raw/tiny", seed=1)
+    cut(project / "data/raw/tiny", TEST_Y, 20)
     refused(
         project,
-        f"data/raw/{TEST_Y}: has 20 bytes where its header, with the shape (30,), asks for 38",
+        f"data/raw/tiny/{TEST_Y}: has 20 bytes where its header, with the shape (30,), asks for 38",
     )
 
 
 def test_a_place_that_is_full_is_left_as_it_was(ready: Project) -> None:
-    write_split_files(ready / "data/raw")
+    write_split_files(ready / "data/raw/tiny")
     command = "ulimit -f 4; exec python -m pipeline.preprocess"  # no file may be larger than 4 KiB
     done = ready.run("bash", "-c", command, code=1)
     line = "preprocess: data/processed/x_train.npy: cannot be written: File too large\n"

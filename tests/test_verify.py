@@ -136,7 +136,7 @@ def test_a_changed_pixel_of_the_raw_data(reproduced: Project, tmp_path: Path) ->
     reproduced.commit()
     out = verify(reproduced, "stage=download", code=1)
     assert (
-        f"First difference: stage download\n  data/raw/{name}: array, index [7, 2, 3]: "
+        f"First difference: stage download\n  data/raw/tiny/{name}: array, index [7, 2, 3]: "
         f"expected {pixel}, got {pixel ^ 1}; 1 of 4,000 values differ, at most by 1 "
     ) in out
     assert f"conf/dataset/tiny.yaml files.{name} is " in out
@@ -216,7 +216,7 @@ def test_a_stage_that_fails(reproduced: Project) -> None:
     out = verify(reproduced, "stage=download", code=1)  # the raw files here are enough
     assert "All 4 results are identical" in out
     assert "conf/dataset/tiny.yaml sources is " in out
-    (reproduced / "data/raw/train-labels-idx1-ubyte").unlink()
+    (reproduced / "data/raw/tiny/train-labels-idx1-ubyte").unlink()
     shutil.rmtree(reproduced / ".dvc/cache")
     out = verify(reproduced, "stage=download", code=1)
     assert "download: tiny: no source has train-labels-idx1-ubyte" in out
