@@ -31,7 +31,7 @@ client = mlflow.MlflowClient(sys.argv[1])
 experiment = client.get_experiment_by_name("softmax-mnist").experiment_id
 from mlflow.entities import Metric, Param
 for number in range(int(sys.argv[2])):
-    run = client.create_run(experiment, tags={"kind": "trial", "fingerprint": str(number)})
+    run = client.create_run(experiment, tags={"kind": "trial", "pipeline.fingerprint": str(number)})
     names = ("train.learning_rate", "train.batch_size", "train.epochs")
     params = [Param(name, str(number)) for name in names]
     metrics = [Metric("val_accuracy", 0.9, 0, step) for step in range(20)]

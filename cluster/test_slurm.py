@@ -45,7 +45,7 @@ class Cluster:
 
         Before the first of `count` trials has ended.
         """
-        runs = f"tags.kind = 'trial' and tags.place LIKE '%/{number}'"
+        runs = f"tags.kind = 'trial' and tags.`pipeline.place` LIKE '%/{number}'"
 
         def trains() -> bool:
             jobs = output("squeue", "--noheader", "--array").splitlines()

@@ -20,7 +20,7 @@ def signature() -> str:
 def end(client: "MlflowClient", experiment_id: str) -> None:
     """End as KILLED the runs whose recorder died before it could."""
     for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
-        if _is_abandoned(run.data.tags.get("recorder")):
+        if _is_abandoned(run.data.tags.get("pipeline.recorder")):
             client.set_terminated(run.info.run_id, "KILLED")
 
 

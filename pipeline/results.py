@@ -33,7 +33,7 @@ def begin(
     record.send(
         "begin",
         name=name,
-        tags=provenance.tags() | {"kind": "pipeline", "place": place(config)} | tags,
+        tags={"kind": "pipeline"} | provenance.tags() | {"pipeline.place": place(config)} | tags,
         started=time.time(),
         identity=fingerprint.identity(config),
         **(saved.run if saved else {}),

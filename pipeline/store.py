@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+PLACE = "pipeline.place"  # where the results lie
 HANDOVER_SECONDS = 10  # that the recorder of a process that has died may take to end its run
 
 
@@ -62,16 +63,17 @@ class Store:
         """
         held = _held(lock) if lock else None
         if held and training:
-            tags = tags | {"training": training}
-            run = self._first(f"tags.training = '{training}'")
-            if run and (run.info.status != "FINISHED" or run.data.tags["place"] == tags["place"]):
-                return self._go_on(run, tags["place"], held)
+            tags = tags | {"pipeline.training": training}
+            run = self._first(f"tags.`pipeline.training` = '{training}'")
+            if run and (run.info.status != "FINISHED" or run.data.tags[PLACE] == tags[PLACE]):
+                return self._go_on(run, tags[PLACE], held)
         if identity:
-            tags = tags | {"fingerprint": fingerprint(identity["settings"], identity["folder"])}
-            if origin := self._trial(tags["fingerprint"]):
+            same = fingerprint(identity["settings"], identity["folder"])
+            tags = tags | {"pipeline.fingerprint": same}
+            if origin := self._trial(same):
                 tags = tags | {"trial_run_id": origin}
-            tags = tags | self._latest(tags["place"])
-        tags = tags | {"recorder": abandoned.signature()}
+            tags = tags | self._latest(tags[PLACE])
+        tags = tags | {"pipeline.recorder": abandoned.signature()}
         run = self.client.create_run(self.experiment_id, int(started * 1000), tags, name)
         self.runs.append(OpenRun(self.client, self.experiment_id, run.info.run_id, held))
         return {"run_id": self.run.run_id}
@@ -81,15 +83,15 @@ class Store:
 
         Start times would not do: clocks are set back.
         """
-        for run in self.client.search_runs([self.experiment_id], "tags.latest = 'true'"):
-            if run.data.tags.get("place") == place:
-                self.client.delete_tag(run.info.run_id, "latest")
-        return {"latest": "true"}
+        for run in self.client.search_runs([self.experiment_id], "tags.`pipeline.latest` = 'true'"):
+            if run.data.tags.get(PLACE) == place:
+                self.client.delete_tag(run.info.run_id, "pipeline.latest")
+        return {"pipeline.latest": "true"}
 
     def _trial(self, fingerprint: str) -> str | None:
         """Return the finished trial of a sweep that has the fingerprint, if there is one."""
         found = self._first(
-            f"tags.fingerprint = '{fingerprint}' and tags.kind = 'trial' "
+            f"tags.`pipeline.fingerprint` = '{fingerprint}' and tags.kind = 'trial' "
             "and attributes.status = 'FINISHED'"
         )
         return str(found.info.run_id) if found else None
@@ -104,12 +106,12 @@ class Store:
         again = OpenRun(self.client, self.experiment_id, run_id, lock)
         again.look(run)
         self.client.update_run(run_id, "RUNNING")
-        for tag in {"error", "status"} & set(data.tags):
+        for tag in {"error", "pipeline.status"} & set(data.tags):
             self.client.delete_tag(run_id, tag)
         self.runs.append(again)
-        tags = {"place": place, "resumed": str(int(data.tags.get("resumed", 0)) + 1)}
+        tags = {PLACE: place, "resumed": str(int(data.tags.get("resumed", 0)) + 1)}
         latest = self._latest(place) if data.tags.get("kind") == "pipeline" else {}
-        again.tags(tags | latest | {"recorder": abandoned.signature()})
+        again.tags(tags | latest | {"pipeline.recorder": abandoned.signature()})
         return {"run_id": run_id}
 
     def reopen(self, run_id: str, lock: str) -> dict[str, Any]:
@@ -117,7 +119,7 @@ class Store:
         held = _held(lock)
         self.client.update_run(run_id, "RUNNING")
         self.runs.append(OpenRun(self.client, self.experiment_id, run_id, held))
-        self.run.tags({"recorder": abandoned.signature()})
+        self.run.tags({"pipeline.recorder": abandoned.signature()})
         return {"run_id": run_id}
 
     def status(self, run_id: str) -> dict[str, Any]:
@@ -144,9 +146,9 @@ class Store:
         runs = self.client.search_runs(
             [self.experiment_id],
             f"tags.weights_sha256 = '{sha256(Path(weights))}'",
-            order_by=["tags.latest DESC", "attributes.start_time DESC"],
+            order_by=["tags.`pipeline.latest` DESC", "attributes.start_time DESC"],
         )
-        run = next((run for run in runs if run.data.tags.get("place") == place), None)
+        run = next((run for run in runs if run.data.tags.get(PLACE) == place), None)
         if not run:
             return {"run": None}
         self.runs = [OpenRun(self.client, self.experiment_id, run.info.run_id)]

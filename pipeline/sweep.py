@@ -102,7 +102,7 @@ def _open(config: DictConfig, folder: Path, settings: Sweep) -> str:
         before = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))["run_id"]
         if before and not record.ask("reopen", run_id=before, lock=lock)["problem"]:
             return str(before)
-    tags = provenance.tags() | {"kind": "sweep", "place": shown(folder)}
+    tags = {"kind": "sweep"} | provenance.tags() | {"pipeline.place": shown(folder)}
     begin = {"name": f"sweep {folder.name}", "tags": tags, "started": time.time(), "lock": lock}
     answer = record.ask("begin", **begin)
     if answer["problem"]:

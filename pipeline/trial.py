@@ -185,8 +185,14 @@ def _run(
     folder, started = Path(trial.folder), time.monotonic()
     trial.write()
     (folder / "error.txt").unlink(missing_ok=True)
-    tags = {"kind": "trial", "place": trial.folder, "fingerprint": trial.fingerprint}
-    run["tags"] |= provenance.tags() | tags
+    run["tags"] |= (
+        {"kind": "trial"}
+        | provenance.tags()
+        | {
+            "pipeline.place": trial.folder,
+            "pipeline.fingerprint": trial.fingerprint,
+        }
+    )
     record.send("begin", ask=True, name=trial.name, started=time.time(), **run)
     try:
         trial.metrics = training().metrics
@@ -205,7 +211,7 @@ def _run(
     finally:
         seconds = time.monotonic() - started + (together.moved_seconds(saved) if saved else 0.0)
         trial.seconds = round(seconds, 3)
-        ending = {"status": trial.status} | ({"error": trial.error} if trial.error else {})
+        ending = {"pipeline.status": trial.status} | ({"error": trial.error} if trial.error else {})
         record.send("tags", tags=ending)
         record.send("end", status=MLFLOW_STATUS.get(trial.status, trial.status))
         _keep(trial)

@@ -153,7 +153,7 @@ def kill_a_sweep_and_go_on(long: Project, uninterrupted: Project, sweeper: str) 
     (run,) = runs(long, "trial")
     ended = [trial.read(path) for path in (long / "multirun").glob("*-*/*/trial.json")]
     (one,) = [one for one in ended if one.status == "FINISHED"]
-    assert (one.run_id, one.folder) == (run.info.run_id, run.data.tags["place"])
+    assert (one.run_id, one.folder) == (run.info.run_id, run.data.tags["pipeline.place"])
     assert_whole(long, run, one.folder)
     assert sha256(long / one.folder / "models/weights.npz") == sha256(
         uninterrupted / "models/weights.npz"

@@ -114,6 +114,17 @@ def test_one_run_a_pipeline_run(reproduced: Project) -> None:
     assert tags["git_dirty"] == "false"
     for name in ("tensorflow", "python", "processor"):
         assert tags[name]
+    assert sorted(name for name in tags if not name.startswith(("mlflow.", "pipeline."))) == [
+        "data_sha256",
+        "git_dirty",
+        "kind",
+        "labels_sha256",
+        "lock_sha256",
+        "processor",
+        "python",
+        "tensorflow",
+        "weights_sha256",
+    ]
     (data,) = run.inputs.dataset_inputs
     assert data.dataset.name == "tiny"
     assert tags["data_sha256"].startswith(data.dataset.digest)
@@ -253,7 +264,7 @@ def test_a_trial_whose_run_cannot_be_begun_writes_into_no_other(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     record = Record(Tracking(uri="sqlite:///mlflow.db", experiment="e", timeout=5), tmp_path)
-    begin = {"started": time.time(), "tags": {"place": "."}}
+    begin = {"started": time.time(), "tags": {"pipeline.place": "."}}
     assert not record.ask("begin", name="sweep", **begin)["problem"]
     refused = begin | {"started": None}
     assert record.ask("begin", name="a", **refused)["problem"]
