@@ -40,7 +40,7 @@ def run(main: Callable[[Config], None], train: "Train | None" = None) -> None:
     A user's mistake ends with one line on standard error and exit code 1. With `--multirun`,
     `train` is called for each trial of a sweep.
     """
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions reach this function unformatted
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach this function unformatted
     signal.signal(signal.SIGTERM, _terminated)
     outlive_reader()
     OmegaConf.register_new_resolver("sweep_folder", _sweep_folder, use_cache=True, replace=True)
@@ -64,7 +64,7 @@ def run(main: Callable[[Config], None], train: "Train | None" = None) -> None:
     try:
         if train is None and MULTIRUN & set(sys.argv):
             raise UserError("sweeps are of the train stage: `python -m pipeline.train -m ...`")
-        conf_files.check(params.CONF)
+        conf_files.check_what_hydra_reads()
         params.check()
         if HELP & set(sys.argv):
             print(sys.modules[main.__module__].__doc__)

@@ -1,4 +1,4 @@
-"""The YAML files that users write, looked at before Hydra composes anything from them.
+"""The YAML files that users write, each looked at before Hydra reads it.
 
 Refused, in one line, is what cannot be read, what would take long to read, and what would make
 Hydra run code: values choose among the project's own tables, and name nothing to import.
@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
 from omegaconf.errors import GrammarParseError
 from yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
@@ -20,7 +24,7 @@ MOST_BYTES = 100_000
 MOST_DEPTH = 20
 VALUES_ONLY = ("dataset", "model", "optimizer")  # the groups whose files stay below their own key
 KEY_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
-OWN = ("config.yaml", "hydra")  # parts of the code, which may name classes
+OWN = ("config", "hydra")  # parts of the code, which may name classes
 
 
 class Loader(yaml.CSafeLoader):
@@ -99,24 +103,39 @@ def parse(text: str, path: Path) -> dict[Any, Any]:
     return parsed
 
 
-def check(folder: Path) -> None:
-    """Check all files of conf/.
+def check(folder: Path, name: str) -> str:
+    """Return the text of a file below conf/, whose name may be without its .yaml.
 
     Raises
     ------
     UserError
-        With the first that cannot be read, or would make Hydra run code.
+        If it cannot be read, or would make Hydra run code.
     """
-    for path in sorted(folder.rglob("*.yaml")):
-        if path.name.startswith("."):  # an editor's
-            continue
-        text = read(path)
-        parsed = parse(text, path)
-        group = path.relative_to(folder).parts[0]
-        if group in VALUES_ONLY and ("defaults" in parsed or "@package" in text):
-            raise UserError(f"{shown(path)}: holds values only: no `defaults`, no `@package`")
-        if group not in OWN and any("_target_" in value for value in _strings(parsed)):
-            raise UserError(f"{shown(path)}: _target_ is not known: a configuration runs no code")
+    path = folder / f"{name.removesuffix('.yaml')}.yaml"
+    text = read(path)
+    parsed = parse(text, path)
+    group = Path(name).parts[0]
+    if group in VALUES_ONLY and ("defaults" in parsed or "@package" in text):
+        raise UserError(f"{shown(path)}: holds values only: no `defaults`, no `@package`")
+    if group not in OWN and any("_target_" in value for value in _strings(parsed)):
+        raise UserError(f"{shown(path)}: _target_ is not known: a configuration runs no code")
+    return text
+
+
+class Checked(FileConfigSource):
+    """Where Hydra looks files up: each is checked when it is chosen, no other is read."""
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Check a file, then read it as Hydra does."""
+        if self.is_config(config_path):
+            check(Path(self.path), config_path)
+        return super().load_config(config_path)
+
+
+def check_what_hydra_reads() -> None:
+    """Let Hydra read files through `Checked` alone, in this process and in those of a sweep."""
+    Plugins.instance()  # registers Hydra's own, which cannot be replaced before
+    SourcesRegistry.instance().types[Checked.scheme()] = Checked
 
 
 def _strings(tree: Any) -> Iterator[str]:

@@ -20,12 +20,14 @@ def one_line(error: BaseException) -> str:
         return known
     text = str(error)
     if choice := re.search(
-        r"Could not find '(\w+)/([^']*)'\s+Available options in '\w+':([^:]*\n)", text
+        r"Could not find '((?:hydra/)?\w+)/([^']*)'\s+Available options in '[\w/]+':([^:]*\n)", text
     ):
         group, name, options = choice.groups()
         return f"{group}: there is no {name!r}; choose one of {', '.join(options.split())}"
     if group := re.search(r"To append to your default list use (\S+)", text):
         return f"{group[1].lstrip('+')} is not in the defaults: use {group[1]}"
+    if twice := re.match(r"Multiple values for .* use 'override (\S+): (.*)'", text):
+        return f"{twice[1]} has a value: use {twice[1]}={twice[2]}"
     if override := re.match(r"Could not override '([^']+)'", text):
         return f"{override[1]} is not known{_beside(override[1], error.__cause__)}"
     lines = (line.strip() for line in text.splitlines() if "full_key:" not in line)

@@ -24,7 +24,7 @@ def refuse(
     Raises
     ------
     UserError
-        If no trial has possible values: what is wrong with the first.
+        If no trial has possible values: what is wrong with the first. If a chosen file is broken.
     HydraException
         If a key or a choice is unknown.
     """
@@ -37,8 +37,9 @@ def refuse(
         if right and choices <= seen:
             continue
         seen |= choices
+        composed = loader.load_sweep_config(config, list(overrides))
         try:
-            checked = _check(loader.load_sweep_config(config, list(overrides)))
+            checked = _check(composed)
             right = right or checked
         except UserError as error:
             wrong = wrong or error

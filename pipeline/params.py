@@ -64,7 +64,7 @@ def _parse(text: str) -> dict[str, Any]:
 
 def known_keys() -> list[str]:
     """Return the dotted keys that conf/config.yaml reads from params.yaml, in its order."""
-    text = conf_files.read(CONF / "config.yaml")
+    text = conf_files.check(CONF, "config")
     return list(dict.fromkeys(re.findall(r"\$\{params:([a-z][\w.]*)\}", text)))
 
 

@@ -284,3 +284,39 @@ def test_a_data_set_has_a_folder_of_its_own(
         path.unlink()
     assert done.said.startswith(f"train: conf/dataset/{file}.yaml: dataset.name {message}")
     assert done.said.count("\n") == 1
+
+
+@pytest.mark.parametrize("group", [*GROUPS, "experiment", "hydra/launcher"])
+def test_a_file_that_is_not_chosen_stops_nothing(run: Forks, project: Project, group: str) -> None:
+    path = project / f"conf/{group}/other.yaml"
+    path.write_text("a: [\n", encoding="utf-8")
+    try:
+        assert run().composed
+        choice = f"{'+' * (group == 'experiment')}{group}=other"
+        line = f"train: conf/{group}/other.yaml: line 2: is not valid YAML: "
+        assert run(choice).said.startswith(line)
+        assert run("-m", "seed=1,2", choice).said.startswith(line)
+    finally:
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["hydra/launcher=x"], "hydra/launcher: there is no 'x'; choose one of basic, joblib, "),
+        (["hydra/sweeper="], "hydra/sweeper: there is no ''; choose one of basic, optuna"),
+        (["hydra/job_logging=x"], "hydra/job_logging: there is no 'x'; choose one of default, "),
+        (["+hydra/launcher=joblib"], "hydra/launcher has a value: use hydra/launcher=joblib"),
+        (["+model=mlp"], "model has a value: use model=mlp"),
+    ],
+)
+def test_a_choice_of_hydra(run: Forks, arguments: list[str], message: str) -> None:
+    done = run("-m", "seed=1,2", *arguments)
+    assert done.said.startswith(f"train: {message}")
+    assert done.said.count("\n") == 1
+
+
+def test_hydras_own_environment_costs_no_line(project: Project) -> None:
+    done = project.stage("train", "train.x=1", code=1, HYDRA_FULL_ERROR="0", OC_CAUSE="1")
+    assert done.stderr.startswith("train: train.x is not known; known are train.epochs, ")
+    assert done.stderr.count("\n") == 1

@@ -66,6 +66,7 @@ def test_the_function_would_leave_a_file(run: Forks, project: Project) -> None:
 NO_CODE = "_target_ is not known: a configuration runs no code"
 ONLY_VALUES = "holds values only: no `defaults`, no `@package`"
 GLOBAL = "# @package _global_\n"
+OTHER = {"dataset": "tiny", "model": "mlp", "optimizer": "adam", "experiment": "tutorial"}
 EVIL = {
     "a target": (yaml.safe_dump(CALLED), NO_CODE),
     "a target below": (yaml.safe_dump({"a": [{"b": CALLED}]}), NO_CODE),
@@ -88,10 +89,31 @@ def test_a_file_of_a_group_names_no_code(
     path = project / f"conf/{group}/evil.yaml"
     path.write_text(text, encoding="utf-8")
     try:
-        for arguments in ([f"{'+' * (group == 'experiment')}{group}=evil"], []):
+        choice = f"{'+' * (group == 'experiment')}{group}="
+        for arguments in ([f"{choice}evil"], ["-m", f"{choice}{OTHER[group]},evil"]):
             assert refused(run, project, *arguments) == f"conf/{group}/evil.yaml: {message}"
+        assert run().composed  # Hydra reads what is chosen alone
     finally:
         path.unlink()
+
+
+@pytest.mark.parametrize("name", [".evil", "../evil", "../../../evil"])
+def test_a_file_of_another_place_names_no_code(run: Forks, project: Project, name: str) -> None:
+    path = project / f"conf/model/{name}.yaml"
+    path.write_text(GLOBAL + yaml.safe_dump(CALLBACK), encoding="utf-8")
+    try:
+        assert refused(run, project, f"model={name}").endswith(f"evil.yaml: {ONLY_VALUES}")
+    finally:
+        path.unlink()
+
+
+def test_a_folder_of_the_command_line_names_no_code(run: Forks, project: Project) -> None:
+    folder = project.folder.parent / "more"
+    (folder / "model").mkdir(parents=True, exist_ok=True)
+    (folder / "model/evil.yaml").write_text(GLOBAL + yaml.safe_dump(CALLBACK), encoding="utf-8")
+    for more in (["--config-dir", str(folder)], [f"hydra.searchpath=['file://{folder}']"]):
+        line = refused(run, project, *more, "model=evil")
+        assert line == f"{folder}/model/evil.yaml: {ONLY_VALUES}"
 
 
 @pytest.mark.parametrize("key", ["model", "+x", "+dataset", "+train", "+sweep", "+optimizer"])
