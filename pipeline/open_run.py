@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 MOST_METRICS = 1000  # that MLflow takes at once
+NOTE = "mlflow.note.content"
+RESULT = "Result: "
 
 
 @dataclass
@@ -39,16 +41,25 @@ class OpenRun:
         self.known_model = bool(run.outputs and run.outputs.model_outputs)
 
     def params(self, params: dict[str, Any]) -> None:
-        """Log parameters, nested ones under dotted names, and all of them as config.yaml."""
+        """Log parameters."""
         from mlflow.entities import Param
 
         items = [
             Param(key, str(value)[:6000])
-            for key, value in _flatten(params)
+            for key, value in params.items()
             if key not in self.known_params
         ]
         self.client.log_batch(self.run_id, params=items)
-        self.client.log_dict(self.run_id, params, "config.yaml")
+
+    def config(self, config: dict[str, Any]) -> None:
+        """Log the configuration as config.yaml."""
+        self.client.log_dict(self.run_id, config, "config.yaml")
+
+    def result(self, line: str) -> None:
+        """Begin the description with a line about the result, in place of an earlier one."""
+        note = self.client.get_run(self.run_id).data.tags.get(NOTE, "")
+        rest = note.partition("\n\n")[2] if note.startswith(RESULT) else note
+        self.tags({NOTE: f"{RESULT}{line}\n\n{rest}".strip()})
 
     def metrics(self, points: list[tuple[dict[str, float], int, float]]) -> None:
         """Log metrics, each with its step and when it was measured, in seconds since 1970."""
@@ -104,14 +115,3 @@ class OpenRun:
         self.client.finalize_logged_model(logged.model_id, "READY")
         self.client.log_outputs(self.run_id, [LoggedModelOutput(logged.model_id, step=0)])
         self.tags({"weights_sha256": sha256(Path(weights))})  # now `Store.find` finds the run
-
-
-def _flatten(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    pairs: list[tuple[str, Any]] = []
-    for key, value in values.items():
-        pairs += (
-            _flatten(value, f"{prefix}{key}.")
-            if isinstance(value, dict)
-            else [(prefix + key, value)]
-        )
-    return pairs

@@ -28,10 +28,29 @@ def tags() -> dict[str, str]:
     }
     if LOCK.exists():
         found["lock_sha256"] = sha256(LOCK)
-    if commit := _git("rev-parse", "HEAD"):
-        found["mlflow.source.git.commit"] = commit
-        found["git_dirty"] = str(bool(_git("status", "--porcelain", "--", ".", *OUTS))).lower()
+    if commit():
+        found["mlflow.source.git.commit"] = commit()
+        found["git_dirty"] = str(bool(changed())).lower()
     return found
+
+
+@cache
+def commit() -> str:
+    """Return the hash of the last commit, empty without git or a commit."""
+    return _git("rev-parse", "HEAD")
+
+
+@cache
+def changed() -> tuple[str, ...]:
+    """Return the files that differ from the last commit, but for what the pipeline makes."""
+    lines = _git("status", "--porcelain", "--", ".", *OUTS).splitlines()
+    return tuple(line.split(maxsplit=1)[1] for line in lines)
+
+
+@cache
+def committed(path: Path) -> str:
+    """Return the text that a file of this folder has in the last commit, empty if it has none."""
+    return _git("show", f"HEAD:./{path}")
 
 
 def _git(*arguments: str) -> str:

@@ -6,6 +6,8 @@ DVC leaves out stages whose results are already there (a fresh clone brings metr
 """
 
 import logging
+import shlex
+from urllib.parse import urlsplit
 
 from pipeline import results
 from pipeline.app import run
@@ -14,6 +16,7 @@ from pipeline.evaluate import read_evaluation
 from pipeline.files import require
 
 log = logging.getLogger(__name__)
+LOCAL = "sqlite:///mlflow.db"  # which a bare `mlflow ui` opens
 
 
 def main(config: Config) -> None:
@@ -23,17 +26,32 @@ def main(config: Config) -> None:
     record = results.look_up(config)
     found = results.resume(record, config)
     if not found["problem"]:
-        if "test_accuracy" not in found["metrics"]:
+        if not results.test_metrics(evaluation).keys() <= found["metrics"].keys():
             results.add_evaluation(record, config, evaluation, found["metrics"])
         if not found["figures"]:
             results.add_figures(record, config)
         log.info("test_loss %.4f  test_accuracy %.4f", evaluation["loss"], evaluation["accuracy"])
         log.info(
-            "MLflow has the run %r in experiment %r; look at it with `mlflow ui`",
+            "MLflow has the run %r in experiment %r. To look at it: %s",
             found["run"],
             config.tracking.experiment,
+            way_to(config.tracking.uri, found["experiment_id"]),
         )
     record.close()
+
+
+def way_to(uri: str, experiment_id: str) -> str:
+    """Return what opens the runs of an experiment, as MLflow shows them for model training.
+
+    Its first page is about traces. Who has to log in is asked for it: the address has no password.
+    """
+    page = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+    address = urlsplit(uri)
+    if address.scheme in ("http", "https"):
+        host = address.netloc.rpartition("@")[2]
+        return f"{address.scheme}://{host}{address.path.rstrip('/')}/{page}"
+    store = "" if uri == LOCAL else f" --backend-store-uri {shlex.quote(uri)}"
+    return f"`mlflow ui{store}`, then http://127.0.0.1:5000/{page}"
 
 
 if __name__ == "__main__":

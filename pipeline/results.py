@@ -1,17 +1,19 @@
 """What each stage puts on the pipeline's MLflow run."""
 
 import logging
+import re
 import socket
 import time
 from typing import Any
 
-from pipeline import fingerprint, history, provenance
+from pipeline import description, fingerprint, history, provenance
 from pipeline.checkpoint import Checkpoint
 from pipeline.config import Config
 from pipeline.history import Epoch
 from pipeline.tracking import Record
 
 log = logging.getLogger(__name__)
+NO_NAME = r"[^\w./ -]"  # which MLflow does not take in a name
 
 
 def begin(
@@ -25,15 +27,16 @@ def begin(
     A training that goes on from its checkpoint goes on with its run.
     """
     record = record or Record(config.tracking, config.paths.output)
-    name = (
-        f"{config.dataset.name} {config.model.name} {config.optimizer.name} "
-        f"lr={config.train.learning_rate:g} batch={config.train.batch_size or 'full'} "
-        f"seed={config.seed}"
-    )
+    known = {
+        "kind": "pipeline",
+        **provenance.tags(),
+        "mlflow.note.content": description.reproduction(description.overrides()),
+        "pipeline.place": place(config),
+    }
     record.send(
         "begin",
-        name=name,
-        tags={"kind": "pipeline"} | provenance.tags() | {"pipeline.place": place(config)} | tags,
+        name=description.name(config),
+        tags=known | tags,
         started=time.time(),
         identity=fingerprint.identity(config),
         **(saved.run if saved else {}),
@@ -43,10 +46,11 @@ def begin(
 
 
 def add_settings(record: Record, config: Config) -> None:
-    """Log every parameter, and the training set by the hashes of its files."""
+    """Log the parameters, the configuration, and the training set by the hashes of its files."""
+    record.send("params", params=description.parameters(config))
     unlogged = {"paths", "download", "tracking", "sweep"}
-    params = config.model_dump(mode="json", exclude=unlogged, exclude_unset=True)
-    record.send("params", params=params)
+    values = config.model_dump(mode="json", exclude=unlogged, exclude_unset=True)
+    record.send("config", config=values)
     files = {
         "data_sha256": str(config.paths.processed / "x_train.npy"),
         "labels_sha256": str(config.paths.processed / "y_train.npy"),
@@ -62,11 +66,13 @@ def add_epochs(record: Record, epochs: list[Epoch]) -> None:
 
 def add_training(record: Record, config: Config) -> None:
     """Log weights, history and the servable model; tag the run with the weights' hash."""
+    last = history.read(config.paths.metrics / "history.csv")[-1]
+    record.send("result", line=description.result(last.metrics))
     weights = str(config.paths.models / "weights.npz")
     record.send("files", paths=[weights, str(config.paths.metrics / "history.csv")])
-    description = config.model.model_dump() | {"classes": len(config.dataset.classes)}
+    model = config.model.model_dump() | {"classes": len(config.dataset.classes)}
     data = str(config.paths.processed / "x_train.npy")
-    record.send("model", weights=weights, data=data, description=description)
+    record.send("model", weights=weights, data=data, description=model)
 
 
 def look_up(config: Config) -> Record:
@@ -99,11 +105,21 @@ def add_evaluation(
     record: Record, config: Config, evaluation: dict[str, Any], known: dict[str, float]
 ) -> None:
     """Log the test metrics, unless they are known, and the files of the evaluation."""
-    metrics = {"test_loss": evaluation["loss"], "test_accuracy": evaluation["accuracy"]}
-    if not metrics.items() <= known.items():
-        record.send("metrics", points=[(metrics, 0, time.time())])
+    metrics = test_metrics(evaluation)
+    new = {name: value for name, value in metrics.items() if known.get(name) != value}
+    record.send("metrics", points=[(new, 0, time.time())])
+    record.send("result", line=description.result(known | metrics))
     names = ("evaluation.json", "classes.csv", "predictions.csv", "mistakes.csv")
     record.send("files", paths=[str(config.paths.metrics / name) for name in names])
+
+
+def test_metrics(evaluation: dict[str, Any]) -> dict[str, float]:
+    """Return the numbers of an evaluation under the names that they have in MLflow."""
+    return {
+        f"test_{re.sub(NO_NAME, '_', name)}": value
+        for name, value in evaluation.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
 
 
 def add_figures(record: Record, config: Config) -> None:

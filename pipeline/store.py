@@ -156,6 +156,7 @@ class Store:
             self.client.set_terminated(self.run.run_id, "FINISHED")
         return {
             "run": run.info.run_name,
+            "experiment_id": self.experiment_id,
             "metrics": run.data.metrics,
             "figures": bool(self.client.list_artifacts(self.run.run_id, "plots")),
         }

@@ -17,6 +17,7 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline import (
+    description,
     determinism,
     mistakes,
     provenance,
@@ -102,7 +103,12 @@ def _open(config: DictConfig, folder: Path, settings: Sweep) -> str:
         before = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))["run_id"]
         if before and not record.ask("reopen", run_id=before, lock=lock)["problem"]:
             return str(before)
-    tags = {"kind": "sweep"} | provenance.tags() | {"pipeline.place": shown(folder)}
+    tags = {
+        "kind": "sweep",
+        **provenance.tags(),
+        "pipeline.place": shown(folder),
+        "mlflow.note.content": description.reproduction(sys.argv[1:]),
+    }
     begin = {"name": f"sweep {folder.name}", "tags": tags, "started": time.time(), "lock": lock}
     answer = record.ask("begin", **begin)
     if answer["problem"]:
@@ -110,11 +116,15 @@ def _open(config: DictConfig, folder: Path, settings: Sweep) -> str:
         return ""
     overrides = OmegaConf.to_container(config.hydra.overrides.task)
     launcher, sweeper = (str(config.hydra[name]["_target_"]) for name in ("launcher", "sweeper"))
-    definition = settings.model_dump(include={"objective", "direction"})
     record.send(
         "params",
-        params={"sweep": definition | {"overrides": " ".join(map(str, overrides or []))}}
-        | {"launcher": launcher.rpartition(".")[2], "sweeper": sweeper.rpartition(".")[2]},
+        params={
+            "sweep.overrides": " ".join(map(str, overrides or [])),
+            "sweep.objective": settings.objective,
+            "sweep.direction": settings.direction,
+            "launcher": launcher.rpartition(".")[2],
+            "sweeper": sweeper.rpartition(".")[2],
+        },
     )
     processed = Path(str(config.paths.processed))
     if (processed / ARRAYS[0]).exists():

@@ -18,7 +18,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from pipeline import provenance, pruning, results, together, tracking, upcoming
+from pipeline import description, provenance, pruning, results, together, tracking, upcoming
 from pipeline.checkpoint import Checkpoint
 from pipeline.config import Config, Tracking, check
 from pipeline.files import replacing, shown
@@ -185,14 +185,13 @@ def _run(
     folder, started = Path(trial.folder), time.monotonic()
     trial.write()
     (folder / "error.txt").unlink(missing_ok=True)
-    run["tags"] |= (
-        {"kind": "trial"}
-        | provenance.tags()
-        | {
-            "pipeline.place": trial.folder,
-            "pipeline.fingerprint": trial.fingerprint,
-        }
-    )
+    run["tags"] |= {
+        "kind": "trial",
+        **provenance.tags(),
+        "mlflow.note.content": description.reproduction(trial.overrides),
+        "pipeline.place": trial.folder,
+        "pipeline.fingerprint": trial.fingerprint,
+    }
     record.send("begin", ask=True, name=trial.name, started=time.time(), **run)
     try:
         trial.metrics = training().metrics
@@ -213,6 +212,8 @@ def _run(
         trial.seconds = round(seconds, 3)
         ending = {"pipeline.status": trial.status} | ({"error": trial.error} if trial.error else {})
         record.send("tags", tags=ending)
+        if trial.error:
+            record.send("result", line=f"{trial.status}, {trial.error}")
         record.send("end", status=MLFLOW_STATUS.get(trial.status, trial.status))
         _keep(trial)
         _unsettled.append(trial)

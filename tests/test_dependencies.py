@@ -22,6 +22,7 @@ PLUMBING = {
     "app",
     "conf_files",
     "database",
+    "description",
     "errors",
     "explain",
     "open_run",
@@ -32,7 +33,7 @@ PLUMBING = {
     "store",
     "tracking",
 }
-RECORD = ("pipeline.fingerprint", "pipeline.results", "pipeline.tracking")
+RECORD = ("pipeline.description", "pipeline.fingerprint", "pipeline.results", "pipeline.tracking")
 GROUPS = ("dataset", "model", "optimizer")
 
 
