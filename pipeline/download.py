@@ -2,7 +2,8 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tqdm import tqdm
@@ -22,23 +23,22 @@ def main(config: Config) -> None:
     dataset, folder = config.dataset, config.paths.raw
     limits = Limits(**dict(config.download), max_bytes=dataset.max_bytes)
     hashes = {str(name): digest for name, digest in dataset.files.items()}
-    missing = [name for name in hashes if not is_right(folder / name, hashes[name])]
+    missing = wrong(folder, hashes)
     failures = []
-    for source in dataset.sources:
+    for source in (*nearby(folder, missing), *dataset.sources):
         if not missing:
             break
-        try:
-            fetch(source, missing, hashes, folder, limits)
-        except (SourceError, OSError) as error:
-            failures.append(f"  {label(source)}: {error}")
-            log.warning("%s: %s; trying the next source", label(source), error)
-        missing = [name for name in missing if not is_right(folder / name, hashes[name])]
+        problems = [f"{label(source)}: {why}" for why in fetch(source, missing, folder, limits)]
+        if problems:
+            log.warning("%s; trying the next source", "\n".join(problems))
+        failures += [f"  {problem}" for problem in problems]
+        missing = wrong(folder, missing)
     if missing:
         raise UserError(
             f"{dataset.name}: no source has {', '.join(missing)}:\n"
             + "\n".join(failures)
-            + f"\nPut the uncompressed files into {folder} by hand and run this again; "
-            f"their SHA-256 must be those of conf/dataset/{dataset.name}.yaml."
+            + f"\nPut the files, plain or .gz, into {folder} by hand and run this again; "
+            f"unpacked, their SHA-256 must be those of conf/dataset/{dataset.name}.yaml."
         )
     log.info("%s: all %d files of %s are there and right", folder, len(hashes), dataset.name)
 
@@ -49,6 +49,24 @@ def label(source: Source) -> str:
     return f"{kind} {where}"
 
 
+def nearby(folder: Path, hashes: dict[str, str]) -> Iterator[Source]:
+    """Yield the places on this disk that are looked at before any source.
+
+    They are the folder itself, which may hold the files as .gz; that of the workspace, when DVC
+    runs an experiment in a copy of it; and the folder above, where earlier versions kept the files.
+    """
+    if any((folder / f"{name}{end}").is_file() for name in hashes for end in ("", ".gz")):
+        yield Source(folder=str(folder))
+    for place in (Path(os.environ.get("DVC_ROOT", "")) / folder, folder.parent):
+        if any(is_right(place / name, digest) for name, digest in hashes.items()):
+            yield Source(folder=str(place))
+
+
+def wrong(folder: Path, hashes: dict[str, str]) -> dict[str, str]:
+    """Return what of the names and their SHA-256 the folder does not have."""
+    return {name: digest for name, digest in hashes.items() if not is_right(folder / name, digest)}
+
+
 def is_right(path: Path, digest: str) -> bool:
     """Tell whether a file is there with that SHA-256."""
     try:
@@ -57,28 +75,22 @@ def is_right(path: Path, digest: str) -> bool:
         return False
 
 
-def fetch(
-    source: Source, names: list[str], hashes: dict[str, str], folder: Path, limits: Limits
-) -> None:
-    """Save the named files from one source, each only if its bytes are right.
-
-    Raises
-    ------
-    SourceError
-        If there is one that the source does not have, or not with the right SHA-256: the first.
-    """
+def fetch(source: Source, hashes: dict[str, str], folder: Path, limits: Limits) -> list[str]:
+    """Save the files that one source has with the right SHA-256; say why it has not the others."""
     ((kind, where),) = source.model_dump(exclude_unset=True).items()
-    failure = None
-    for name, data in KINDS[kind](where, names, limits):
-        try:
-            save(data, folder / name, hashes[name], limits)
-            log.info("%s: from %s", name, label(source))
-        except UnreachableError:
-            raise
-        except SourceError as error:
-            failure = failure or error
-    if failure:
-        raise failure
+    problems = []
+    try:
+        for name, data in KINDS[kind](where, hashes, limits):
+            try:
+                save(data, folder / name, hashes[name], limits)
+                log.info("%s: from %s", name, label(source))
+            except UnreachableError:
+                raise
+            except SourceError as error:
+                problems.append(str(error))
+    except (SourceError, OSError) as error:
+        problems.append(str(error))
+    return list(dict.fromkeys(problems))  # a server gives the same answer for each
 
 
 def save(data: Iterable[bytes], path: Path, digest: str, limits: Limits) -> None:

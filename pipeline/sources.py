@@ -38,6 +38,9 @@ def from_gzip(address: str, names: Collection[str], limits: Limits) -> Files:
 
 def from_folder(folder: str, names: Collection[str], limits: Limits) -> Files:
     """Yield FOLDER/NAME, or FOLDER/NAME.gz unpacked."""
+    if not local(folder).is_dir():
+        raise SourceError("no such folder")
+    absent = []
     for name in names:
         plain, packed = local(folder) / name, local(folder) / f"{name}.gz"
         if plain.is_file():
@@ -45,7 +48,9 @@ def from_folder(folder: str, names: Collection[str], limits: Limits) -> Files:
         elif packed.is_file():
             yield name, gunzip(read(packed))
         else:
-            yield name, failing(f"neither {plain.name} nor {packed.name} is there")
+            absent.append(name)
+    if absent:
+        raise SourceError(f"has no {', '.join(absent)}, plain or .gz")
 
 
 def from_npz(address: str, names: Collection[str], limits: Limits) -> Files:
@@ -111,7 +116,7 @@ def untar(archive: Path, names: Collection[str], limits: Limits) -> Files:
                     yield name, chunks(stream, name)
                 if not wanted:
                     return
-    raise SourceError(f"the archive has no file {min(wanted)}")
+    raise SourceError(f"the archive has no file {', '.join(sorted(wanted))}")
 
 
 def idx_bytes(members: zipfile.ZipFile, name: str) -> Iterator[bytes]:
@@ -153,12 +158,6 @@ def read(path: Path) -> Iterator[bytes]:
     """Yield the bytes of a file."""
     with explained(f"{path.name} cannot be read"), path.open("rb") as file:
         yield from chunks(file, path.name)
-
-
-def failing(why: str) -> Iterator[bytes]:
-    """Yield nothing: this file is not there, but the next may be."""
-    raise SourceError(why)
-    yield
 
 
 def chunks(stream: IO[bytes], name: str) -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -19,6 +20,7 @@ import yaml
 from pipeline.config import FILES
 from tests.conftest import Project
 from tests.http_server import Handler, files, packed, serving, status, whole
+from tests.idx_files import write_split_files
 
 TRAIN_X, TRAIN_Y, TEST_X, TEST_Y = FILES
 
@@ -81,19 +83,21 @@ def test_it_falls_through_to_a_good_source(project: Project, tmp_path: Path, nob
             f"gzip {server.address}/stalled": "stalled: no byte within 0.5 s",
             f"npz {server.address}/page.npz": "not an .npz archive: File is not a zip file",
             "npz no.npz": "no such file",
-            "folder no folder": f"neither {TRAIN_X} nor {TRAIN_X}.gz is there",
-            f"folder {'x' * 300}": f"[Errno 36] File name too long: '{'x' * 300}/{TRAIN_X}'",
+            "folder no folder": "no such folder",
+            f"folder {'x' * 300}": f"[Errno 36] File name too long: '{'x' * 300}'",
             f"folder {wrong}": f"{TRAIN_X} has the SHA-256 "
             f"{hashlib.sha256(expected[TRAIN_X][::-1]).hexdigest()}, not "
-            f"{hashlib.sha256(expected[TRAIN_X]).hexdigest()}",
+            f"{hashlib.sha256(expected[TRAIN_X]).hexdigest()}\n"
+            f"folder {wrong}: has no {', '.join(FILES[1:])}, plain or .gz",
         }
         sources = [dict([source.split(" ", 1)]) for source in failures]
         use(project, *sources, {"folder": str(good(project))}, {"gzip": f"{server.address}/late"})
         lines, errors = download(project, "download.read_timeout=0.5")
         assert not [path for path in server.asked if path.startswith("/late")]
     assert errors == ""
+    said = "\n".join(f"{source}: {why}; trying the next source" for source, why in failures.items())
     assert lines == [
-        *(f"{source}: {why}; trying the next source" for source, why in failures.items()),
+        *said.splitlines(),
         *(f"{name}: from folder {good(project)}" for name in FILES),
         "data/raw/tiny: all 4 files of tiny are there and right",
     ]
@@ -107,14 +111,14 @@ def test_the_final_error_lists_every_source(project: Project, nobody: str) -> No
     reasons = [
         f"gzip {nobody}: connection refused",
         f"gzip {server.address}: HTTP status 404 Not Found",
-        f"folder no folder: neither {TRAIN_X} nor {TRAIN_X}.gz is there",
+        "folder no folder: no such folder",
     ]
     assert lines == [f"{reason}; trying the next source" for reason in reasons]
     assert errors.splitlines() == [
         f"download: tiny: no source has {', '.join(FILES)}:",
         *(f"  {reason}" for reason in reasons),
-        "Put the uncompressed files into data/raw/tiny by hand and run this again; "
-        "their SHA-256 must be those of conf/dataset/tiny.yaml.",
+        "Put the files, plain or .gz, into data/raw/tiny by hand and run this again; "
+        "unpacked, their SHA-256 must be those of conf/dataset/tiny.yaml.",
     ]
     assert raw(project) == {}
 
@@ -145,10 +149,12 @@ def test_a_source_that_lacks_a_file_gives_the_others(project: Project, tmp_path:
         use(project, {"folder": str(folder)}, {"gzip": server.address})
         lines, _ = download(project)
         assert server.asked == [f"/{TRAIN_X}.gz", f"/{TEST_X}.gz"]
-    assert lines[:3] == [
+    assert lines[:4] == [
         f"{TRAIN_Y}: from folder {folder}",
         f"{TEST_Y}: from folder {folder}",
-        f"folder {folder}: neither {TRAIN_X} nor {TRAIN_X}.gz is there; trying the next source",
+        f"folder {folder}: {TEST_X} has the SHA-256 {hashlib.sha256(b'wrong').hexdigest()}, "
+        f"not {hashlib.sha256(expected[TEST_X]).hexdigest()}",
+        f"folder {folder}: has no {TRAIN_X}, plain or .gz; trying the next source",
     ]
     assert raw(project) == expected
 
@@ -168,7 +174,8 @@ def test_each_file_from_a_source_of_another_kind(project: Project, tmp_path: Pat
         f"{TRAIN_X}: from gzip {server.address}",
         f"gzip {server.address}: HTTP status 404 Not Found; trying the next source",
         f"{TRAIN_Y}: from npz {archive}",
-        f"npz {archive}: the archive has no array x_test; trying the next source",
+        f"npz {archive}: the archive has no array x_test",
+        f"npz {archive}: the archive has no array y_test; trying the next source",
         f"{TEST_X}: from folder {folder}",
         f"{TEST_Y}: from folder {folder}",
         "data/raw/tiny: all 4 files of tiny are there and right",
@@ -184,6 +191,7 @@ def test_only_what_is_not_there_or_not_right_is_fetched(project: Project) -> Non
         "is cut off": lambda path: path.write_bytes(path.read_bytes()[:-1]),
         "is empty": lambda path: path.write_bytes(b""),
         "is a link to nothing": lambda path: (path.unlink(), path.symlink_to("nothing")),
+        "is a link to another": lambda path: (path.unlink(), path.symlink_to(TRAIN_Y)),
     }
     if Path("/proc/self/mem").exists():  # a file whose first bytes cannot be read, even by root
         changes["cannot be read"] = lambda path: (path.unlink(), path.symlink_to("/proc/self/mem"))
@@ -195,10 +203,12 @@ def test_only_what_is_not_there_or_not_right_is_fetched(project: Project) -> Non
             server.asked.clear()
             kept = (project / "data/raw/tiny" / TRAIN_Y).stat()
             change(project / "data/raw/tiny" / TEST_Y)
+            problem = named_problem(project / "data/raw/tiny" / TEST_Y, expected[TEST_Y])
             lines, errors = download(project)
             fetched = [] if what == "nothing" else [TEST_Y]
             assert server.asked == [f"/{name}.gz" for name in fetched], what
             assert lines == [
+                *(f"folder data/raw/tiny: {why}; trying the next source" for why in problem),
                 *(f"{name}: from gzip {server.address}" for name in fetched),
                 "data/raw/tiny: all 4 files of tiny are there and right",
             ]
@@ -208,23 +218,70 @@ def test_only_what_is_not_there_or_not_right_is_fetched(project: Project) -> Non
             assert (after.st_ino, after.st_mtime_ns) == (kept.st_ino, kept.st_mtime_ns)
 
 
+def named_problem(path: Path, right: bytes) -> list[str]:
+    """Return what the stage says of a file that it finds in its place."""
+    try:
+        found = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError:
+        return [f"{path.name} cannot be read: [Errno 5] Input/output error"]
+    wrong, wanted = (hashlib.sha256(content).hexdigest() for content in (found, right))
+    return [f"{path.name} has the SHA-256 {wrong}, not {wanted}"] if wrong != wanted else []
+
+
 def test_a_wrong_file_stays_until_a_right_one_is_there(project: Project, nobody: str) -> None:
-    use(project, {"gzip": nobody})
-    (project / "data/raw/tiny").mkdir(parents=True)
-    (project / "data/raw/tiny" / TEST_Y).write_bytes(b"mine")
-    download(project, code=1)
+    expected = use(project, {"gzip": nobody})
+    mine = project / "data/raw/tiny" / TEST_Y
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    _, errors = download(project, code=1)
+    (problem,) = named_problem(mine, expected[TEST_Y])
+    assert f"  folder data/raw/tiny: {problem}\n" in errors
     assert raw(project) == {TEST_Y: b"mine"}
 
 
-def test_files_put_there_by_hand_need_no_source(project: Project) -> None:
+def test_files_put_there_by_hand_need_no_source(project: Project, tmp_path: Path) -> None:
     with serving(status(404)) as server:
         expected = use(project, {"gzip": server.address})
+        linked = tmp_path / "elsewhere"
+        linked.write_bytes(expected[TEST_Y])
         (project / "data/raw/tiny").mkdir(parents=True)
-        for name, content in expected.items():
-            (project / "data/raw/tiny" / name).write_bytes(content)
-        assert download(project) == (["data/raw/tiny: all 4 files of tiny are there and right"], "")
-        assert server.asked == []
-    assert raw(project) == expected
+        (project / "data/raw/tiny" / TRAIN_X).write_bytes(expected[TRAIN_X])
+        (project / f"data/raw/tiny/{TRAIN_Y}.gz").write_bytes(gzip.compress(expected[TRAIN_Y]))
+        (project / "data/raw" / TEST_X).write_bytes(expected[TEST_X])  # of an earlier version
+        (project / "data/raw/tiny" / TEST_Y).symlink_to(linked)
+        lines, errors = download(project)
+        assert (server.asked, errors) == ([], "")
+    assert lines == [
+        f"{TRAIN_Y}: from folder data/raw/tiny",
+        f"folder data/raw/tiny: has no {TEST_X}, plain or .gz; trying the next source",
+        f"{TEST_X}: from folder data/raw",
+        "data/raw/tiny: all 4 files of tiny are there and right",
+    ]
+    assert expected.items() <= raw(project).items()
+    assert (project / "data/raw" / TEST_X).read_bytes() == expected[TEST_X]
+    assert linked.read_bytes() == expected[TEST_Y]
+
+
+def test_another_data_set_leaves_the_files_of_the_first(project: Project, tmp_path: Path) -> None:
+    """Both were put there by hand, and no source has them."""
+    other = tmp_path / "other"
+    first, second = use(project, {"folder": "nowhere"}), write_split_files(other, seed=1)
+    conf = yaml.safe_load((project / "conf/dataset/tiny.yaml").read_text(encoding="utf-8"))
+    text = yaml.safe_dump(conf | {"name": "other", "files": second})
+    (project / "conf/dataset/other.yaml").write_text(text, encoding="utf-8")
+    shutil.copytree(good(project), project / "data/raw/tiny")
+    shutil.copytree(other, project / "data/raw/other")
+    project.commit()
+    assert project.repro("preprocess") == ["download", "preprocess"]
+    for name in ("other", "tiny"):
+        done = project.run("dvc", "exp", "run", "-S", f"dataset={name}", "preprocess")
+        assert f"data/raw/{name}: all 4 files of {name} are there and right" in done.stdout
+        assert contents(project / "data/raw/tiny") == first
+        assert contents(project / "data/raw/other") == contents(other)
+    done = project.run("dvc", "exp", "run", "--temp", "-S", "dataset=other", "preprocess")
+    assert f"{TEST_Y}: from folder {project / 'data/raw/other'}" in done.stdout
 
 
 @pytest.mark.parametrize(

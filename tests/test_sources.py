@@ -45,7 +45,7 @@ LIMITS = Limits(connect_timeout=5, read_timeout=5, total_timeout=20, max_bytes=1
 IMAGES = "train-images-idx3-ubyte"
 ARRAYS = dict(zip(FILES, ("x_train", "y_train", "x_test", "y_test"), strict=True))
 RIGHT = b"the right bytes"
-HASHES = dict.fromkeys(FILES, hashlib.sha256(RIGHT).hexdigest())
+HASH = hashlib.sha256(RIGHT).hexdigest()
 
 
 @pytest.fixture(autouse=True)
@@ -56,11 +56,10 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 def refusal(kind: str, where: str, folder: Path, limits: Limits = LIMITS) -> str:
     """Fetch the training images, which must fail soon and leave nothing; return why."""
     started = time.monotonic()
-    with pytest.raises(SourceError) as caught:
-        fetch(Source(**{kind: where}), [IMAGES], HASHES, folder / "raw", limits)
+    (why,) = fetch(Source(**{kind: where}), {IMAGES: HASH}, folder / "raw", limits)
     assert time.monotonic() - started < 10
     assert not (folder / "raw").exists() or not list((folder / "raw").iterdir())
-    return str(caught.value)
+    return why
 
 
 # The same bytes from everywhere
@@ -148,7 +147,7 @@ HEARD = {
 @pytest.mark.parametrize("case", HEARD)
 def test_a_server_may_send(tmp_path: Path, case: str) -> None:
     with serving(HEARD[case]) as server:
-        fetch(Source(gzip=server.address), [IMAGES], HASHES, tmp_path, LIMITS)
+        assert fetch(Source(gzip=server.address), {IMAGES: HASH}, tmp_path, LIMITS) == []
     assert contents(tmp_path) == {IMAGES: RIGHT}
 
 
@@ -158,7 +157,7 @@ def test_a_few_redirects_are_followed(tmp_path: Path) -> None:
         (redirect(f"/{step}") if step <= 5 else whole(GZIPPED))(handler)
 
     with serving(answer) as server:
-        fetch(Source(gzip=server.address), [IMAGES], HASHES, tmp_path, LIMITS)
+        assert fetch(Source(gzip=server.address), {IMAGES: HASH}, tmp_path, LIMITS) == []
     assert contents(tmp_path) == {IMAGES: RIGHT}
 
 
@@ -505,10 +504,9 @@ def test_an_address_without_a_scheme(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
-    neither = f"neither {IMAGES} nor {IMAGES}.gz is there"
-    assert refusal("folder", str(tmp_path / "nothing"), tmp_path) == neither
+    assert refusal("folder", str(tmp_path / "nothing"), tmp_path) == "no such folder"
     (tmp_path / "folder" / IMAGES).mkdir(parents=True)
-    assert refusal("folder", str(tmp_path / "folder"), tmp_path) == neither
+    assert refusal("folder", str(tmp_path / "folder"), tmp_path) == f"has no {IMAGES}, plain or .gz"
     (tmp_path / "folder" / f"{IMAGES}.gz").write_bytes(b"<html>")
     assert refusal("folder", str(tmp_path / "folder"), tmp_path) == "not gzip data"
     assert refusal("folder", "~nobody here", tmp_path) == "there is no such home folder"
@@ -517,6 +515,33 @@ def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "all.npz").write_bytes(b"<html>")
     expected = "not an .npz archive: File is not a zip file"
     assert refusal("npz", str(tmp_path / "all.npz"), tmp_path) == expected
+
+
+def test_all_that_is_wrong_with_a_source_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    write_split_files(folder)
+    write_npz(tmp_path / "all.npz", folder, compress=False)
+    found = {name: hashlib.sha256(data).hexdigest() for name, data in contents(folder).items()}
+    hashes = dict.fromkeys(FILES, HASH)
+    expected = [f"{name} has the SHA-256 {found[name]}, not {HASH}" for name in FILES]
+    for source in (Source(npz=str(tmp_path / "all.npz")), Source(folder=str(folder))):
+        assert fetch(source, hashes, tmp_path / "raw", LIMITS) == expected
+    for name in FILES[1:3]:
+        (folder / name).unlink()
+    absent = f"has no {FILES[1]}, {FILES[2]}, plain or .gz"
+    assert fetch(Source(folder=str(folder)), hashes, tmp_path / "raw", LIMITS) == [
+        expected[0],
+        expected[3],
+        absent,
+    ]
+    archive = tmp_path / "all.tgz"
+    archive.write_bytes(gzip.compress(tar([(FILES[0], RIGHT)])))
+    with pytest.raises(SourceError, match=f"^the archive has no file {', '.join(FILES[2:])}$"):
+        list(untar(archive, [FILES[0], *FILES[2:]], LIMITS))
+    with serving(files({f"{FILES[3]}.gz": GZIPPED})) as server:
+        wrong = fetch(Source(gzip=server.address), hashes, tmp_path / "raw", LIMITS)
+    assert wrong == ["HTTP status 404 Not Found"]
+    assert contents(tmp_path / "raw") == {FILES[3]: RIGHT}
 
 
 def test_a_file_that_breaks_off_while_it_is_read(tmp_path: Path) -> None:
@@ -708,7 +733,7 @@ def test_npm_runs_no_script_and_takes_a_name(
         monkeypatch,
         f"{packs(archive)}; open({str(tmp_path / 'said')!r}, 'w').write(' '.join(sys.argv[1:]))",
     )
-    fetch(Source(npm="digits@1"), [IMAGES], HASHES, tmp_path / "raw", LIMITS)
+    assert fetch(Source(npm="digits@1"), {IMAGES: HASH}, tmp_path / "raw", LIMITS) == []
     assert (tmp_path / "said").read_text(
         encoding="utf-8"
     ) == "pack --ignore-scripts --fetch-retries=0 -- digits@1"
