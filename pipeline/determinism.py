@@ -43,8 +43,8 @@ OPTIONAL = ("matplotlib", "pandas", "sklearn")  # Keras would import them, a sec
 _mode: "Mode | None" = None  # with which this process has imported TensorFlow
 
 
-def enable(seed: int, mode: "Mode" = "portable", *, keras: bool = True) -> None:
-    """Pin the environment, then import TensorFlow and seed it; nothing may import it before.
+def enable(seed: int | None, mode: "Mode" = "portable", *, keras: bool = True) -> None:
+    """Pin the environment, import TensorFlow and seed all generators; nothing may import it before.
 
     Keras, which TensorFlow imports by itself, is needed for the optimizers alone.
 
@@ -72,9 +72,10 @@ def enable(seed: int, mode: "Mode" = "portable", *, keras: bool = True) -> None:
     if mode != "off":
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.experimental.enable_op_determinism()
-    random.seed(seed)
-    np.random.seed(seed)
-    tf.random.set_seed(seed)
+    if seed is not None:
+        random.seed(seed)
+        np.random.seed(seed)
+        tf.random.set_seed(seed)
     if first:
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)  # composing a trial makes and drops so many objects

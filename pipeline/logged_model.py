@@ -17,7 +17,10 @@ SERVED = ("hydra-core", "mlflow", "numpy", "pydantic", "requests", "tensorflow",
 def save(
     folder: Path, weights: Path, data: Path, description: dict[str, Any], logged: "LoggedModel"
 ) -> Path:
-    """Write the model below a folder, with its signature and an example; return where.
+    """Write the model below a folder, with an example; return where.
+
+    Its signature names no input: MLflow would take float32 (n, features) alone, and would refuse,
+    in words of its own, the bytes, images and float64 that `pipeline.serving` takes.
 
     Parameters
     ----------
@@ -49,8 +52,7 @@ def save(
         pip_requirements=[f"{name}=={version(name)}" for name in SERVED],
         input_example=np.array(example),
         signature=ModelSignature(
-            Schema([TensorSpec(np.dtype(np.float32), (-1, sizes["features"]))]),
-            Schema([TensorSpec(np.dtype(np.float32), (-1, sizes["classes"]))]),
+            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, sizes["classes"]))])
         ),
     )
     return saved

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-import numpy as np
 import pytest
 from mlflow.entities import Run
 
@@ -177,22 +176,6 @@ def test_a_bare_mlflow_ui_shows_the_run(reproduced: Project) -> None:
             if address != "127.0.0.1":  # this machine only, and of it one address
                 with pytest.raises(ConnectionRefusedError):
                     socket.create_connection((address, port), timeout=5)
-
-
-def test_the_model_is_served(reproduced: Project) -> None:
-    (run,) = runs(reproduced)
-    port = free_port()
-    uri = f"runs:/{run.info.run_id}/model"
-    command = ("mlflow", "models", "serve", "--env-manager", "local", "-m", uri)
-    pixels = np.load(reproduced / "data/processed/x_test.npy")[:3]
-    with server(reproduced, port, *command):
-        answer = post(port, "/invocations", {"inputs": pixels.tolist()})["predictions"]
-        with pytest.raises(urllib.error.HTTPError, match="400"):
-            post(port, "/invocations", {"inputs": [[0.5, 0.5]]})
-    with np.load(reproduced / "models/weights.npz") as weights:
-        logits = pixels @ weights["weight"] + weights["bias"]
-    expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    np.testing.assert_allclose(answer, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,168 @@
+"""The model in MLflow, served and loaded: each input is right, or refused in a sentence."""
+
+import json
+import sys
+import urllib.error
+import urllib.request
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.serving import PixelError, pixels
+from tests.conftest import Project
+from tests.test_tracking import free_port, runs, server
+
+X = np.random.default_rng(0).integers(0, 256, (3, 20)).astype(np.uint8)
+SCALED = (X / 255).astype(np.float32)
+BETWEEN = "but pixels lie between 0 and 1: divide bytes by 255, or give them as an array of uint8."
+SHAPE = "but must be (n, 20), or images (n, rows, columns) of 20 pixels each, also if n is 1."
+NUMBERS = "The input must be numbers, each example 20 pixels."
+EMPTY = "The input has no examples."
+
+
+TAKEN: dict[str, Any] = {
+    "float32": SCALED,
+    "float64": SCALED.astype(np.float64),
+    "a list": SCALED.tolist(),
+    "images": SCALED.reshape(3, 4, 5),
+    "a list of images": list(SCALED.reshape(3, 4, 5)),
+    "images with channels": SCALED.reshape(3, 2, 5, 2),
+    "a table": pd.DataFrame(SCALED),
+    "a table of images": pd.DataFrame({"image": [image.tolist() for image in SCALED]}),
+    "the order of Fortran": np.asfortranarray(SCALED),
+}
+BYTES: dict[str, Any] = {
+    "bytes": X,
+    "images of bytes": X.reshape(3, 4, 5),
+    "a list of images of bytes": list(X.reshape(3, 4, 5)),
+    "a table of bytes": pd.DataFrame(X),
+}
+REFUSED: dict[str, tuple[Any, str]] = {
+    "0 to 255": (X.astype(np.float32), f"Example 0 has the value {X[0, 0]}, {BETWEEN}"),
+    "integers": (X.astype(int), f"Example 0 has the value {X[0, 0]}, {BETWEEN}"),
+    "a table of integers": (
+        pd.DataFrame(X.astype(int)),
+        f"Example 0 has the value {X[0, 0]}, {BETWEEN}",
+    ),
+    "below zero": (SCALED - 2, f"Example 0 has the value {SCALED[0, 0] - 2:g}, {BETWEEN}"),
+    "NaN": (np.full((2, 20), np.nan), f"Example 0 has the value nan, {BETWEEN}"),
+    "one infinity": (
+        np.r_[np.zeros((1, 20)), np.full((1, 20), np.inf)],
+        f"Example 1 has the value inf, {BETWEEN}",
+    ),
+    "too few columns": (SCALED[:, 1:], f"The input has the shape (3, 19), {SHAPE}"),
+    "one example": (SCALED[0], f"The input has the shape (20,), {SHAPE}"),
+    "one image": (X[0].reshape(4, 5), f"The input has the shape (4, 5), {SHAPE}"),
+    "a number": (0.5, f"The input has the shape (), {SHAPE}"),
+    "no rows": (SCALED[:0], EMPTY),
+    "no columns": ([[]], EMPTY),
+    "an empty table": (pd.DataFrame(), EMPTY),
+    "words": ([["a"] * 20], NUMBERS),
+    "a table of words": (pd.DataFrame([["a"] * 20]), NUMBERS),
+    "rows of different lengths": ([[0.5] * 20, [0.5]], NUMBERS),
+    "a dictionary": ({"pixels": SCALED}, NUMBERS),
+    "complex numbers": (SCALED + 0j, NUMBERS),
+    "a number of 400 digits": ([[10**400] * 20], NUMBERS),
+}
+
+
+@pytest.mark.parametrize("case", TAKEN | BYTES)
+def test_pixels_are_taken_as(case: str) -> None:
+    found = pixels((TAKEN | BYTES)[case], 20)
+    np.testing.assert_array_equal(found, X if case in BYTES else SCALED, strict=True)
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_pixels_are_refused_as(case: str) -> None:
+    data, sentence = REFUSED[case]
+    with pytest.raises(PixelError) as caught:
+        pixels(data, 20)
+    assert str(caught.value) == sentence
+
+
+LOAD = """
+import json, sys, numpy as np
+if sys.argv[1] == "after":
+    import tensorflow
+import mlflow
+before = np.random.get_state()[1].tolist()
+mlflow.set_tracking_uri("sqlite:///mlflow.db")
+model = mlflow.pyfunc.load_model(sys.argv[2])
+x = np.load("data/processed/x_test.npy")
+raw = np.fromfile("data/raw/tiny/t10k-images-idx3-ubyte", np.uint8, offset=16)
+answers = [model.predict(data) for data in (x, x.astype(float), raw.reshape(-1, 4, 5))]
+assert all(np.array_equal(answers[0], answer) for answer in answers)
+assert np.random.get_state()[1].tolist() == before
+try:
+    model.predict(x * 255)
+except Exception as error:
+    print(json.dumps([answers[0].tolist(), str(error)]))
+"""
+
+
+def expected(project: Project, x: Any) -> Any:
+    """Return the probabilities of the trained softmax regression, by NumPy."""
+    with np.load(project / "models/weights.npz") as weights:
+        logits = x @ weights["weight"] + weights["bias"]
+    return np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize("tensorflow", ["after", "before"])
+def test_a_model_is_loaded_after_or_before_tensorflow(reproduced: Project, tensorflow: str) -> None:
+    (run,) = runs(reproduced)
+    uri = f"runs:/{run.info.run_id}/model"
+    done = reproduced.run(sys.executable, "-c", LOAD, tensorflow, uri)
+    answer, error = json.loads(done.stdout.splitlines()[-1])
+    x = np.load(reproduced / "data/processed/x_test.npy")
+    np.testing.assert_allclose(answer, expected(reproduced, x), atol=1e-6)
+    assert error == f"Example 0 has the value {x[0, 0] * 255:g}, {BETWEEN}"
+
+
+def ask(port: int, content: Any, kind: str = "application/json") -> tuple[int, Any]:
+    """Ask the server; return the status and the predictions or what is wrong."""
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    address = f"http://127.0.0.1:{port}/invocations"
+    request = urllib.request.Request(address, body, {"Content-Type": kind})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, json.load(answer)["predictions"]
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)["message"]
+
+
+def test_the_model_is_served(reproduced: Project) -> None:
+    (run,) = runs(reproduced)
+    port = free_port()
+    uri = f"runs:/{run.info.run_id}/model"
+    command = ("mlflow", "models", "serve", "--env-manager", "local", "-m", uri)
+    x = np.load(reproduced / "data/processed/x_test.npy")[:3]
+    rows, images = x.tolist(), x.reshape(3, 4, 5).tolist()
+    table = {"columns": [f"pixel {n}" for n in range(20)], "data": rows}
+    first = f"{x[0, 0] * 255:g}"
+    right = {
+        "inputs": {"inputs": rows},
+        "instances": {"instances": images},
+        "a split table": {"dataframe_split": table},
+        "a table of records": {"dataframe_records": [dict(enumerate(row)) for row in rows]},
+    }
+    wrong = {
+        f"Example 0 has the value {first}, {BETWEEN}": {"inputs": (x * 255).tolist()},
+        f"Example 0 has the value nan, {BETWEEN}": {"inputs": [[None] * 20]},
+        f"Example 2 has the value nan, {BETWEEN}": {
+            "dataframe_split": {"data": [*rows[:2], rows[2][:7]]}
+        },
+        f"The input has the shape (1, 2), {SHAPE}": {"inputs": [[0.5, 0.5]]},
+        EMPTY: {"instances": []},
+        NUMBERS: {"inputs": {"pixels": rows}},
+    }
+    with server(reproduced, port, *command):
+        for sentence, content in wrong.items():
+            assert ask(port, content) == (400, sentence)
+        for case, content in right.items():
+            code, answer = ask(port, content)
+            assert code == 200, f"{case}: {answer}"
+            np.testing.assert_allclose(answer, expected(reproduced, x), atol=1e-6)
+        _, answer = ask(port, pd.DataFrame(x).to_csv(index=False).encode(), "text/csv")
+        np.testing.assert_allclose(answer, expected(reproduced, x), atol=1e-6)
