@@ -82,7 +82,7 @@ class Dataset(Section):
         ],
         Annotated[str, Field(pattern="^[0-9a-f]{64}$")],
     ]
-    sources: Annotated[list[Source], Field(min_length=1)]
+    sources: list[Source]
 
     @field_validator("name")
     @classmethod

@@ -34,12 +34,13 @@ def main(config: Config) -> None:
         failures += [f"  {problem}" for problem in problems]
         missing = wrong(folder, missing)
     if missing:
-        raise UserError(
-            f"{dataset.name}: no source has {', '.join(missing)}:\n"
-            + "\n".join(failures)
-            + f"\nPut the files, plain or .gz, into {folder} by hand and run this again; "
-            f"unpacked, their SHA-256 must be those of conf/dataset/{dataset.name}.yaml."
-        )
+        lines = [
+            f"{dataset.name}: no source has {', '.join(missing)}:",
+            *failures,
+            f"Put the files, plain or .gz, into {folder} by hand and run this again; unpacked, "
+            f"their SHA-256 must be those of conf/dataset/{dataset.name}.yaml.",
+        ]
+        raise UserError("\n".join(lines))
     log.info("%s: all %d files of %s are there and right", folder, len(hashes), dataset.name)
 
 

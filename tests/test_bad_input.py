@@ -262,6 +262,16 @@ def test_a_value_that_is_not_there(run: Forks, project: Project, value: str, mes
     assert refused(run, project, name, f"name: mlp\nhidden: {value}\n") == f"{name}: {message}"
 
 
+def test_all_hashes_that_are_missing_are_named(run: Forks, project: Project) -> None:
+    name = "conf/dataset/mnist.yaml"
+    lines = content(name)
+    del lines["files"]["t10k-images-idx3-ubyte"], lines["files"]["train-labels-idx1-ubyte"]
+    assert refused(run, project, name, yaml.safe_dump(lines)) == (
+        f"{name}: dataset files: the SHA-256 of t10k-images-idx3-ubyte, train-labels-idx1-ubyte "
+        "is missing"
+    )
+
+
 @pytest.mark.parametrize(
     ("file", "name", "message"),
     [

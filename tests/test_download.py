@@ -267,7 +267,7 @@ def test_files_put_there_by_hand_need_no_source(project: Project, tmp_path: Path
 def test_another_data_set_leaves_the_files_of_the_first(project: Project, tmp_path: Path) -> None:
     """Both were put there by hand, and no source has them."""
     other = tmp_path / "other"
-    first, second = use(project, {"folder": "nowhere"}), write_split_files(other, seed=1)
+    first, second = use(project), write_split_files(other, seed=1)
     conf = yaml.safe_load((project / "conf/dataset/tiny.yaml").read_text(encoding="utf-8"))
     text = yaml.safe_dump(conf | {"name": "other", "files": second})
     (project / "conf/dataset/other.yaml").write_text(text, encoding="utf-8")
