@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.core_plugins import file_config_source
 from hydra._internal.sources_registry import SourcesRegistry
-from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
 from omegaconf.errors import GrammarParseError
@@ -122,8 +121,11 @@ def check(folder: Path, name: str) -> str:
     return text
 
 
-class Checked(FileConfigSource):
-    """Where Hydra looks files up: each is checked when it is chosen, no other is read."""
+class FileConfigSource(file_config_source.FileConfigSource):
+    """Where Hydra looks files up: each is checked when it is chosen, no other is read.
+
+    It is named as Hydra's own, which then does not take its place when a process is set up.
+    """
 
     def load_config(self, config_path: str) -> ConfigResult:
         """Check a file, then read it as Hydra does."""
@@ -133,9 +135,8 @@ class Checked(FileConfigSource):
 
 
 def check_what_hydra_reads() -> None:
-    """Let Hydra read files through `Checked` alone, in this process and in those of a sweep."""
-    Plugins.instance()  # registers Hydra's own, which cannot be replaced before
-    SourcesRegistry.instance().types[Checked.scheme()] = Checked
+    """Let Hydra check each file that it reads, in this process and in those of a sweep."""
+    SourcesRegistry.instance().types[FileConfigSource.scheme()] = FileConfigSource
 
 
 def _strings(tree: Any) -> Iterator[str]:
