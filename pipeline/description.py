@@ -83,11 +83,11 @@ def reproduction(arguments: Sequence[str]) -> str:
         changed = [path for path in changed if path != str(params.FILE)]
     else:
         commands.append("dvc repro")
-    lines = ["Reproduce it:", "", "```sh", *commands, "```"]
+    text = f"Reproduce it with `{' && '.join(commands)}`"  # short, as MLflow folds what is long
     if changed:
         more = f" and {len(changed) - MOST_FILES} more" if len(changed) > MOST_FILES else ""
-        lines += ["", f"Not committed were {', '.join(changed[:MOST_FILES])}{more}."]
-    return "\n".join(lines)
+        text += f"; not committed were {', '.join(changed[:MOST_FILES])}{more}"
+    return text
 
 
 def _edited_params() -> list[str]:
