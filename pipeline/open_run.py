@@ -56,10 +56,10 @@ class OpenRun:
         self.client.log_dict(self.run_id, config, "config.yaml")
 
     def result(self, line: str) -> None:
-        """Begin the description with a line about the result, in place of an earlier one."""
+        """Begin the description with a paragraph about the result, in place of an earlier one."""
         note = self.client.get_run(self.run_id).data.tags.get(NOTE, "")
         rest = note.partition("\n\n")[2] if note.startswith(RESULT) else note
-        self.tags({NOTE: f"{RESULT}{line}\n\n{rest}".strip()})
+        self.tags({NOTE: f"{RESULT}{line.strip()}\n\n{rest}".strip()})
 
     def metrics(self, points: list[tuple[dict[str, float], int, float]]) -> None:
         """Log metrics, each with its step and when it was measured, in seconds since 1970."""

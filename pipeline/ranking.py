@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pipeline.trial import Trial
 
-MOST_NOTE = 5000  # characters that MLflow takes
+MOST_NOTE = 4000  # characters; MLflow takes 5000 with the rest of the description
 METRICS = ("val_accuracy", "val_loss")  # and the objective, if it is another
 
 
@@ -54,10 +54,10 @@ def table(ranked: Sequence[Trial], objective: str) -> str:
 def reused(ranked: Sequence[Trial]) -> str:
     """Return a Markdown list of the trials that other sweeps have run, empty without any.
 
-    Their MLflow runs are not below this sweep's.
+    Their MLflow runs are not below this sweep's. An empty line would end the result's paragraph.
     """
     lines = [f"- {one.name}: [{one.run_id}](#/runs/{one.run_id})" for one in ranked if one.repeats]
-    title = "Trials that were done before, in other sweeps (sweep.csv has all runs):\n"
+    title = "Trials that were done before, in other sweeps (sweep.csv has all runs):"
     return "\n".join([title, *lines])[:MOST_NOTE] if lines else ""
 
 

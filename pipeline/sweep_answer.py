@@ -26,15 +26,16 @@ def give(folder: Path, settings: Sweep, record: Record, ranked: list[Trial]) -> 
     ):
         csv.writer(file, lineterminator="\n").writerows([*row, run] for row, run in rows)
     record.send("files", paths=[str(path) for path in files])
-    if note := ranking.reused(ranked):
-        record.send("tags", tags={"mlflow.note.content": note})
-    best = ranked[0]
+    best, line = ranked[0], "no trial has finished"
     if best.status == "FINISHED" and objective in best.metrics:
         value = best.metrics[objective]
         record.send("tags", tags={"best_trial": str(best.number), "best_run_id": best.run_id})
         record.send("metrics", points=[({f"best_{objective}": value}, 0, time.time())])
-        print(f"Best: trial {best.number}, {best.name}: {objective} {value:.4f}")
+        line = f"trial {best.number}, {best.name}: {objective} {value:.4f}"
+        print(f"Best: {line}")
         print("`python -m pipeline.promote` makes its settings those of the pipeline.")
+        line = f"the best is {line}"
+    record.send("result", line="\n".join([line, ranking.reused(ranked)]))
 
 
 def _figures(folder: Path, ranked: list[Trial], objective: str) -> list[Path]:

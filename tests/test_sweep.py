@@ -140,7 +140,9 @@ def test_a_sweep_ends_in_an_answer_and_is_not_run_twice(reproduced: Project) -> 
     assert len(runs(reproduced, "trial")) == 6
     note = runs(reproduced, "sweep")[0].data.tags["mlflow.note.content"]
     assert all(f"[{one.run_id}](#/runs/{one.run_id})" in note for one in ended)
-    assert len(note.splitlines()) == 2 + 4
+    assert note.count("\n- ") == 4
+    assert note.count("\n\n") == 1
+    assert "Reproduce it with `" in note
 
     sweep(reproduced, *GRID, "sweep.rerun=true")
     assert len(runs(reproduced, "trial")) == 10
