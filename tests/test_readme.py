@@ -14,7 +14,7 @@ ELSEWHERE = {
     ". .venv/bin/activate": "",  # the tests' own environment
     "mlflow ui": "tests/test_tracking.py::test_a_bare_mlflow_ui_shows_the_run",
     "mlflow models serve --env-manager local -m runs:/RUN_ID/model": (
-        "tests/test_tracking.py::test_the_model_is_served"
+        "tests/test_serving.py::test_the_model_is_served"
     ),
     "python -m pipeline.verify": (
         "tests/test_verify.py::test_the_commit_is_reproduced_and_nothing_is_touched"
