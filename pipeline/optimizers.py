@@ -38,3 +38,7 @@ def adam(
 
 
 OPTIMIZERS: dict[str, Callable[..., Any]] = {"sgd": sgd, "adam": adam}
+
+# What declares that it may train models side by side as if they were one: it updates each weight
+# from that weight's own gradients, in a way that depends on nothing but the number of the step.
+SIDE_BY_SIDE = frozenset({sgd, adam})

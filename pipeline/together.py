@@ -20,7 +20,7 @@ from pipeline.checkpoint import Checkpoint
 from pipeline.config import Config
 from pipeline.data import Arrays
 from pipeline.history import Epoch
-from pipeline.optimizers import OPTIMIZERS
+from pipeline.optimizers import OPTIMIZERS, SIDE_BY_SIDE
 
 if TYPE_CHECKING:
     import keras
@@ -80,6 +80,7 @@ def company(first: Learner, others: Sequence[Config], split: Split) -> list[Lear
         config.determinism != "portable"
         or x.nbytes > config.resident_bytes
         or MODELS[config.model.name] is not LogisticRegression
+        or OPTIMIZERS[config.optimizer.name] not in SIDE_BY_SIDE
     ):
         return [first]
     found = [first.saved.of(other) for other in others[: MOST - 1]]

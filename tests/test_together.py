@@ -1,5 +1,6 @@
 """Trials that differ in the learning rate alone: trained together, with the bits of each alone."""
 
+import functools
 import re
 from pathlib import Path
 
@@ -8,10 +9,10 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline import determinism, models, same_bits, together, trial
+from pipeline import determinism, models, same_bits, together, trial_file
 from pipeline.files import sha256
-from pipeline.optimizers import adam, sgd
-from pipeline.trial import Trial
+from pipeline.optimizers import SIDE_BY_SIDE, adam, sgd
+from pipeline.trial_file import Trial
 from tests.conftest import Project, make_project
 
 determinism.enable(seed=0)
@@ -78,7 +79,7 @@ def ten(tmp_path: Path) -> Project:
 
 def trials(project: Project) -> list[Trial]:
     paths = (project / "multirun").glob("*/*/trial.json")
-    return sorted((trial.read(path) for path in paths), key=lambda one: one.number)
+    return sorted((trial_file.read(path) for path in paths), key=lambda one: one.number)
 
 
 def bits(project: Project, one: Trial) -> list[str]:
@@ -89,7 +90,7 @@ def test_a_grid_is_trained_in_groups(ten: Project) -> None:
     grid = ("-m", "train.learning_rate=0.1,0.2,0.4", "seed=0,1")
     done = ten.stage("train", *grid)
     assert done.stdout.count("trained together: learning rates 0.1, 0.2, 0.4\n") == 2
-    assert done.stdout.count("trained with an earlier trial") == 4
+    assert done.stdout.count("epoch 3 of 3 is trained already") == 4
     ended = trials(ten)
     assert [one.status for one in ended] == ["FINISHED"] * 6
     assert all(one.seconds and 0 < one.seconds < 60 for one in ended)
@@ -126,3 +127,52 @@ def test_one_that_diverges_takes_no_other_with_it(ten: Project) -> None:
     for one, rate in ((first, 0.1), (last, 0.2)):
         ten.stage("train", f"train.learning_rate={rate}")
         assert bits(ten, one) == [sha256(ten / name) for name in FILES]
+
+
+OWN = """
+
+import functools
+
+
+def clipped(learning_rate: float) -> "keras.optimizers.Optimizer":
+    import keras
+
+    return keras.optimizers.SGD(learning_rate, global_clipnorm=0.1)
+
+
+def decaying(learning_rate: float) -> "keras.optimizers.Optimizer":
+    import keras
+
+    return keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(learning_rate, 5, 0.5))
+
+
+@functools.wraps(sgd)
+def wrapped(*arguments: Any, **options: Any) -> "keras.optimizers.Optimizer":
+    made = sgd(*arguments, **options)
+    made.global_clipnorm = 0.1
+    return made
+
+
+OPTIMIZERS |= {"clipped": clipped, "decaying": decaying, "wrapped": wrapped}
+"""
+
+
+def test_an_own_optimizer_trains_each_alone(ten: Project) -> None:
+    with (ten / "pipeline/optimizers.py").open("a", encoding="utf-8") as file:
+        file.write(OWN)
+    own = ("clipped", "decaying", "wrapped")
+    for name in own:
+        (ten / f"conf/optimizer/{name}.yaml").write_text(f"name: {name}\n", encoding="utf-8")
+    done = ten.stage("train", "-m", "train.learning_rate=0.05,0.1", f"optimizer={','.join(own)}")
+    assert "trained together" not in done.stdout
+    ended = trials(ten)
+    assert [one.status for one in ended] == ["FINISHED"] * 6
+    ten.stage("train", "train.learning_rate=0.1", "optimizer=clipped")
+    alone = [sha256(ten / name) for name in FILES]
+    (clipped,) = [one for one in ended if one.name == "learning_rate=0.1 optimizer=clipped"]
+    assert bits(ten, clipped) == alone
+
+
+def test_only_what_declares_it_is_trained_side_by_side() -> None:
+    assert {sgd, adam} == SIDE_BY_SIDE
+    assert functools.wraps(sgd)(functools.partial(sgd)) not in SIDE_BY_SIDE
