@@ -56,7 +56,7 @@ def main(config: Config) -> None:
         ["example", "actual", "predicted", "probability"],
         mistakes(y, predicted, probability),
     )
-    log.info("test_loss %.4f  test_accuracy %.4f  (%s examples)", loss, accuracy, f"{len(y):,}")
+    log.info("test_loss %.4g  test_accuracy %.4f  (%s examples)", loss, accuracy, f"{len(y):,}")
     found = results.resume(record, config)
     results.add_evaluation(record, config, evaluation, found.get("metrics", {}))
     record.close()

@@ -1,5 +1,7 @@
 """The figures, each a function of numbers: the same numbers give the same bytes."""
 
+import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from pipeline.files import replacing
-from pipeline.history import Epoch
+from pipeline.files import replacing, shown
+from pipeline.history import Epoch, text
 
+log = logging.getLogger(__name__)
 DPI = 120
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -24,13 +27,22 @@ STYLE: dict[Any, Any] = {
 
 @contextmanager
 def saved(path: Path, width: float, height: float) -> Iterator[Figure]:
-    """Yield an empty figure of that size in inches; write it as a PNG without dates or versions."""
-    with mpl.rc_context(), replacing(path) as temporary:
+    """Yield an empty figure of that size in inches; write it as a PNG without dates or versions.
+
+    What matplotlib warns of, as letters that its font lacks, is logged with the picture's name.
+    """
+    with (
+        mpl.rc_context(),
+        warnings.catch_warnings(action="always", category=UserWarning, record=True) as caught,
+        replacing(path) as temporary,
+    ):
         mpl.rcdefaults()  # a user's own style must not change the bytes
         mpl.rcParams.update(STYLE)
         figure = Figure((width, height), dpi=DPI, layout="constrained")
         yield figure
         figure.savefig(temporary, format="png", metadata={"Software": None})
+    for said in dict.fromkeys(str(warning.message) for warning in caught):
+        log.warning("%s: %s", shown(path), said)
 
 
 def loss(path: Path, epochs: Sequence[Epoch]) -> None:
@@ -51,9 +63,8 @@ def _curves(path: Path, epochs: Sequence[Epoch], metric: str, label: str, title:
         for name, key in (("training", metric), ("validation", f"val_{metric}")):
             values = [row.metrics[key] for row in epochs if key in row.metrics]
             if values:
-                axes.plot(
-                    numbers, values, marker=marker, label=f"{name} ({values[-1]:.4f} at the end)"
-                )
+                last = text(metric, values[-1])
+                axes.plot(numbers, values, marker=marker, label=f"{name} ({last} at the end)")
         axes.set(xlabel="Epoch", ylabel=label, title=title)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         axes.grid(alpha=0.3)

@@ -30,6 +30,11 @@ class Epoch:
         return {k: v for k, v in asdict(self).items() if k != "epoch" and v is not None}
 
 
+def text(metric: str, value: float) -> str:
+    """Return a metric as it is shown: a loss with four digits, an accuracy with four decimals."""
+    return f"{value:.4g}" if metric.endswith("loss") else f"{value:.4f}"
+
+
 def write(path: Path, epochs: Iterable[Epoch]) -> None:
     """Write the history, numbers with nine digits, nothing for a metric that was not measured."""
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:

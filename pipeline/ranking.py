@@ -5,7 +5,8 @@ import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 
-from pipeline.trial import Trial
+from pipeline.history import text
+from pipeline.trial_file import Trial
 
 MOST_NOTE = 4000  # characters; MLflow takes 5000 with the rest of the description
 METRICS = ("val_accuracy", "val_loss")  # and the objective, if it is another
@@ -29,7 +30,7 @@ def rows(ranked: Sequence[Trial], objective: str) -> list[list[str]]:
     metrics = METRICS if objective in METRICS else (objective, *METRICS)
     found = [["rank", "trial", "overrides", *metrics, "seconds", "status"]]
     for place, trial in enumerate(ranked, start=1):
-        shown = {name: f"{value:.4f}" for name, value in trial.metrics.items()}
+        shown = {name: text(name, value) for name, value in trial.metrics.items()}
         found.append(
             [
                 str(place) if trial.status == "FINISHED" else "",
@@ -86,8 +87,8 @@ def _spread(name: str, values: list[float], objective: str) -> str:
 
     mean, deviation = statistics.fmean(values), statistics.stdev(values)
     half = float(stats.t.ppf(0.975, len(values) - 1)) * deviation / math.sqrt(len(values))
+    said = [text(objective, value) for value in (mean, deviation, mean - half, mean + half)]
     return (
-        f"{name + ': ' if name else ''}{len(values)} seeds: {objective} {mean:.4f}, standard "
-        f"deviation {deviation:.4f}, 95 % interval of the mean "
-        f"{mean - half:.4f} to {mean + half:.4f}"
+        f"{name + ': ' if name else ''}{len(values)} seeds: {objective} {said[0]}, standard "
+        f"deviation {said[1]}, 95 % interval of the mean {said[2]} to {said[3]}"
     )

@@ -30,7 +30,7 @@ def main(config: Config) -> None:
             results.add_evaluation(record, config, evaluation, found["metrics"])
         if not found["figures"]:
             results.add_figures(record, config)
-        log.info("test_loss %.4f  test_accuracy %.4f", evaluation["loss"], evaluation["accuracy"])
+        log.info("test_loss %.4g  test_accuracy %.4f", evaluation["loss"], evaluation["accuracy"])
         log.info(
             "MLflow has the run %r in experiment %r. To look at it: %s",
             found["run"],

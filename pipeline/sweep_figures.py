@@ -8,10 +8,11 @@ from matplotlib.ticker import MaxNLocator
 
 from pipeline import history
 from pipeline.figures import saved
-from pipeline.trial import Trial
+from pipeline.trial_file import Trial
 
 LOG_FROM = 10  # a parameter whose largest value is so many times its smallest has a log axis
 TICKS = 8  # so many values of a parameter have a tick each
+MOST_LETTERS = 40  # of a name
 NAMED = 12  # curves that have a name in the legend
 BEST: dict[str, Any] = {"s": 160, "facecolors": "none", "edgecolors": "C3", "linewidths": 1.5}
 
@@ -43,7 +44,7 @@ def objective(path: Path, trials: Sequence[Trial], name: str) -> None:
             else:
                 labels = list(dict.fromkeys(column))
                 axes.scatter([labels.index(value) for value in column], measured)
-                axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
+                axes.set_xticks(range(len(labels)), map(_short, labels), rotation=30, ha="right")
                 axes.margins(x=0.2)
             axes.scatter(axes.collections[0].get_offsets()[0, 0], measured[0], **BEST)
             axes.set(xlabel=key)
@@ -59,10 +60,11 @@ def curves(path: Path, trials: Sequence[Trial], name: str) -> None:
         for place, one in reversed(list(enumerate(trials))):
             epochs = history.read(Path(one.repeats or one.folder) / "metrics/history.csv")
             points = [(row.epoch, row.metrics[name]) for row in epochs if name in row.metrics]
+            label = f"{_short(one.name)} ({history.text(name, points[-1][1])})"
             axes.plot(
                 *zip(*points, strict=True),
                 color=f"C{place}" if place < NAMED else "0.8",
-                label=f"{one.name or one.number} ({points[-1][1]:.4f})" if place < NAMED else None,
+                label=label if place < NAMED else None,
                 marker="o" if len(points) == 1 else "",
             )
         axes.set(xlabel="Epoch", ylabel=name, title=f"{name} against the epoch")
@@ -70,6 +72,11 @@ def curves(path: Path, trials: Sequence[Trial], name: str) -> None:
         axes.grid(alpha=0.3)
         handles, labels = axes.get_legend_handles_labels()
         axes.legend(handles[::-1], labels[::-1], frameon=False, fontsize=8)
+
+
+def _short(name: str) -> str:
+    """Return a name that leaves room for the axes, without its middle if it is long."""
+    return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS // 2]} ... {name[-10:]}"
 
 
 def _numbers(column: Sequence[str]) -> list[float]:

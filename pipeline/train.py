@@ -102,13 +102,14 @@ def fit(
             epochs.append(epoch)
             saved.keep(epochs)
             results.add_epochs(record, [epoch])
-            bar.set_postfix({name: f"{value:.4f}" for name, value in epoch.metrics.items()})
+            shown = {name: history.text(name, value) for name, value in epoch.metrics.items()}
+            bar.set_postfix(shown)
             bar.update()
             if report:
                 report(epoch)
             elif bar.disable:
-                shown = "  ".join(f"{name} {value:.4f}" for name, value in epoch.metrics.items())
-                log.info("epoch %3d/%d  %s", epoch.epoch, config.train.epochs, shown)
+                line = "  ".join(f"{name} {value}" for name, value in shown.items())
+                log.info("epoch %3d/%d  %s", epoch.epoch, config.train.epochs, line)
     weights.save(learner.model, config.paths.models / "weights.npz")
     history.write(config.paths.metrics / "history.csv", epochs)
     results.add_training(record, config)

@@ -6,8 +6,9 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from pipeline import figures
-from pipeline.history import Epoch, read, write
+from pipeline import figures, sweep_figures
+from pipeline.history import Epoch, read, text, write
+from pipeline.trial_file import Trial
 
 EPOCHS = [Epoch(n, 1 / n, 1 - 1 / n, 1.1 / n, None) for n in range(1, 8)]
 
@@ -59,3 +60,35 @@ def test_history_round_trip(tmp_path: Path) -> None:
     assert [row.epoch for row in again] == list(range(1, 8))
     assert again[6].loss == pytest.approx(1 / 7, rel=1e-8)
     assert again[6].val_accuracy is None
+
+
+def test_long_names_leave_room(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = []
+    for number in range(4):
+        name = f"hidden={[512 + number] * 60}"
+        one = Trial(number, [f"model.{name}"], str(tmp_path), "FINISHED", name=name)
+        one.metrics = {"val_loss": 1e29 + number}
+        found.append(one)
+    write(tmp_path / "metrics/history.csv", [Epoch(1, 1.0, 0.5, 1e29, 0.5)])
+    sweep_figures.curves(tmp_path / "curves.png", found, "val_loss")
+    sweep_figures.objective(tmp_path / "objective.png", found, "val_loss")
+    assert [str(warning.message) for warning in recwarn] == []
+    assert caplog.messages == []
+
+
+def test_a_warning_of_matplotlib_is_one_line_that_names_the_picture(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "matrix.png"
+    figures.confusion_matrix(path, np.eye(2, dtype=np.int64), ["\u96f6", "one"])
+    assert len(recwarn) == 0
+    (line,) = caplog.messages
+    assert line.startswith(f"{path}: Glyph 38646 ")
+
+
+def test_a_loss_is_shown_with_four_digits() -> None:
+    assert text("val_loss", 123456789012345678901234567890.0) == "1.235e+29"
+    assert text("loss", 0.00001234567) == "1.235e-05"
+    assert text("val_accuracy", 0.5) == "0.5000"
