@@ -54,10 +54,7 @@ def run(main: Callable[[Config], None], train: "Train | None" = None) -> None:
             assert train is not None
             trial.run(train, composed)
         else:
-            try:
-                main(check(composed))
-            except UserError as error:
-                _stop(main, str(error))
+            _run_once(main, composed)
 
     command = hydra.main(version_base="1.3", config_path=str(params.CONF), config_name="config")
     interrupted = True
@@ -80,7 +77,8 @@ def run(main: Callable[[Config], None], train: "Train | None" = None) -> None:
         interrupted = False
         _stop(main, line)
     except KeyboardInterrupt:
-        print(f"{_name(main)}: interrupted", file=sys.stderr)
+        hint = ": the same command goes on where it was" if train else ""
+        print(f"{_name(main)}: interrupted{hint}", file=sys.stderr)
         sys.exit(INTERRUPTED)
     finally:
         code = _finish_sweep(main, interrupted=interrupted)
@@ -90,6 +88,16 @@ def run(main: Callable[[Config], None], train: "Train | None" = None) -> None:
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.flush()
     os._exit(0)  # all is written: taking TensorFlow down in order would cost half a second
+
+
+def _run_once(main: Callable[[Config], None], composed: DictConfig) -> None:
+    from pipeline import mistakes
+
+    try:
+        mistakes.refuse_chdir(HydraConfig.get().job.chdir)
+        main(check(composed))
+    except UserError as error:
+        _stop(main, str(error))
 
 
 def _finish_sweep(main: Callable[[Config], None], *, interrupted: bool) -> int | None:

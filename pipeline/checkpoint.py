@@ -89,7 +89,7 @@ class Checkpoint:
         self._found.clear()
         done, total = len(epochs), self.config.train.epochs
         if done == total:
-            log.info("trained with an earlier trial (%s)", shown(self.path))
+            log.info("epoch %d of %d is trained already (%s)", done, total, shown(self.path))
         else:
             log.info("going on from epoch %d of %d (%s)", done, total, shown(self.path))
         return epochs

@@ -19,7 +19,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from mlflow.entities import Run
 
-from pipeline import checkpoint, determinism, history, trial, weights
+from pipeline import checkpoint, determinism, history, trial_file, weights
 from pipeline.checkpoint import Checkpoint
 from pipeline.config import Config, check
 from pipeline.files import sha256
@@ -137,6 +137,19 @@ def kill_and_go_on(long: Project, uninterrupted: Project, how: str) -> None:
     assert checkpoints(long) == []
 
 
+def test_a_training_goes_on_after_its_last_epoch(reproduced: Project) -> None:
+    weights = reproduced / "models/weights.npz"
+    weights.unlink()
+    (weights / "in the way").mkdir(parents=True)
+    done = reproduced.stage("train", "train.epochs=1", code=1)
+    assert done.stderr == "train: models/weights.npz: cannot be written: Is a directory\n"
+    (weights / "in the way").rmdir()
+    weights.rmdir()
+    said = reproduced.stage("train", "train.epochs=1").stdout
+    assert "epoch 1 of 1 is trained already (checkpoints/" in said
+    assert "earlier trial" not in said
+
+
 def test_a_killed_sweep_goes_on_within_its_trial(long: Project, uninterrupted: Project) -> None:
     kill_a_sweep_and_go_on(long, uninterrupted, "basic")
 
@@ -151,7 +164,7 @@ def kill_a_sweep_and_go_on(long: Project, uninterrupted: Project, sweeper: str) 
     done = long.run(sys.executable, *command)
     assert done.stdout.count("going on from epoch") == 1
     (run,) = runs(long, "trial")
-    ended = [trial.read(path) for path in (long / "multirun").glob("*-*/*/trial.json")]
+    ended = [trial_file.read(path) for path in (long / "multirun").glob("*-*/*/trial.json")]
     (one,) = [one for one in ended if one.status == "FINISHED"]
     assert (one.run_id, one.folder) == (run.info.run_id, run.data.tags["pipeline.place"])
     assert_whole(long, run, one.folder)
