@@ -13,21 +13,21 @@ A trial whose settings params.yaml cannot hold all is refused, and nothing is ch
 
 import difflib
 import io
-import json
 import sys
+from itertools import chain
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from ruamel.yaml import YAML
 
-from pipeline import params, ranking, trial
+from pipeline import params, ranking, sweep_folder
 from pipeline.config import check
 from pipeline.errors import UserError
 from pipeline.files import replacing
 from pipeline.fingerprint import identity
 from pipeline.output import outlive_reader
-from pipeline.sweep_folder import ROOT, begun
-from pipeline.trial import Trial
+from pipeline.sweep_folder import ROOT, begun, trials
+from pipeline.trial_file import Trial
 
 
 def main(arguments: list[str]) -> None:
@@ -49,13 +49,11 @@ def main(arguments: list[str]) -> None:
 
 def best_of_latest() -> Trial:
     """Return the best finished trial of the sweep that was begun or gone on with last."""
-    sweeps = begun()
-    if not sweeps:
+    if not (sweeps := begun()):
         raise UserError(f"{ROOT}: has no sweep: run `python -m pipeline.train -m KEY=VALUE,VALUE`")
-    _, folder = max(sweeps)
-    sweep = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
-    trials = [trial.read(path) for path in folder.glob("*/trial.json")]
-    ranked = ranking.rank(trials, sweep["objective"], sweep["direction"])
+    folder = sweeps[-1]
+    sweep = sweep_folder.read(folder)
+    ranked = ranking.rank(trials(folder), sweep["objective"], sweep["direction"])
     if not ranked or sweep["objective"] not in ranked[0].metrics:
         raise UserError(f"{folder}: has no finished trial: run the sweep again")
     return ranked[0]
@@ -69,10 +67,10 @@ def by_run_id(arguments: list[str]) -> Trial:
             f"{' '.join(arguments)} is not known: use no argument for the best trial of the latest "
             "sweep, or run_id=ID"
         )
-    for path in ROOT.glob("*/*/trial.json"):
-        found = trial.read(path)
+    for found in chain.from_iterable(map(trials, begun())):
         if found.run_id == run_id:
             if found.status != "FINISHED":
+                path = f"{found.folder}/trial.json"
                 raise UserError(f"{path}: the trial is {found.status}, not FINISHED")
             return found
     raise UserError(f"{ROOT}: has no trial with the run_id {run_id}")

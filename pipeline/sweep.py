@@ -9,7 +9,7 @@ import logging
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -20,18 +20,20 @@ from pipeline import (
     description,
     determinism,
     mistakes,
+    progress,
     provenance,
     ranking,
     sweep_answer,
     sweep_folder,
     tracking,
     trial,
+    trial_file,
 )
 from pipeline.config import Config, Sweep, Tracking, check_section
 from pipeline.errors import UserError
-from pipeline.files import replacing, shown
+from pipeline.files import replacing, require, shown
 from pipeline.fingerprint import ARRAYS, fingerprint, identity
-from pipeline.trial import Trial
+from pipeline.trial_file import Trial
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +54,7 @@ current: Running | None = None
 
 
 def begin(
-    loader: ConfigLoader, config: DictConfig, trials: Iterable[Sequence[str]], *, here: bool
+    loader: ConfigLoader, config: DictConfig, trials: Sequence[Sequence[str]], *, here: bool
 ) -> None:
     """Open the sweep's run, or open it again; sweep.json is what the trials need to know.
 
@@ -61,13 +63,15 @@ def begin(
     Raises
     ------
     UserError, HydraException
-        If the trials' overrides are refused, or the folder cannot be written.
+        If the trials' overrides are refused, there is no data, or the folder cannot be written.
     """
     global current  # noqa: PLW0603  # one sweep a process, ended by `finish`
     settings = check_section(Sweep, config, "sweep")
     place = check_section(Tracking, config, "tracking")
     first = mistakes.refuse(loader, config, trials)
-    folder = Path(str(config.hydra.sweep.dir))
+    folder = sweep_folder.check(loader, config, trials)
+    for name in ARRAYS:
+        require(first.paths.processed / name, "preprocess")
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
@@ -79,7 +83,7 @@ def begin(
     record = tracking.shared(place, folder)
     record.owner = True
     current = Running(folder, lock, settings, record)
-    if here and first and not _is_known(first):
+    if here and not _is_known(first):
         determinism.enable(first.seed, first.determinism)
     run_id = _open(config, folder, settings)
     definition = {
@@ -89,10 +93,13 @@ def begin(
         "direction": settings.direction,
         "tracking": place.model_dump(),
         "run_id": run_id,
-        "order": 1 + max((order for order, _ in sweep_folder.begun()), default=0),
+        "hash": sweep_folder.of_all(),
+        "varied": sorted(mistakes.varied(trials)),
     }
     with replacing(folder / "sweep.json") as temporary:
         temporary.write_text(json.dumps(definition, indent=2) + "\n", encoding="utf-8")
+    sweep_folder.note(folder)
+    progress.begin(folder, len(trials))
 
 
 def _open(config: DictConfig, folder: Path, settings: Sweep) -> str:
@@ -100,7 +107,7 @@ def _open(config: DictConfig, folder: Path, settings: Sweep) -> str:
     assert current
     record, lock = current.record, str(folder / ".record.lock")
     if (folder / "sweep.json").exists():
-        before = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))["run_id"]
+        before = sweep_folder.read(folder)["run_id"]
         if before and not record.ask("reopen", run_id=before, lock=lock)["problem"]:
             return str(before)
     tags = {
@@ -166,8 +173,7 @@ def finish(*, interrupted: bool) -> int | None:
 
 def _is_known(config: Config) -> bool:
     """Tell whether a trial is not going to be trained: the last one, when a sweep goes on."""
-    arrays = all((config.paths.processed / name).exists() for name in ARRAYS)
-    known = arrays and trial.find(fingerprint(**identity(config)), config.tracking.uri)
+    known = trial_file.find(fingerprint(**identity(config)), config.tracking.uri)
     return bool(known) and not config.sweep.rerun
 
 

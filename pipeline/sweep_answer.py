@@ -7,8 +7,9 @@ from pathlib import Path
 from pipeline import ranking
 from pipeline.config import Sweep
 from pipeline.files import replacing
+from pipeline.history import text
 from pipeline.tracking import Record
-from pipeline.trial import Trial
+from pipeline.trial_file import Trial
 
 
 def give(folder: Path, settings: Sweep, record: Record, ranked: list[Trial]) -> None:
@@ -31,7 +32,7 @@ def give(folder: Path, settings: Sweep, record: Record, ranked: list[Trial]) -> 
         value = best.metrics[objective]
         record.send("tags", tags={"best_trial": str(best.number), "best_run_id": best.run_id})
         record.send("metrics", points=[({f"best_{objective}": value}, 0, time.time())])
-        line = f"trial {best.number}, {best.name}: {objective} {value:.4f}"
+        line = f"trial {best.number}, {best.name}: {objective} {text(objective, value)}"
         print(f"Best: {line}")
         print("`python -m pipeline.promote` makes its settings those of the pipeline.")
         line = f"the best is {line}"

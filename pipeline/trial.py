@@ -4,76 +4,45 @@ Hydra's launchers run trials in this process or in others, on this machine or el
 trial has to say it writes into trial.json in its own folder; `pipeline.sweep` reads that.
 """
 
-import json
 import logging
 import os
 import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from pipeline import description, provenance, pruning, results, together, tracking, upcoming
+from pipeline import (
+    description,
+    progress,
+    provenance,
+    pruning,
+    results,
+    sweep_folder,
+    together,
+    tracking,
+    trial_file,
+    upcoming,
+)
 from pipeline.checkpoint import Checkpoint
 from pipeline.config import Config, Tracking, check
-from pipeline.files import replacing, shown
+from pipeline.files import shown
 from pipeline.fingerprint import fingerprint, identity
-from pipeline.history import Epoch
+from pipeline.history import Epoch, text
 from pipeline.pruning import Pruned
+from pipeline.trial_file import Trial, find, keep
 
 log = logging.getLogger(__name__)
-KNOWN = Path("multirun/finished")  # trial.json of every finished trial, by its fingerprint
 _unsettled: list["Trial"] = []
 MLFLOW_STATUS = {"PRUNED": "KILLED"}  # which MLflow does not have
 
 Report = Callable[[Epoch], None]
 Others = list[Config]  # that this process will train later
 Train = Callable[[Config, Checkpoint, tracking.Record, Report, Others], Epoch]  # the last epoch
-
-
-@dataclass
-class Trial:
-    """What trial.json holds.
-
-    `status` is RUNNING, FINISHED, FAILED, KILLED or PRUNED; `metrics` are of the last epoch;
-    `repeats` is the folder of the earlier trial that this one would have repeated.
-    """
-
-    number: int
-    overrides: list[str]
-    folder: str
-    status: str = "RUNNING"
-    seconds: float | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
-    error: str = ""
-    run_id: str = ""
-    repeats: str = ""
-    uri: str = ""
-    pid: int = 0
-    fingerprint: str = ""
-    dataset: str = ""
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """The overrides, less the section that most of them share."""
-        shown = [item for item in self.overrides if not item.startswith("+experiment=")]
-        return " ".join(item.lstrip("+").removeprefix("train.") for item in shown)
-
-    def write(self, path: Path | None = None) -> None:
-        """Write trial.json."""
-        with replacing(path or Path(self.folder) / "trial.json") as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
-
-
-def read(path: Path) -> Trial:
-    """Read trial.json."""
-    return Trial(**json.loads(path.read_text(encoding="utf-8")))
 
 
 def run(train: Train, composed: DictConfig) -> None:
@@ -83,7 +52,8 @@ def run(train: Train, composed: DictConfig) -> None:
     """
     logging.raiseExceptions = False  # in a launcher's own process too, the reader may have gone
     hydra = HydraConfig.get()
-    sweep = json.loads((Path(hydra.sweep.dir) / "sweep.json").read_text(encoding="utf-8"))
+    folder = Path(hydra.sweep.dir)
+    sweep = sweep_folder.read(folder)
     place = Tracking(**sweep["tracking"])
     trial = Trial(
         number=int(hydra.job.num),
@@ -92,7 +62,8 @@ def run(train: Train, composed: DictConfig) -> None:
         uri=place.uri,
         pid=os.getpid(),
     )
-    record = tracking.shared(place, Path(hydra.sweep.dir))
+    trial.name = trial_file.name_of(trial.overrides, sweep["varied"])
+    record = tracking.shared(place, folder)
     settle(record)
     config, saved, problem = None, None, None
     try:
@@ -105,9 +76,9 @@ def run(train: Train, composed: DictConfig) -> None:
             trial.metrics, trial.seconds = known.metrics, known.seconds
             if known.folder != trial.folder:
                 trial.write()
-            say(trial)
+            say(trial, folder)
             return
-        saved = Checkpoint(config, Path(hydra.sweep.dir))
+        saved = Checkpoint(config, folder)
     except Exception as error:  # a trial that cannot even begin must not end the others
         problem = error
     tags = {"mlflow.parentRunId": sweep["run_id"]} if sweep["run_id"] else {}
@@ -115,7 +86,7 @@ def run(train: Train, composed: DictConfig) -> None:
     _run(trial, record, run, saved, lambda: _train(train, config, saved, problem, record))
     if saved and trial.status != "FAILED":
         saved.remove()
-    say(trial)
+    say(trial, folder)
 
 
 def settle(record: tracking.Record) -> None:
@@ -123,21 +94,7 @@ def settle(record: tracking.Record) -> None:
     while _unsettled:
         trial = _unsettled.pop()
         trial.run_id = record.answer().get("run_id", "")
-        _keep(trial)
-
-
-def _keep(trial: Trial) -> None:
-    if trial.status == "FINISHED":
-        trial.write(KNOWN / f"{trial.fingerprint}.json")
-    trial.write()
-
-
-def find(fingerprint: str, uri: str) -> Trial | None:
-    """Return the finished trial with this fingerprint and tracking server, if it is there."""
-    path = KNOWN / f"{fingerprint}.json"
-    known = read(path) if path.exists() else None
-    there = known and known.uri == uri and (Path(known.folder) / "models/weights.npz")
-    return known if there and there.exists() else None
+        keep(trial)
 
 
 def is_cut_short(known: Trial, record: tracking.Record) -> bool:
@@ -147,12 +104,14 @@ def is_cut_short(known: Trial, record: tracking.Record) -> bool:
     )
 
 
-def say(trial: Trial) -> None:
-    """Log a line that says how the trial ended."""
-    metrics = "  ".join(f"{name} {value:.4f}" for name, value in trial.metrics.items())
+def say(trial: Trial, sweep: Path) -> None:
+    """Log a line that says how the trial ended, and how far the sweep is."""
+    counted = progress.count(sweep, trained=not trial.repeats)
+    metrics = "  ".join(f"{name} {text(name, value)}" for name, value in trial.metrics.items())
     taken = f"{trial.seconds:.1f} s" if trial.seconds is not None else ""
     known = "" if not trial.repeats else f"(done before, in {trial.repeats})"
-    said = [f"trial {trial.number}", trial.name, trial.status, metrics, taken, known, trial.error]
+    number = f"trial {trial.number} ({counted})"
+    said = [number, trial.name, trial.status, metrics, taken, known, trial.error]
     log.info("  ".join(part for part in said if part))
 
 
@@ -215,7 +174,7 @@ def _run(
         if trial.error:
             record.send("result", line=f"{trial.status}, {trial.error}")
         record.send("end", status=MLFLOW_STATUS.get(trial.status, trial.status))
-        _keep(trial)
+        keep(trial)
         _unsettled.append(trial)
         if not record.owner:
             settle(record)

@@ -12,9 +12,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
 from hydra_plugins.softmax_pipeline.optuna_sweeper import values
-from pipeline import trial
+from pipeline import trial_file
 from pipeline.errors import UserError
-from pipeline.trial import Trial
+from pipeline.trial_file import Trial
 from tests.conftest import Project
 
 OPTUNA = ("-m", "pipeline.train", "-m", "hydra/sweeper=optuna")
@@ -81,7 +81,7 @@ def start(project: Project, *arguments: str) -> "subprocess.Popen[str]":
 
 def trials(project: Project, sweep: str = "*") -> list[Trial]:
     paths = (project / "multirun").glob(f"{sweep}/*/trial.json")
-    return sorted((trial.read(path) for path in paths), key=lambda one: one.number)
+    return sorted((trial_file.read(path) for path in paths), key=lambda one: one.number)
 
 
 def studies(project: Project) -> list[optuna.Study]:

@@ -1,8 +1,8 @@
 """Promote: the best trial's settings become the pipeline's, with the same bits, or nothing does."""
 
-from pipeline import trial
+from pipeline import trial_file
 from pipeline.files import sha256
-from pipeline.trial import Trial
+from pipeline.trial_file import Trial
 from tests.conftest import Project
 from tests.test_sweep import better, runs, sweep, trials
 
@@ -82,7 +82,7 @@ def test_there_is_nothing_to_promote(reproduced: Project) -> None:
     assert refused("run_id=abc") == "promote: multirun: has no trial with the run_id abc\n"
     sweep(reproduced, "train.learning_rate=1e38,2e38", code=1)
     assert refused().endswith(": has no finished trial: run the sweep again\n")
-    failed = trial.read(next((reproduced / "multirun").glob("*/0/trial.json")))
+    failed = trial_file.read(next((reproduced / "multirun").glob("*/0/trial.json")))
     assert refused(f"run_id={failed.run_id}").endswith(
         "trial.json: the trial is FAILED, not FINISHED\n"
     )

@@ -16,13 +16,14 @@ import pytest
 from mlflow.entities import Run
 from scipy import stats
 
-from pipeline import ranking, trial
+from pipeline import ranking, trial_file
 from pipeline.files import sha256
-from pipeline.trial import Trial
+from pipeline.trial_file import Trial
 from tests.conftest import Project, make_project
 from tests.forks import Forks, forking
 
 GRID = ("train.learning_rate=0.05,0.5", "train.batch_size=16,32")
+SAME = "would be the same training, which"
 LONG = ("train.learning_rate=0.01,0.02,0.03,0.04", "train.epochs=1000")
 
 
@@ -33,7 +34,7 @@ def sweep(project: Project, *arguments: str, code: int = 0) -> "subprocess.Compl
 def trials(project: Project) -> list[Trial]:
     """Return the trials of the only sweep, in their order."""
     paths = (project / "multirun").glob("*/*/trial.json")
-    return sorted((trial.read(path) for path in paths), key=lambda one: one.number)
+    return sorted((trial_file.read(path) for path in paths), key=lambda one: one.number)
 
 
 def better(one: Trial) -> tuple[float, float, int]:
@@ -93,6 +94,14 @@ def test_a_sweep_ends_in_an_answer_and_is_not_run_twice(reproduced: Project) -> 
         "learning_rate=0.5 batch_size=16",
         "learning_rate=0.5 batch_size=32",
     ]
+    assert re.findall(r"^trial \d \((\d of \d)", done.stdout, re.M) == [
+        f"{number} of 4" for number in (1, 2, 3, 4)
+    ]
+    assert len(re.findall(r"^trial \d \([123] of 4, \d\d:\d\d left\)  ", done.stdout, re.M)) == 3
+    for one in ended:
+        loss, accuracy = one.metrics["val_loss"], one.metrics["val_accuracy"]
+        assert f"  val_loss {loss:.4g}  val_accuracy {accuracy:.4f}  " in done.stdout
+        assert re.search(rf"{one.name} +{accuracy:.4f} +{loss:.4g} ", done.stdout)
     best = max(ended, key=better)
     assert f"Best: trial {best.number}, {best.name}: val_accuracy" in done.stdout
     folder = (reproduced / ended[0].folder).parent
@@ -191,6 +200,34 @@ def test_a_failed_trial_is_contained(reproduced: Project) -> None:
             ["hydra/sweeper=optuna", "seed=0,1", "train.epochs=0"],
             "train.epochs=0 on the command line",
         ),
+        (["storage=float32,uint8"], f"storage=float32 and storage=uint8 {SAME}"),
+        (["tracking.timeout=3,4", "seed=0,1"], f"tracking.timeout=3 and tracking.timeout=4 {SAME}"),
+        (["determinism=off,false"], f"determinism=off and determinism=False {SAME}"),
+        (["seed=2,3", "++seed=1"], f"seed=2 and seed=3 {SAME}"),
+        (
+            ["hydra/sweeper=optuna", "download.read_timeout=interval(1,2)"],
+            f"download.read_timeout=1.0 and download.read_timeout=1.5 {SAME}",
+        ),
+        (
+            ["dataset=mnist,fashion_mnist"],
+            "dataset=mnist and dataset=fashion_mnist would be the same training, on the data that "
+            "`dvc repro` has made: run `dvc exp run -S dataset=...` for each",
+        ),
+        (
+            ["+experiment=tutorial,seeds"],
+            "+experiment=seeds is a sweep itself: run it alone, as "
+            "`python -m pipeline.train +experiment=seeds`",
+        ),
+        (
+            ["seed=0,1", "paths.models=weights"],
+            "paths.models=weights: each trial of a sweep writes into its own folder: leave it out",
+        ),
+        (["seed=0,1", "hydra.job.chdir=true"], "hydra.job.chdir=true is not supported: leave it"),
+        (["seed=0,1"], "data/processed/x_train.npy: not found: run `dvc repro preprocess`, which"),
+        (
+            ["hydra/sweeper=optuna", "seed=0,1"],
+            "data/processed/x_train.npy: not found: run `dvc repro preprocess`, which",
+        ),
     ],
 )
 def test_a_sweep_of_mistakes_is_refused_before_it_begins(
@@ -225,7 +262,8 @@ def test_an_interrupted_sweep_ends_at_once(reproduced: Project) -> None:
     assert process.returncode == 130
     assert [one.status for one in trials(reproduced)] == ["FINISHED", "KILLED"]
     assert "FINISHED" in output
-    assert "train: trial 1 (learning_rate=0.02 epochs=1000) KILLED: interrupted" in errors
+    assert "train: trial 1 (learning_rate=0.02) KILLED: interrupted" in errors
+    assert "train: interrupted: the same command goes on where it was" in errors
     assert "Traceback" not in errors
     assert statuses(reproduced, "trial") == ["FINISHED", "KILLED"]
     assert statuses(reproduced, "sweep") == ["KILLED"]
@@ -272,12 +310,32 @@ def test_two_sweeps_at_once_on_a_new_store(reproduced: Project) -> None:
 
 
 def test_every_preset_runs(reproduced: Project) -> None:
-    sweep(reproduced, "+experiment=glob(*)", "train.epochs=1", "dataset=tiny")
-    presets = sorted(path.stem for path in (reproduced / "conf/experiment").glob("*.yaml"))
-    assert {"grid", "models", "seeds", "tutorial"} <= set(presets)
-    overrides = [one.overrides[0] for one in trials(reproduced)]
-    assert overrides == [f"+experiment={name}" for name in presets]
+    (reproduced / "conf/experiment/other.yaml").write_text(
+        "# @package _global_\nseed: 5\n", encoding="utf-8"
+    )
+    given = ("train.epochs=1", "dataset=tiny")
+    sweep(reproduced, "+experiment=tutorial,other", *given)
+    names = ["experiment=tutorial", "experiment=other"]
+    assert [one.name for one in trials(reproduced)] == names
+    assert sorted(run.info.run_name for run in runs(reproduced, "trial")) == sorted(names)
+    counts = {"grid": 9, "models": 4, "seeds": 10}
+    presets = {path.stem for path in (reproduced / "conf/experiment").glob("*.yaml")}
+    assert presets == {*counts, "tutorial", "other"}
+    for name, count in counts.items():
+        done = reproduced.stage("train", f"+experiment={name}", *given)
+        assert f"({count} of {count})" in done.stdout
     assert {one.status for one in trials(reproduced)} == {"FINISHED"}
+
+
+def test_a_key_of_another_stage_is_not_swept(project: Project) -> None:
+    project.edit("conf/config.yaml", "storage: float32", "components: 10\nstorage: float32")
+    project.edit("pipeline/config.py", "    storage: L", "    components: int\n    storage: L")
+    done = sweep(project, "components=10,50", code=1)
+    assert done.stderr == (
+        "train: components=10 and components=50 would be the same training, which determinism, "
+        "model, optimizer, seed, train decide: leave one out\n"
+    )
+    assert not (project / "multirun").exists()
 
 
 def test_seeds_end_in_a_mean_and_its_interval(reproduced: Project) -> None:

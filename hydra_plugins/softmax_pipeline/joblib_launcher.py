@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.config_search_path import ConfigSearchPath
@@ -40,9 +41,12 @@ class JoblibLauncher(Published):
         from joblib import cpu_count, effective_n_jobs
         from joblib.externals.loky.process_executor import BrokenProcessPool, ProcessPoolExecutor
 
+        from pipeline import progress
+
         setup_globals()
         assert self.config is not None
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        sweep = Path(self.config.hydra.sweep.dir)
         workers = min(effective_n_jobs(self.joblib["n_jobs"]), len(job_overrides))
         threads = {"TF_NUM_INTEROP_THREADS": str(max(1, cpu_count() // workers))}
         log.info("Launching %d jobs, %d at once", len(job_overrides), workers)
@@ -67,6 +71,7 @@ class JoblibLauncher(Published):
                 free.put((pool, mode))
                 return ended
             free.put((None, ""))
+            log.info("trial %d (%s)  its process was killed", number, progress.count(sweep))
             return JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
 
         numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))

@@ -18,7 +18,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from pydantic import Field, ValidationError
 
-from pipeline import pruning
+from pipeline import progress, pruning, sweep_folder
 from pipeline.config import Section
 from pipeline.errors import UserError
 
@@ -90,7 +90,8 @@ class OptunaSweeper(Sweeper):
         if not space:
             raise UserError("Optuna has nothing to choose: give KEY=SPACE, such as seed=range(0,9)")
         here = isinstance(self.launcher, BasicLauncher)
-        sweep.begin(self.hydra_context.config_loader, self.config, samples(given, space), here=here)
+        some = list(samples(given, space))
+        sweep.begin(self.hydra_context.config_loader, self.config, some, here=here)
         OmegaConf.save(self.config, self.folder / "multirun.yaml")
         study, left = self._study()
         while left:
@@ -131,6 +132,7 @@ class OptunaSweeper(Sweeper):
         ended = (TrialState.COMPLETE, TrialState.PRUNED)
         done = sum(one.state in ended and ended_in(one).exists() for one in trials)
         left = max(0, settings.n_trials - done)
+        progress.begin(self.folder, done + left, done)
         log.info("Study %s in %s: %d trials done, %d left", study.study_name, place, done, left)
         return study, left
 
@@ -139,15 +141,17 @@ class OptunaSweeper(Sweeper):
     ) -> None:
         """Ask for trials, launch them together and tell how they ended."""
         name = types.QuotedString(study.study_name, types.Quote.single).with_quotes()
-        used = [int(path.name) for path in self.folder.iterdir() if path.name.isdecimal()]
+        used = [one.number for one in sweep_folder.trials(self.folder)]
         asked = [study.ask(space) for _ in range(size)]
         first = max([asked[0].number, *(number + 1 for number in used)])
         jobs = []
         for number, one in enumerate(asked, start=first):
-            one.set_user_attr("folder", str(self.folder / str(number)))
             chosen = {key: f"{key}={text(value)}" for key, value in one.params.items()}
             marks = [f"sweep.study={name}", f"sweep.trial={one.number}"]
             jobs.append([*(given | chosen).values(), *marks])
+            loader = self.hydra_context.config_loader
+            folder = sweep_folder.of_trial(loader, self.config, jobs[-1], number)
+            one.set_user_attr("folder", str(folder))
         try:
             for ended in self.launcher.launch(jobs, initial_job_idx=first):
                 ended.return_value  # noqa: B018  # raises what ended a job outside its training
@@ -162,10 +166,10 @@ class OptunaSweeper(Sweeper):
         """Tell the study how a trial ended, as its trial.json has it; return whether it did."""
         from optuna.trial import TrialState
 
-        from pipeline import trial
+        from pipeline import trial_file
 
         objective = self.config.sweep.objective
-        ended = trial.read(path) if path.exists() else None
+        ended = trial_file.read(path) if path.exists() else None
         if ended and ended.status == "FINISHED" and objective in ended.metrics:
             study.tell(number, ended.metrics[objective])
         elif ended and ended.status == "PRUNED":

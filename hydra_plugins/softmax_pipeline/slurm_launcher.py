@@ -17,6 +17,8 @@ from omegaconf import OmegaConf
 if TYPE_CHECKING:
     from submitit import Job
 
+    from pipeline.trial_file import Trial
+
 log = logging.getLogger(__name__)
 CANCEL_SECONDS = 45  # Slurm kills a cancelled job that has not ended after KillWait, 30 s
 ADVICE = {
@@ -50,16 +52,23 @@ class SlurmLauncher(Published):
     ) -> Sequence[JobReturn]:
         """Run the trials; return when all have ended."""
         from hydra_plugins.softmax_pipeline._slurm_jobs import Jobs
+        from pipeline import sweep_folder
+        from pipeline.files import shown
+        from pipeline.trial_file import Trial, name_of
 
         assert self.config is not None
+        assert self.hydra_context is not None
+        loader = self.hydra_context.config_loader
         submitted = self._submit(job_overrides, initial_job_idx)
-        folder = Path(str(self.config.hydra.sweep.dir))
-        trials = {
-            job.job_id: (folder / str(number), overrides)
-            for number, (job, overrides) in enumerate(
-                zip(submitted, job_overrides, strict=True), initial_job_idx
-            )
-        }
+        sweep = Path(self.config.hydra.sweep.dir)
+        varied = sweep_folder.read(sweep)["varied"]
+        trials = {}
+        for number, (job, overrides) in enumerate(
+            zip(submitted, job_overrides, strict=True), initial_job_idx
+        ):
+            folder = sweep_folder.of_trial(loader, self.config, overrides, number)
+            name = name_of(overrides, varied)
+            trials[job.job_id] = sweep, Trial(number, [*overrides], shown(folder), name=name)
         jobs = Jobs(submitted)
         returns = {}
         try:
@@ -108,26 +117,28 @@ class SlurmLauncher(Published):
         return jobs
 
 
-def _settle(job: "Job[JobReturn]", state: str, folder: Path, overrides: Sequence[str]) -> JobReturn:
+def _settle(job: "Job[JobReturn]", state: str, sweep: Path, one: "Trial") -> JobReturn:
     """Say how a job has ended and return its result.
 
     A trial that could not say how it ended is KILLED in its trial.json, begun or not.
     """
     from submitit.core.utils import pickle_load
 
-    from pipeline import trial
+    from pipeline import progress, trial_file
     from pipeline.files import shown
 
-    path, result = folder / "trial.json", job.paths.result_pickle
+    path, result = Path(one.folder) / "trial.json", job.paths.result_pickle
     outcome, returned = pickle_load(result) if result.exists() else ("", None)
     state = "FAILED" if outcome == "error" else state
-    begun = path.exists()
-    one = trial.read(path) if begun else trial.Trial(int(folder.name), [*overrides], shown(folder))
+    overrides = one.overrides
+    one = trial_file.read(path) if path.exists() else one
     if outcome != "success" and one.status in ("RUNNING", "KILLED"):
         advice = ADVICE.get(state, f"its output is in {shown(job.paths.folder)}")
         one.status, one.error = "KILLED", f"Slurm job {job.job_id} ended as {state}; {advice}"
         one.write()
-    log.info("Slurm job %s %s: trial %d  %s", job.job_id, state, one.number, one.name)
+        progress.count(sweep)
+    said = progress.shown(sweep)
+    log.info("Slurm job %s %s: trial %d (%s)  %s", job.job_id, state, one.number, said, one.name)
     if isinstance(returned, JobReturn):
         return returned
     return JobReturn(overrides=overrides, status=JobStatus.COMPLETED)

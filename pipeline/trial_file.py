@@ -1,0 +1,72 @@
+"""What a trial of a sweep has to say, in a file trial.json of its own folder."""
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.files import replacing
+
+KNOWN = Path("multirun/finished")  # trial.json of every finished trial, by its fingerprint
+
+
+@dataclass
+class Trial:
+    """What trial.json holds.
+
+    `name` tells the trial from the others of its sweep: see `name_of`.
+    `status` is RUNNING, FINISHED, FAILED, KILLED or PRUNED; `metrics` are of the last epoch;
+    `repeats` is the folder of the earlier trial that this one would have repeated.
+    """
+
+    number: int
+    overrides: list[str]
+    folder: str
+    status: str = "RUNNING"
+    seconds: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    error: str = ""
+    run_id: str = ""
+    repeats: str = ""
+    uri: str = ""
+    pid: int = 0
+    fingerprint: str = ""
+    dataset: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
+
+    def write(self, path: Path | None = None) -> None:
+        """Write trial.json."""
+        with replacing(path or Path(self.folder) / "trial.json") as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+
+def read(path: Path) -> Trial:
+    """Read trial.json."""
+    return Trial(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def name_of(overrides: Sequence[str], varied: Collection[str]) -> str:
+    """Return the overrides of keys that vary in the sweep, or all if it has one trial.
+
+    They lose the section that most of them share.
+    """
+    varying = [item for item in overrides if item.partition("=")[0] in varied]
+    shown = [item.lstrip("+").removeprefix("train.") for item in varying or overrides]
+    return " ".join(shown) or "as in params.yaml"
+
+
+def find(fingerprint: str, uri: str) -> Trial | None:
+    """Return the finished trial with this fingerprint and tracking server, if it is there."""
+    path = KNOWN / f"{fingerprint}.json"
+    known = read(path) if path.exists() else None
+    there = known and known.uri == uri and (Path(known.folder) / "models/weights.npz")
+    return known if there and there.exists() else None
+
+
+def keep(trial: Trial) -> None:
+    """Write trial.json, and note a finished trial as one that need not be trained again."""
+    if trial.status == "FINISHED":
+        trial.write(KNOWN / f"{trial.fingerprint}.json")
+    trial.write()
