@@ -106,7 +106,7 @@ def test_a_cancelled_job_takes_only_its_own_trial_and_the_same_command_makes_it(
     assert first.returncode == 1, printed
     assert _statuses(printed) == {"FINISHED": 7, "KILLED": 1}
     assert f"Slurm job {job}_1 CANCELLED" in printed
-    killed = f"train: trial 1 (learning_rate=0.01 seed=1 epochs=2000) KILLED: Slurm job {job}_1"
+    killed = f"train: trial 1 (learning_rate=0.01 seed=1) KILLED: Slurm job {job}_1"
     assert killed in printed
     assert cluster.sweep(printed) == ("FAILED", {"FINISHED": 7, "KILLED": 1})
 
