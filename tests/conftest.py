@@ -12,6 +12,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
+from tests.commands.session import forked, pytest_addoption, pytest_configure  # noqa: F401
 from tests.idx_files import write_split_files
 
 ROOT = Path(__file__).parent.parent
@@ -54,11 +55,14 @@ class Project:
     def run(
         self, *command: str, code: int | None = 0, timeout: float = 200, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command of the environment; check its exit code unless that is None."""
+        """Run a command of the environment; check its exit code unless that is None.
+
+        It is forked from a process that has imported what it imports, as is what it starts; see
+        `tests.commands`. COLD="1" starts it from nothing.
+        """
         done = subprocess.run(
-            command,
+            **forked(command, self.environment(**environment)),
             cwd=self.folder,
-            env=self.environment(**environment),
             capture_output=True,
             encoding="utf-8",
             timeout=timeout,
@@ -75,7 +79,10 @@ class Project:
         return kept | {"PATH": path, "GIT_CONFIG_GLOBAL": os.devnull} | more
 
     def start(self, *command: str, **options: Any) -> "subprocess.Popen[str]":
-        """Start a command as the first process of a group; its output is `subprocess.run`'s."""
+        """Start a command as the first process of a group; its output is `subprocess.run`'s.
+
+        It is not forked, as such a command is stopped or killed.
+        """
         settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
         return subprocess.Popen(
             command,
@@ -92,9 +99,9 @@ class Project:
         """Run a stage by hand."""
         return self.run(sys.executable, "-m", f"pipeline.{name}", *overrides, **options)  # type: ignore[arg-type]
 
-    def repro(self, *targets: str) -> list[str]:
+    def repro(self, *targets: str, **options: object) -> list[str]:
         """Run `dvc repro`; return the stages that ran, in order."""
-        lines = self.run("dvc", "repro", *targets).stdout.splitlines()
+        lines = self.run("dvc", "repro", *targets, **options).stdout.splitlines()  # type: ignore[arg-type]
         return [line.split("'")[1] for line in lines if line.startswith("Running stage")]
 
     def edit(self, name: str, old: str, new: str) -> None:
@@ -166,7 +173,7 @@ def project(tmp_path: Path) -> Project:
 def reproduced_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def make(folder: Path) -> None:
         made = make_project(folder / "project")
-        assert made.repro() == ["download", "preprocess", "train", "evaluate", "plot"]
+        assert made.repro(COLD="1") == ["download", "preprocess", "train", "evaluate", "plot"]
         made.commit()
 
     return once(tmp_path_factory, "reproduced", make)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tests.commands.session import forked
 from tests.conftest import Project
 
 SERVER = """
@@ -82,9 +83,8 @@ class Forks:
 def forking(project: Project) -> Iterator[Forks]:
     """Start the process from which commands in a project are forked."""
     with subprocess.Popen(
-        [sys.executable, "-c", SERVER],
+        **forked([sys.executable, "-c", SERVER], project.environment(PYTHONDONTWRITEBYTECODE="1")),
         cwd=project.folder,
-        env=project.environment(PYTHONDONTWRITEBYTECODE="1"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         encoding="utf-8",

@@ -65,7 +65,7 @@ def refused(project: Project, *overrides: str) -> str:
     """Run train, check that it was refused, and return its only line less the stage's name."""
     before = sorted(path for path in project.folder.rglob("*") if "pycache" not in str(path))
     started = children_seconds()
-    done = project.stage("train", *overrides, code=1)
+    done = project.stage("train", *overrides, code=1, COLD="1")
     assert children_seconds() - started < 3  # half a second; TensorFlow alone takes longer
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()

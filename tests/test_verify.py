@@ -63,7 +63,7 @@ def test_the_commit_is_reproduced_and_nothing_is_touched(reproduced: Project) ->
     project.commit()
     project.edit("params.yaml", "seed: 0", "seed: 1")
     before = snapshot(project.folder)
-    out = verify(project, "record=true", "threads=1", MLFLOW_TRACKING_URI=foreign)
+    out = verify(project, "record=true", "threads=1", MLFLOW_TRACKING_URI=foreign, COLD="1")
     after = snapshot(project.folder)
     made_on = after.pop(str(project / "docs/made_on.json"))
     assert after == before

@@ -1,0 +1,100 @@
+"""The server of a session of pytest, which all workers of pytest-xdist share."""
+
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.commands.child import PADDING
+from tests.processor_time import ProcessorTime
+
+FOLDER = "PYTEST_FORKS"  # the variable that names the folder of `python` and `dvc`
+SHIM = """\
+#!/bin/sh
+exec {python} -IS {shim} {address} {script} "$@"
+"""
+
+
+def folder() -> str | None:
+    """Return the folder of `python` and `dvc`, if the session has a server."""
+    return os.environ.get(FOLDER)
+
+
+def forked(command: Sequence[str], environment: dict[str, str]) -> dict[str, Any]:
+    """Return a command and its environment, as arguments of `subprocess.Popen`, to be forked."""
+    if not folder() or environment.get("COLD"):
+        return {"args": command, "env": environment}
+    return {
+        "args": ["python" if word == sys.executable else word for word in command],
+        "env": environment | {"PATH": f"{folder()}{os.pathsep}{environment['PATH']}"},
+    }
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that shows where the time goes."""
+    parser.addoption("--processor-time", action="store_true", help="of each test, in seconds")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the server before the workers, and end it with the session."""
+    log = None
+    if not hasattr(config, "workerinput"):
+        stack = ExitStack()
+        config.add_cleanup(stack.close)
+        log = stack.enter_context(started())
+    if config.getoption("--processor-time"):
+        config.pluginmanager.register(ProcessorTime(log))
+
+
+@contextmanager
+def started() -> Iterator[Path | None]:
+    """Start the server, which imports nothing before the first command; end it."""
+    if sys.platform != "linux" or os.environ.get("COLD"):
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="pytest-forks-") as made:
+        here, programs = Path(made), Path(sys.executable).parent
+        address, log = here / "socket", here / "seconds"
+        for name, script in {"python": "", "dvc": str(programs / "dvc")}.items():
+            words = {
+                "python": sys.executable,
+                "shim": str(Path(__file__).with_name("shim.py")),
+                "address": str(address),
+                "script": script,
+            }
+            path = here / "bin" / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(SHIM.format(**{key: shlex.quote(word) for key, word in words.items()}))
+            path.chmod(0o755)
+        with (here / "errors").open("w") as errors, log.open("w") as seconds:
+            server = [sys.executable, "-m", "tests.commands.server"]
+            process = subprocess.Popen(
+                [*server, address, here / "bin/python", PADDING],
+                cwd=Path(__file__).parents[2],
+                env={k: v for k, v in os.environ.items() if not k.startswith(("TF_", "MLFLOW_"))},
+                stdin=subprocess.PIPE,
+                stdout=seconds,
+                stderr=errors,
+                start_new_session=True,
+            )
+        while not address.exists():
+            assert process.poll() is None, (here / "errors").read_text()
+            time.sleep(0.01)
+        os.environ[FOLDER] = str(here / "bin")
+        try:
+            yield log
+        finally:
+            del os.environ[FOLDER]
+            assert process.stdin
+            process.stdin.close()
+            process.wait()
+            if said := (here / "errors").read_text():
+                print(said, file=sys.stderr)
