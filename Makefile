@@ -22,9 +22,9 @@ WORKERS ?= $(shell $(PYTHON) -c 'import os; print(1 + os.cpu_count())')
 test: .venv/dev lint
 	@python -m pytest -n $(WORKERS) --dist worksteal
 
-# the tests marked slow, which `make test` leaves out
+# the tests marked slow, which `make test` leaves out; COLD=1: each command is started from nothing
 slow: .venv/dev
-	@python -m pytest -n $(WORKERS) --dist worksteal -m slow
+	@COLD=1 python -m pytest -n $(WORKERS) --dist worksteal -m slow
 
 lint: .venv/dev
 	@ruff check . && ruff format --check . && mypy

@@ -75,7 +75,8 @@ class Project:
     def environment(self, **more: str) -> dict[str, str]:
         """Return the environment of the project's commands."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("TF_", "MLFLOW_"))}
+        not_kept = ("MLFLOW_", "PYTHONDONTWRITEBYTECODE", "TF_")  # nor may bytecode be lost
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(not_kept)}
         return kept | {"PATH": path, "GIT_CONFIG_GLOBAL": os.devnull} | more
 
     def start(self, *command: str, **options: Any) -> "subprocess.Popen[str]":
@@ -160,7 +161,7 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], obje
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest test, else all would wait for it in the end."""
-    items.sort(key=lambda item: item.name != "test_every_command_runs")
+    items.sort(key=lambda item: not item.name.startswith("test_every_command_runs"))
 
 
 @pytest.fixture

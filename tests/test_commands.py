@@ -28,7 +28,7 @@ print(json.dumps({
     "main": {k: str(v) for k, v in vars(sys.modules["__main__"]).items() if k == "__file__"},
     "imported": [one for one in ("numpy", "tensorflow", "mlflow", "dvc") if one in sys.modules],
     "folder": os.getcwd(),
-    "environment": {k: v for k, v in os.environ.items() if k not in ("PATH", "COLD")},
+    "environment": {k: v for k, v in os.environ.items() if k not in ("PATH", "PWD", "COLD")},
     "input": sys.stdin.read(),
     "streams": [(one.encoding, one.line_buffering) for one in (sys.stdin, sys.stdout, sys.stderr)],
     "signals": [str(signal.getsignal(number)) for number in (2, 13, 15, 17)],

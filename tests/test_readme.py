@@ -4,6 +4,7 @@ import json
 import re
 
 import numpy as np
+import pytest
 
 from tests.conftest import ROOT, Project
 
@@ -29,10 +30,19 @@ ELSEWHERE = {
 }
 
 
-def commands() -> list[str]:
-    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-    lines = [line.split(" #")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line]
+def sections() -> dict[str, list[str]]:
+    """Return the commands of each section that are run here."""
+    found = {}
+    for heading, text in re.findall(
+        r"^## (.*?)\n(.*?)(?=^## |\Z)", README, re.DOTALL | re.MULTILINE
+    ):
+        blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+        lines = [line.split(" #")[0].strip() for block in blocks for line in block.splitlines()]
+        found[heading] = [line for line in lines if line and line not in ELSEWHERE]
+    return {heading: lines for heading, lines in found.items() if lines}
+
+
+SECTIONS = sections()
 
 
 def test_commands_run_elsewhere_are_run_there() -> None:
@@ -43,12 +53,16 @@ def test_commands_run_elsewhere_are_run_there() -> None:
             assert (f"def {test}(" if test else command) in text
 
 
-def test_every_command_runs(reproduced: Project) -> None:
-    ran = [command for command in commands() if command not in ELSEWHERE]
-    assert len(ran) > 10
-    for command in ran:
-        done = reproduced.run("bash", "-c", command)
+@pytest.mark.parametrize("cold", ["", pytest.param("1", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_command_runs(reproduced: Project, section: str, cold: str) -> None:
+    for command in SECTIONS[section]:
+        done = reproduced.run("bash", "-c", command, COLD=cold)
         assert "Traceback" not in done.stderr, f"{command}: {done.stderr}"
+
+
+def test_there_are_commands() -> None:
+    assert sum(map(len, SECTIONS.values())) > 10
 
 
 def test_the_example_of_a_model_works(reproduced: Project) -> None:

@@ -18,6 +18,7 @@ from tests.commands.request import Request, inherited, receive
 
 # variables that are read when they are used, not when something is imported
 READ_LATER = (
+    "COLD",
     "DVC_",
     "GIT_",
     "HYDRA_FULL_ERROR",
