@@ -102,7 +102,7 @@ def test_descriptions_of_trials(reproduced: Project) -> None:
         "dvc repro preprocess",
         f"python -m pipeline.train -m {values} model.bias=0.5",
     ]
-    best = f"trial 0, learning_rate=0.3 model.bias=0.5: val_accuracy {accuracy:.4f}"
+    best = f"trial 0, learning_rate=0.3: val_accuracy {accuracy:.4f}"
     assert sweep.data.tags[NOTE].startswith(f"Result: the best is {best}\n")
     assert next(iter(sweep.data.params)) == "sweep.overrides"
 

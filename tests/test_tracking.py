@@ -158,10 +158,10 @@ def test_metrics_of_every_epoch(reproduced: Project) -> None:
 
 def test_a_bare_mlflow_ui_shows_the_run(reproduced: Project) -> None:
     port = free_port()
-    (run,) = runs(reproduced)
+    experiment_id = runs(reproduced)[0].info.experiment_id
     assert reproduced.stage("record").stdout.endswith(
         "To look at it: `mlflow ui`, then http://127.0.0.1:5000/"
-        f"#/experiments/{run.info.experiment_id}/runs?workflowType=machine_learning\n"
+        f"#/experiments/{experiment_id}/runs?workflowType=machine_learning\n"
     )
     with server(reproduced, port, "mlflow", "ui"):
         page = get(port, "/")
@@ -169,9 +169,10 @@ def test_a_bare_mlflow_ui_shows_the_run(reproduced: Project) -> None:
         code = get(port, f"/{script}")  # it reads what stands after the `#`
         assert "workflowType" in code
         assert "machine_learning" in code
-        body = {"experiment_ids": [run.info.experiment_id]}
+        body = {"experiment_ids": [experiment_id]}
         found = post(port, "/api/2.0/mlflow/runs/search", body)["runs"]
-        assert [item["info"]["run_id"] for item in found] == [run.info.run_id]
+        ours = [run.info.run_id for run in runs(reproduced)]
+        assert [item["info"]["run_id"] for item in found] == ours
         for address in ("127.0.0.2", socket.gethostbyname(socket.gethostname())):
             if address != "127.0.0.1":  # this machine only, and of it one address
                 with pytest.raises(ConnectionRefusedError):
