@@ -22,6 +22,7 @@ from pipeline.config import Config, check
 from pipeline.errors import UserError
 from pipeline.explain import one_line
 from pipeline.files import UNWRITABLE, cannot_write
+from pipeline.masking import masked
 from pipeline.output import outlive_reader
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _name(main: Callable[[Config], None]) -> str:
 
 
 def _stop(main: Callable[[Config], None], line: str) -> NoReturn:
-    print(f"{_name(main)}: {line}", file=sys.stderr)
+    print(f"{_name(main)}: {masked(line)}", file=sys.stderr)
     sys.exit(1)
 
 

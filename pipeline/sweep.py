@@ -33,6 +33,7 @@ from pipeline.config import Config, Sweep, Tracking, check_section
 from pipeline.errors import UserError
 from pipeline.files import replacing, require, shown
 from pipeline.fingerprint import ARRAYS, fingerprint, identity
+from pipeline.masking import masked
 from pipeline.trial_file import Trial
 
 log = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ def begin(
         "varied": sorted(mistakes.varied(trials)),
     }
     with replacing(folder / "sweep.json") as temporary:
-        temporary.write_text(json.dumps(definition, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(masked(json.dumps(definition, indent=2)) + "\n", encoding="utf-8")
     sweep_folder.note(folder)
     progress.begin(folder, len(trials))
 
@@ -119,7 +120,7 @@ def _open(config: DictConfig, folder: Path, settings: Sweep) -> str:
     begin = {"name": f"sweep {folder.name}", "tags": tags, "started": time.time(), "lock": lock}
     answer = record.ask("begin", **begin)
     if answer["problem"]:
-        log.warning("MLflow at %s does not answer: %s", record.uri, answer["problem"])
+        log.warning("MLflow at %s takes no record: %s", record.uri, answer["problem"])
         return ""
     overrides = OmegaConf.to_container(config.hydra.overrides.task)
     launcher, sweeper = (str(config.hydra[name]["_target_"]) for name in ("launcher", "sweeper"))

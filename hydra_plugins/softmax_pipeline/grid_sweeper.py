@@ -15,6 +15,7 @@ class GridSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Begin the sweep and run its trials."""
         from pipeline import sweep, upcoming
+        from pipeline.masking import masked_config
 
         assert self.hydra_context is not None
         assert self.config is not None
@@ -24,6 +25,7 @@ class GridSweeper(BasicSweeper):
         here = isinstance(self.launcher, BasicLauncher)
         sweep.begin(loader, self.config, trials, here=here)
         upcoming.plan(trials)
+        self.config = masked_config(self.config)  # is written into multirun.yaml
         super().sweep(arguments)
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:

@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError
 from pipeline import progress, pruning, sweep_folder
 from pipeline.config import Section
 from pipeline.errors import UserError
+from pipeline.masking import masked_config
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -92,7 +93,7 @@ class OptunaSweeper(Sweeper):
         here = isinstance(self.launcher, BasicLauncher)
         some = list(samples(given, space))
         sweep.begin(self.hydra_context.config_loader, self.config, some, here=here)
-        OmegaConf.save(self.config, self.folder / "multirun.yaml")
+        OmegaConf.save(masked_config(self.config), self.folder / "multirun.yaml")
         study, left = self._study()
         while left:
             size = min(self.settings.batch, left)

@@ -90,11 +90,18 @@ class SlurmLauncher(Published):
         Raises
         ------
         UserError
-            If Slurm does not take them.
+            If Slurm does not take them, or they would hold a password.
         """
         from submitit import AutoExecutor
 
         from pipeline.errors import UserError
+        from pipeline.masking import masked
+
+        if masked(composed := OmegaConf.to_yaml(self.config)) != composed:
+            raise UserError(
+                "a password in the configuration would be written into the jobs' files: set "
+                "MLFLOW_TRACKING_URI, or write ${oc.env:NAME} in its place, which each job reads"
+            )
 
         arguments = [
             (list(overrides), "hydra.sweep.dir", number, str(number), Singleton.get_state())
