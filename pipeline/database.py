@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +10,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from pipeline import relocation, workspace
 from pipeline.files import replacing
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-SQLITE = "sqlite:///"
 
 
 def connect(uri: str, experiment: str, timeout: int) -> "tuple[MlflowClient, str]":
@@ -29,11 +29,21 @@ def connect(uri: str, experiment: str, timeout: int) -> "tuple[MlflowClient, str
     import mlflow
 
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # `Record.close` says what fails
+    uri, path = _located(uri)
     mlflow.set_tracking_uri(uri)
-    with _made(uri):
+    with _made(path):
         client = mlflow.MlflowClient(uri)
         found = client.get_experiment_by_name(experiment)
-        artifacts = Path("mlruns").resolve().as_uri() if uri.startswith(SQLITE) else None
+        if found and found.lifecycle_stage == "deleted":
+            raise LookupError(
+                f"the experiment {experiment!r} has been deleted there: "
+                f"`MLFLOW_TRACKING_URI={shlex.quote(uri)} mlflow experiments restore "
+                f"--experiment-id {found.experiment_id}` brings it back; "
+                "tracking.experiment=NAME takes another"
+            )
+        if found and path:
+            relocation.mend(path, found.artifact_location)
+        artifacts = relocation.beside(path) if path else None
         return client, str(
             found.experiment_id
             if found
@@ -41,18 +51,30 @@ def connect(uri: str, experiment: str, timeout: int) -> "tuple[MlflowClient, str
         )
 
 
+def _located(uri: str) -> tuple[str, Path | None]:
+    """Return the address, and the path of a store in a file: a relative one is of the workspace."""
+    if not uri.startswith("sqlite"):
+        return uri, None
+    from sqlalchemy import make_url
+
+    url = make_url(uri)
+    if url.database in (None, "", ":memory:"):
+        return uri, None
+    path = workspace.root() / url.database
+    return url.set(database=str(path)).render_as_string(hide_password=False), path
+
+
 @contextmanager
-def _made(uri: str) -> Iterator[None]:
+def _made(path: Path | None) -> Iterator[None]:
     """Make the file, unless it is there or the store is none; keep others from it for the block.
 
     MLflow makes its tables one by one, and cannot go on when it was killed among them.
     """
-    if not uri.startswith(SQLITE):
+    if not path:
         yield
         return
     from filelock import FileLock
 
-    path = Path(uri.removeprefix(SQLITE))
     with FileLock(f"{path}.lock"):
         if not path.exists():
             _make(path)
@@ -64,6 +86,6 @@ def _make(path: Path) -> None:
 
     with TemporaryDirectory() as folder:
         complete = Path(folder, path.name)
-        MlflowClient(f"{SQLITE}{complete}").get_experiment("0")
+        MlflowClient(f"sqlite:///{complete}").get_experiment("0")
         with replacing(path) as temporary:
             shutil.copyfile(complete, temporary)

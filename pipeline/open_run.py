@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 MOST_METRICS = 1000  # that MLflow takes at once
+HANDOVER_SECONDS = 10  # that the recorder of a process that has died may take to end its run
 NOTE = "mlflow.note.content"
 RESULT = "Result: "
 
@@ -115,3 +116,16 @@ class OpenRun:
         self.client.finalize_logged_model(logged.model_id, "READY")
         self.client.log_outputs(self.run_id, [LoggedModelOutput(logged.model_id, step=0)])
         self.tags({"weights_sha256": sha256(Path(weights))})  # now `Store.find` finds the run
+
+
+def hold(path: str) -> "FileLock | None":
+    """Return the lock of that file, unless another process keeps it to itself."""
+    from filelock import FileLock
+
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, is_singleton=True)  # a message that is tried again holds it already
+    try:
+        lock.acquire(timeout=HANDOVER_SECONDS)
+    except OSError:  # a time-out is one
+        return None
+    return lock

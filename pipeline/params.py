@@ -1,7 +1,8 @@
-"""params.yaml, read by `${params:KEY}` wherever a configuration is composed."""
+"""What a configuration reads: params.yaml by `${params:KEY}`, the environment by another name."""
 
 import difflib
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -109,4 +110,10 @@ def nearest(key: str, known: Iterable[str]) -> str:
     return f"; known are {', '.join(names.values())}" if names else ""
 
 
+def environment(name: str, default: str) -> str:
+    """Return a variable of the environment; an empty one is not set."""
+    return os.environ.get(name, "").strip() or default
+
+
 OmegaConf.register_new_resolver("params", value, replace=True)
+OmegaConf.register_new_resolver("environment", environment, replace=True)

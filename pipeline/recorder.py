@@ -15,6 +15,8 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from pipeline.errors import first_line
+from pipeline.masking import masked
 from pipeline.store import Store
 
 OPENS = {"begin": 1, "reopen": 1, "end": -1}  # runs that a message leaves open
@@ -98,8 +100,7 @@ def _reason(error: BaseException) -> str:
     """Return the innermost reason of an error, in one line."""
     while inner := error.__cause__ or error.__context__:
         error = inner
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]
+    return masked(first_line(error))
 
 
 if __name__ == "__main__":

@@ -6,11 +6,11 @@ import socket
 import time
 from typing import Any
 
-from pipeline import description, fingerprint, history, provenance
+from pipeline import description, fingerprint, history, provenance, workspace
 from pipeline.checkpoint import Checkpoint
 from pipeline.config import Config
 from pipeline.history import Epoch
-from pipeline.tracking import Record
+from pipeline.tracking import Record, ended
 
 log = logging.getLogger(__name__)
 NO_NAME = r"[^\w./ -]"  # which MLflow does not take in a name
@@ -27,15 +27,16 @@ def begin(
     A training that goes on from its checkpoint goes on with its run.
     """
     record = record or Record(config.tracking, config.paths.output)
-    known = {
-        "kind": "pipeline",
-        **provenance.tags(),
+    name, known = description.name(config), {"kind": "training", **provenance.tags()}
+    if experiment := workspace.experiment():
+        name, known["dvc_experiment"] = f"{experiment} {name}", experiment
+    known |= {
         "mlflow.note.content": description.reproduction(description.overrides()),
         "pipeline.place": place(config),
     }
     record.send(
         "begin",
-        name=description.name(config),
+        name=name,
         tags=known | tags,
         started=time.time(),
         identity=fingerprint.identity(config),
@@ -75,6 +76,13 @@ def add_training(record: Record, config: Config) -> None:
     record.send("model", weights=weights, data=data, description=model)
 
 
+def add_finished(record: Record, config: Config) -> None:
+    """Log a training from its files, and end its run."""
+    with ended(record):
+        add_epochs(record, history.read(config.paths.metrics / "history.csv"))
+        add_training(record, config)
+
+
 def look_up(config: Config) -> Record:
     """Start to look for the run that made the weights; `resume` has the answer."""
     record = Record(config.tracking, config.paths.output)
@@ -92,9 +100,7 @@ def resume(record: Record, config: Config) -> dict[str, Any]:
     if not found["problem"] and found["run"] is None:
         log.info("MLflow has no run with these weights: recording one from the files")
         begin(config, record=record, restored="true")
-        add_epochs(record, history.read(config.paths.metrics / "history.csv"))
-        add_training(record, config)
-        record.send("end", status="FINISHED")
+        add_finished(record, config)
         found = record.ask(
             "find", weights=str(config.paths.models / "weights.npz"), place=place(config)
         )
@@ -109,6 +115,7 @@ def add_evaluation(
     new = {name: value for name, value in metrics.items() if known.get(name) != value}
     record.send("metrics", points=[(new, 0, time.time())])
     record.send("result", line=description.result(known | metrics))
+    record.send("tags", tags={"kind": "pipeline"})  # until now it was a training
     names = ("evaluation.json", "classes.csv", "predictions.csv", "mistakes.csv")
     record.send("files", paths=[str(config.paths.metrics / name) for name in names])
 
@@ -130,4 +137,4 @@ def add_figures(record: Record, config: Config) -> None:
 
 def place(config: Config) -> str:
     """Return the tag that tells this workspace's runs from those of others on the same server."""
-    return f"{socket.gethostname()}:{config.paths.output.resolve()}"
+    return f"{socket.gethostname()}:{workspace.place(config.paths.output)}"

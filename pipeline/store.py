@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 from pipeline import abandoned, database
 from pipeline.files import sha256
 from pipeline.fingerprint import fingerprint
-from pipeline.open_run import OpenRun
+from pipeline.open_run import OpenRun, hold
 
 if TYPE_CHECKING:
     from filelock import FileLock
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+PARENT = "mlflow.parentRunId"
 PLACE = "pipeline.place"  # where the results lie
-HANDOVER_SECONDS = 10  # that the recorder of a process that has died may take to end its run
 
 
 class Store:
@@ -61,7 +61,7 @@ class Store:
         `pipeline.checkpoint`: if the store has the run of a training that goes on, and no other
         process records it, that run goes on, and of what follows takes only what it lacks.
         """
-        held = _held(lock) if lock else None
+        held = hold(lock) if lock else None
         if held and training:
             tags = tags | {"pipeline.training": training}
             run = self._first(f"tags.`pipeline.training` = '{training}'")
@@ -110,27 +110,41 @@ class Store:
             self.client.delete_tag(run_id, tag)
         self.runs.append(again)
         tags = {PLACE: place, "resumed": str(int(data.tags.get("resumed", 0)) + 1)}
-        latest = self._latest(place) if data.tags.get("kind") == "pipeline" else {}
+        latest = self._latest(place) if data.tags.get("kind") != "trial" else {}
         again.tags(tags | latest | {"pipeline.recorder": abandoned.signature()})
         return {"run_id": run_id}
 
     def reopen(self, run_id: str, lock: str) -> dict[str, Any]:
         """Go on with a run that has ended."""
-        held = _held(lock)
+        held = hold(lock)
         self.client.update_run(run_id, "RUNNING")
         self.runs.append(OpenRun(self.client, self.experiment_id, run_id, held))
         self.run.tags({"pipeline.recorder": abandoned.signature()})
         return {"run_id": run_id}
 
     def status(self, run_id: str) -> dict[str, Any]:
-        """Answer the status of any run."""
-        return {"status": self.client.get_run(run_id).info.status}
+        """Answer the status of any run, which may be GONE, and the run that it is below."""
+        from mlflow import MlflowException
+
+        try:
+            run = self.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return {"status": "GONE"}
+        if run.info.lifecycle_stage == "deleted":
+            return {"status": "GONE"}
+        return {"status": run.info.status, "parent": run.data.tags.get(PARENT, "")}
+
+    def adopt(self, run_id: str, parent: str) -> None:
+        """Put a run below another one."""
+        self.client.set_tag(run_id, PARENT, parent)
 
     def kill_children(self) -> None:
         """End as KILLED the runs below this one that are RUNNING: their processes have died."""
         children = self.client.search_runs(
             [self.experiment_id],
-            f"tags.mlflow.parentRunId = '{self.run.run_id}' and attributes.status = 'RUNNING'",
+            f"tags.{PARENT} = '{self.run.run_id}' and attributes.status = 'RUNNING'",
         )
         for child in children:
             self.client.set_terminated(child.info.run_id, "KILLED")
@@ -141,6 +155,7 @@ class Store:
     def find(self, weights: str, place: str) -> dict[str, Any]:
         """Go on with the latest run of that place with those weights; answer what it holds.
 
+        If there is none, with that of an experiment which DVC has run in a copy of the place.
         Such a run has all of its training; if its end was not recorded, it is now.
         """
         runs = self.client.search_runs(
@@ -148,9 +163,12 @@ class Store:
             f"tags.weights_sha256 = '{sha256(Path(weights))}'",
             order_by=["tags.`pipeline.latest` DESC", "attributes.start_time DESC"],
         )
-        run = next((run for run in runs if run.data.tags.get(PLACE) == place), None)
-        if not run:
+        places = [(run.data.tags.get(PLACE, ""), run) for run in runs]
+        found = [run for where, run in places if where == place]
+        found += [run for where, run in places if where.startswith(f"{place}#")]
+        if not found:
             return {"run": None}
+        run = found[0]
         self.runs = [OpenRun(self.client, self.experiment_id, run.info.run_id)]
         if run.info.status != "FINISHED":
             self.client.set_terminated(self.run.run_id, "FINISHED")
@@ -168,16 +186,3 @@ class Store:
         if lock := self.runs.pop().lock:
             Path(lock.lock_file).unlink(missing_ok=True)
             lock.release(force=True)
-
-
-def _held(path: str) -> "FileLock | None":
-    """Return the lock of that file, unless another process keeps it to itself."""
-    from filelock import FileLock
-
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path, is_singleton=True)  # a message that is tried again holds it already
-    try:
-        lock.acquire(timeout=HANDOVER_SECONDS)
-    except OSError:  # a time-out is one
-        return None
-    return lock

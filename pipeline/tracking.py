@@ -6,6 +6,7 @@ meanwhile. A store that is slow or down delays nothing but the end, and that by 
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,11 +16,13 @@ from typing import Any
 
 from pipeline.config import Tracking
 from pipeline.files import shown
+from pipeline.masking import masked
 
 log = logging.getLogger(__name__)
 END_SECONDS = 90  # a store that has not answered by then is given up
-COMPLETE = "`python -m pipeline.record` completes it once the store answers."
-REPEAT = "the same command with sweep.rerun=true makes them and their record again."
+COMPLETE = "once that is mended, `python -m pipeline.record` completes the record."
+REPEAT = "once that is mended, the same command completes the record."
+BY_ID = "MLFLOW_EXPERIMENT_ID"
 _shared: dict[str, "Record"] = {}
 
 
@@ -27,9 +30,16 @@ class Record:
     """Messages to the recorder, which takes them in order; see `pipeline.recorder`."""
 
     def __init__(self, tracking: Tracking, results: Path, complete: str = COMPLETE):
-        self.uri = tracking.uri
+        self.uri = masked(tracking.uri)  # as it is shown and stored; the recorder gets the real one
         self.owner = False  # whether this process made the sweep's run
         self._complete = complete
+        if os.environ.get(BY_ID) and not os.environ.get("MLFLOW_EXPERIMENT_NAME"):
+            log.warning(
+                "%s is not read: the record goes to the experiment %r; "
+                "MLFLOW_EXPERIMENT_NAME=NAME chooses another",
+                BY_ID,
+                tracking.experiment,
+            )
         self._results = shown(results)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pipeline.recorder"],
@@ -43,6 +53,7 @@ class Record:
         """Send a message, or a question; what cannot be delivered is said by `close`."""
         assert self._process.stdin is not None
         message = json.dumps({"do": do, "ask": ask} | arguments)
+        message = message if do == "connect" else masked(message)
         try:
             print(message, file=self._process.stdin, flush=True)
         except OSError:  # the recorder is gone: `close` finds no answer
@@ -77,6 +88,16 @@ class Record:
                 self._results,
                 self._complete,
             )
+
+
+def of_sweep(sweep: dict[str, Any], own: Tracking) -> Tracking:
+    """Return the store of a sweep, as sweep.json has it, for a process that records a trial.
+
+    A password is not in that file, but in the process's own settings. These may lack the rest, as
+    when another machine has another environment.
+    """
+    told = Tracking(**sweep["tracking"])
+    return told.model_copy(update={"uri": own.uri}) if masked(own.uri) == told.uri else told
 
 
 def shared(tracking: Tracking, sweep: Path) -> Record:

@@ -21,6 +21,7 @@ from pipeline import (
     progress,
     provenance,
     pruning,
+    rerecording,
     results,
     sweep_folder,
     together,
@@ -29,11 +30,13 @@ from pipeline import (
     upcoming,
 )
 from pipeline.checkpoint import Checkpoint
-from pipeline.config import Config, Tracking, check
+from pipeline.config import Config, Tracking, check, check_section
 from pipeline.files import shown
 from pipeline.fingerprint import fingerprint, identity
 from pipeline.history import Epoch, text
+from pipeline.masking import masked
 from pipeline.pruning import Pruned
+from pipeline.rerecording import PARENT
 from pipeline.trial_file import Trial, find, keep
 
 log = logging.getLogger(__name__)
@@ -54,12 +57,12 @@ def run(train: Train, composed: DictConfig) -> None:
     hydra = HydraConfig.get()
     folder = Path(hydra.sweep.dir)
     sweep = sweep_folder.read(folder)
-    place = Tracking(**sweep["tracking"])
+    place = tracking.of_sweep(sweep, check_section(Tracking, composed, "tracking"))
     trial = Trial(
         number=int(hydra.job.num),
-        overrides=[item for item in hydra.overrides.task if not item.startswith("sweep.")],
+        overrides=[masked(item) for item in hydra.overrides.task if not item.startswith("sweep.")],
         folder=shown(Path(hydra.runtime.output_dir)),
-        uri=place.uri,
+        uri=masked(place.uri),
         pid=os.getpid(),
     )
     trial.name = trial_file.name_of(trial.overrides, sweep["varied"])
@@ -71,7 +74,11 @@ def run(train: Train, composed: DictConfig) -> None:
         trial.dataset, trial.settings = config.dataset.name, identity(config)["settings"]
         trial.fingerprint = fingerprint(**identity(config))
         known = None if config.sweep.rerun else find(trial.fingerprint, trial.uri)
-        if known and not (sweep["run_id"] and is_cut_short(known, record)):
+        if known:
+            tags = _tags(known) | {"pipeline.status": known.status, PARENT: sweep["run_id"]}
+            ours = known.folder == trial.folder
+            if sweep["run_id"] and rerecording.see_to(known, config, record, tags, adopt=ours):
+                keep(known)
             trial.status, trial.repeats, trial.run_id = known.status, known.folder, known.run_id
             trial.metrics, trial.seconds = known.metrics, known.seconds
             if known.folder != trial.folder:
@@ -81,7 +88,7 @@ def run(train: Train, composed: DictConfig) -> None:
         saved = Checkpoint(config, folder)
     except Exception as error:  # a trial that cannot even begin must not end the others
         problem = error
-    tags = {"mlflow.parentRunId": sweep["run_id"]} if sweep["run_id"] else {}
+    tags = {PARENT: sweep["run_id"]} if sweep["run_id"] else {}
     run = {"tags": tags} | (saved.run if saved else {})
     _run(trial, record, run, saved, lambda: _train(train, config, saved, problem, record))
     if saved and trial.status != "FAILED":
@@ -97,11 +104,15 @@ def settle(record: tracking.Record) -> None:
         keep(trial)
 
 
-def is_cut_short(known: Trial, record: tracking.Record) -> bool:
-    """Tell whether the trial's MLflow run lacks its end, as its recorder was killed before that."""
-    return (
-        bool(known.run_id) and record.ask("status", run_id=known.run_id).get("status") == "KILLED"
-    )
+def _tags(trial: Trial) -> dict[str, str]:
+    """Return what a trial's MLflow run says of it from its beginning."""
+    return {
+        "kind": "trial",
+        **provenance.tags(),
+        "mlflow.note.content": description.reproduction(trial.overrides),
+        "pipeline.place": trial.folder,
+        "pipeline.fingerprint": trial.fingerprint,
+    }
 
 
 def say(trial: Trial, sweep: Path) -> None:
@@ -144,13 +155,7 @@ def _run(
     folder, started = Path(trial.folder), time.monotonic()
     trial.write()
     (folder / "error.txt").unlink(missing_ok=True)
-    run["tags"] |= {
-        "kind": "trial",
-        **provenance.tags(),
-        "mlflow.note.content": description.reproduction(trial.overrides),
-        "pipeline.place": trial.folder,
-        "pipeline.fingerprint": trial.fingerprint,
-    }
+    run["tags"] |= _tags(trial)
     record.send("begin", ask=True, name=trial.name, started=time.time(), **run)
     try:
         trial.metrics = training().metrics
@@ -162,9 +167,9 @@ def _run(
         raise
     except Exception as error:  # whatever a model or a library raises is the trial's own affair
         trial.status, trial.error = "FAILED", str(error).splitlines()[0] if str(error) else ""
-        trial.error = trial.error or type(error).__name__
+        trial.error = masked(trial.error or type(error).__name__)
         with suppress(OSError):  # the disk may be what failed
-            (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            (folder / "error.txt").write_text(masked(traceback.format_exc()), encoding="utf-8")
             record.send("files", paths=[str(folder / "error.txt")])
     finally:
         seconds = time.monotonic() - started + (together.moved_seconds(saved) if saved else 0.0)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.files import replacing
+from pipeline.masking import masked
 
 KNOWN = Path("multirun/finished")  # trial.json of every finished trial, by its fingerprint
 
@@ -39,7 +40,8 @@ class Trial:
     def write(self, path: Path | None = None) -> None:
         """Write trial.json."""
         with replacing(path or Path(self.folder) / "trial.json") as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+            text = json.dumps(asdict(self), indent=2) + "\n"
+            temporary.write_text(masked(text), encoding="utf-8")
 
 
 def read(path: Path) -> Trial:
@@ -61,8 +63,10 @@ def find(fingerprint: str, uri: str) -> Trial | None:
     """Return the finished trial with this fingerprint and tracking server, if it is there."""
     path = KNOWN / f"{fingerprint}.json"
     known = read(path) if path.exists() else None
-    there = known and known.uri == uri and (Path(known.folder) / "models/weights.npz")
-    return known if there and there.exists() else None
+    if not known or known.uri != masked(uri):
+        return None
+    files = ("models/weights.npz", "metrics/history.csv")
+    return known if all((Path(known.folder) / name).exists() for name in files) else None
 
 
 def keep(trial: Trial) -> None:

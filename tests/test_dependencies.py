@@ -25,15 +25,21 @@ PLUMBING = {
     "description",
     "errors",
     "explain",
+    "masking",
     "open_run",
     "output",
     "provenance",
     "recorder",
+    "relocation",
     "results",
     "store",
     "tracking",
+    "workspace",
 }
-RECORD = ("pipeline.description", "pipeline.fingerprint", "pipeline.results", "pipeline.tracking")
+RECORD = tuple(
+    f"pipeline.{name}"
+    for name in ("description", "fingerprint", "results", "tracking", "workspace")
+)
 GROUPS = ("dataset", "model", "optimizer")
 
 

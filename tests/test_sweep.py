@@ -72,13 +72,13 @@ def start(project: Project, *arguments: str, until: str) -> "subprocess.Popen[st
     raise AssertionError(process.stderr.read() if process.stderr else "")
 
 
-def test_a_trial_whose_record_was_cut_short_is_run_again(reproduced: Project) -> None:
+def test_a_trial_whose_record_was_cut_short_is_recorded_again(reproduced: Project) -> None:
     sweep(reproduced, "seed=1,2")
     cut, whole = trials(reproduced)
     store = mlflow.MlflowClient(f"sqlite:///{reproduced / 'mlflow.db'}")
     store.set_terminated(cut.run_id, "KILLED")
     done = sweep(reproduced, "seed=1,2")
-    assert done.stdout.count("done before") == 1
+    assert done.stdout.count("recorded again") == 1
     again, kept = trials(reproduced)
     assert again.run_id != cut.run_id
     assert store.get_run(again.run_id).info.status == "FINISHED"

@@ -59,7 +59,8 @@ def commit_results(project: Project, stage: str) -> None:
 def test_the_commit_is_reproduced_and_nothing_is_touched(reproduced: Project) -> None:
     project = Project(reproduced.folder.rename(reproduced.folder.parent / "my project"))
     foreign = f"sqlite:///{project.folder.parent}/foreign.db"  # where nothing may be recorded
-    project.edit("conf/config.yaml", '${oc.env:MLFLOW_TRACKING_URI,"sqlite:///mlflow.db"}', foreign)
+    default = '${environment:MLFLOW_TRACKING_URI,"sqlite:///mlflow.db"}'
+    project.edit("conf/config.yaml", default, foreign)
     project.commit()
     project.edit("params.yaml", "seed: 0", "seed: 1")
     before = snapshot(project.folder)
