@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -96,6 +97,27 @@ def test_it_has_what_it_has_from_nothing_and_ends_so(bare: Project, way: str) ->
         program.write_text(f"{PROGRAM}\n{end}\n")
         command = WAYS[way](program)
         assert said(bare, *command) == said(bare, *command, COLD="1"), end
+
+
+@pytest.mark.parametrize("command", ["-m dvc --version", "-m dvc x", "-m hydra", "-m no_such"])
+def test_an_installed_module_is_run_as_from_nothing(bare: Project, command: str) -> None:
+    def ran(**more: str) -> tuple[str, str, int]:
+        done = bare.run(sys.executable, *command.split(), code=None, **more)
+        errors = re.sub(r"\S+/python: ", "", done.stderr)
+        return done.stdout, errors, done.returncode
+
+    assert ran() == ran(COLD="1")
+
+
+def test_a_package_is_there_when_it_is_imported(bare: Project) -> None:
+    code = (
+        "import importlib.util as util, sys; found = util.find_spec('tensorflow'); "
+        "print('tensorflow' in sys.modules, 'keras' in sys.modules, found.origin); "
+        "import mlflow; print('tensorflow' in sys.modules, mlflow.__spec__.loader)"
+    )
+    assert re.sub(" at 0x.*", "", bare.run(sys.executable, "-c", code).stdout) == re.sub(
+        " at 0x.*", "", bare.run(sys.executable, "-c", code, COLD="1").stdout
+    )
 
 
 def is_forked(project: Project, *before: str, **more: str) -> bool:

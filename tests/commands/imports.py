@@ -108,7 +108,11 @@ class Imported(MetaPathFinder, Loader):
         """Import a package in a process that has imported none of the others, and hide it."""
         before, effects = set(sys.modules), Effects()
         module = importlib.import_module(name)
-        brought = {name: one for name, one in take(before).items() if top(name) not in OWN}
+        brought = {
+            name: one
+            for name, one in take(before).items()
+            if top(name) not in OWN and not name.endswith(".__main__")  # which `-m` runs
+        }
         self.with_it[top(name)] = self.with_it.get(top(name), {}) | brought
         self.modules |= brought
         for one, part in brought.items():
@@ -127,13 +131,21 @@ class Imported(MetaPathFinder, Loader):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Give back a package with all that its import has brought."""
+        """Find what was imported."""
         if name not in self.modules:
             return None
+        spec, was = ModuleSpec(name, self), self.specs[name]
+        if was:
+            spec.origin, spec.has_location = was.origin, was.has_location
+            spec.submodule_search_locations = was.submodule_search_locations
+        return spec
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Give back a module, with all that the import of its package has brought."""
+        name, package = spec.name, top(spec.name)
         if name == FIRST and self.deciding() != self.decided:
             os.write(2, b"TensorFlow was imported with other settings: run this with COLD=1\n")
             os._exit(70)
-        package = top(name)
         brings = self.with_it.get(package) or self.parts[package]
         blocked = {one for one, module in sys.modules.items() if module is None}
         for one, module in brings.items():
@@ -141,11 +153,7 @@ class Imported(MetaPathFinder, Loader):
                 sys.modules.setdefault(one, module)
         for effects in self.effects.pop(package, ()):
             effects.repeat()
-        return ModuleSpec(name, self)
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """Return the module that is there."""
-        return self.modules[spec.name]
+        return self.modules[name]
 
     def exec_module(self, module: ModuleType) -> None:
         """Restore what the import system has replaced."""
