@@ -1,16 +1,18 @@
 """What a result came from: the commit, the lock, the versions, the machine."""
 
 import getpass
+import logging
 import os
 import platform
-import subprocess
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from pipeline import determinism
+from pipeline import determinism, git
+from pipeline.errors import UserError
 from pipeline.files import sha256
 
+log = logging.getLogger(__name__)
 LOCK = Path("requirements.txt")
 OUTS = (":!dvc.lock", ":!metrics", ":!plots")  # DVC removes and remakes these while it runs
 
@@ -19,7 +21,7 @@ OUTS = (":!dvc.lock", ":!metrics", ":!plots")  # DVC removes and remakes these w
 def tags() -> dict[str, str]:
     """Return the tags that every MLflow run of this process gets, whose code does not change."""
     found = {
-        "mlflow.user": getpass.getuser(),
+        "mlflow.user": _user(),
         "mlflow.source.name": "pipeline.train",
         "mlflow.source.type": "LOCAL",
         "python": platform.python_version(),
@@ -34,10 +36,24 @@ def tags() -> dict[str, str]:
     return found
 
 
+def _user() -> str:
+    """Return the name of the user, or the number where it has no name, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # the latter since Python 3.13
+        return str(os.getuid())
+
+
 @cache
 def commit() -> str:
     """Return the hash of the last commit, empty without git or a commit."""
-    return _git("rev-parse", "HEAD")
+    try:
+        return git.run("rev-parse", "HEAD").strip()
+    except git.RefusedError as error:
+        log.warning("Note: the commit is not recorded: %s.", error)
+    except UserError:
+        pass
+    return ""
 
 
 @cache
@@ -56,7 +72,6 @@ def committed(path: Path) -> str:
 def _git(*arguments: str) -> str:
     """Return what git prints; nothing where there is no git or no commit."""
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
+        return git.run(*arguments).strip()
+    except UserError:
         return ""
-    return os.fsdecode(done.stdout).strip()

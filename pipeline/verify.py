@@ -30,9 +30,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline import params
+from pipeline import git, params
 from pipeline.errors import UserError
-from pipeline.verification import git, lock, machine
+from pipeline.verification import lock, machine
 from pipeline.verification.lock import Out
 from pipeline.verification.report import Report
 from pipeline.verification.reproduction import Reproduction, md5

@@ -25,6 +25,7 @@ PLUMBING = {
     "description",
     "errors",
     "explain",
+    "git",
     "masking",
     "open_run",
     "output",

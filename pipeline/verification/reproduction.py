@@ -15,8 +15,9 @@ from collections.abc import Generator
 from functools import cached_property
 from pathlib import Path
 
+from pipeline import git
 from pipeline.errors import UserError
-from pipeline.verification import git, lock
+from pipeline.verification import lock
 from pipeline.verification.lock import Out, Stages
 
 TAIL = 20  # lines of a stage that failed

@@ -9,11 +9,17 @@ from pipeline.errors import UserError
 OF_A_HOOK = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_WORK_TREE")  # they name one repository
 
 
+class RefusedError(UserError):
+    """Git does not read a repository that belongs to another user."""
+
+
 def run(*arguments: str) -> str:
     """Return what git prints.
 
     Raises
     ------
+    RefusedError
+        If the repository belongs to another user.
     UserError
         With git's last line if it fails.
     """
@@ -24,10 +30,14 @@ def run(*arguments: str) -> str:
             capture_output=True,
             check=True,
         )
-    except FileNotFoundError:
-        raise UserError("git is needed, and not found") from None
+    except OSError as error:
+        raise UserError(f"git is needed, and cannot be run: {error.strerror}") from None
     except subprocess.CalledProcessError as error:
         lines = os.fsdecode(error.stderr).strip().splitlines() or [f"exit code {error.returncode}"]
+        if remedy := [line.strip() for line in lines if "safe.directory" in line]:
+            raise RefusedError(
+                f"git does not read this folder, as another user owns it: `{remedy[-1]}` allows it"
+            ) from None
         raise UserError(f"git {arguments[0]}: {lines[-1]}") from None
     return os.fsdecode(done.stdout)  # file names in it
 
@@ -48,6 +58,8 @@ def revision(rev: str) -> str:
     """
     try:
         run("rev-parse", "--show-toplevel")
+    except RefusedError:
+        raise
     except UserError as error:
         raise UserError(
             f"commits are what is verified, but there is no repository: {error}"
