@@ -23,7 +23,7 @@ from pipeline.errors import UserError
 from pipeline.explain import one_line
 from pipeline.files import UNWRITABLE, cannot_write
 from pipeline.masking import masked
-from pipeline.output import outlive_reader
+from pipeline.output import keep_printing
 
 if TYPE_CHECKING:
     from pipeline.trial import Train
@@ -32,7 +32,6 @@ MISTAKES = (UserError, HydraException, OmegaConfBaseException)
 MULTIRUN = {"-m", "--multirun"}
 HELP = {"-h", "--help"}
 INTERRUPTED = 130
-TERMINATED = 143
 
 
 def run(main: Callable[[Config], None], train: "Train | None" = None) -> None:
@@ -42,8 +41,8 @@ def run(main: Callable[[Config], None], train: "Train | None" = None) -> None:
     `train` is called for each trial of a sweep.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach this function unformatted
-    signal.signal(signal.SIGTERM, _terminated)
-    outlive_reader()
+    _end_in_order()
+    keep_printing()
     OmegaConf.register_new_resolver("sweep_folder", _sweep_folder, use_cache=True, replace=True)
 
     def task(composed: DictConfig) -> None:
@@ -51,7 +50,7 @@ def run(main: Callable[[Config], None], train: "Train | None" = None) -> None:
             from pipeline import trial
 
             with suppress(ValueError):  # not in the main thread of its process
-                signal.signal(signal.SIGTERM, _terminated)
+                _end_in_order()
             assert train is not None
             trial.run(train, composed)
         else:
@@ -131,6 +130,13 @@ def _stop(main: Callable[[Config], None], line: str) -> NoReturn:
     sys.exit(1)
 
 
-def _terminated(*_: object) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut the ending off
-    sys.exit(TERMINATED)
+def _end_in_order() -> None:
+    """Let this process end its run when it is terminated or its terminal is closed."""
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _terminated)
+
+
+def _terminated(number: int, _: object) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # a second one must not cut the ending off
+    sys.exit(128 + number)

@@ -1,4 +1,4 @@
-"""Standard output and error, which may be a pipe that nobody reads to its end (`... | head`)."""
+"""Standard output and error, which no reader, character or closed descriptor makes fail."""
 
 import io
 import os
@@ -23,17 +23,22 @@ class Unread(io.FileIO):
             return memoryview(data).nbytes
 
 
-def outlive_reader() -> None:
-    """Let this process work to its end when the reader of its output stops reading."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:  # it was closed before this process began
-            continue
+def keep_printing() -> None:
+    """Let this process work to its end whatever becomes of what it prints.
+
+    Its reader may stop reading (`... | head`), a character may be unknown to the terminal, which
+    then shows its number, and a descriptor may be closed (`>&-`).
+    """
+    while (nowhere := os.open(os.devnull, os.O_RDWR)) <= 2:  # so that no file gets these numbers
+        pass
+    os.close(nowhere)
+    for number, name in enumerate(("stdout", "stderr"), 1):
+        stream = getattr(sys, name) or os.fdopen(number, "w", encoding="utf-8", closefd=False)
         stream.flush()
         wrapped = io.TextIOWrapper(
             io.BufferedWriter(Unread(stream.fileno(), "w", closefd=False)),
             stream.encoding,
-            stream.errors,
+            "backslashreplace",
             line_buffering=stream.line_buffering or stream.write_through,
         )
         setattr(sys, name, wrapped)

@@ -25,7 +25,7 @@ from pipeline.config import check
 from pipeline.errors import UserError
 from pipeline.files import replacing
 from pipeline.fingerprint import identity
-from pipeline.output import outlive_reader
+from pipeline.output import keep_printing
 from pipeline.sweep_folder import ROOT, begun, trials
 from pipeline.trial_file import Trial
 
@@ -149,7 +149,7 @@ def _leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    outlive_reader()
+    keep_printing()
     if {"-h", "--help"} & set(sys.argv[1:]):
         print((__doc__ or "").strip())
         sys.exit()

@@ -26,7 +26,8 @@ RETRY_SECONDS = 10.0  # a store that did not answer is left alone for this long
 
 def main() -> None:
     """Do the messages on standard input; answer questions on standard output."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # the stage that got it too ends the run
+    # the stage, which gets them too, ends the run
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a library prints is no answer

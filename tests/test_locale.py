@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Project
 
 FOLDERS = ("benchmarks", "cluster", "crash", "hydra_plugins", "pipeline", "tests")
 TEXT = ("read_text", "write_text")
@@ -59,3 +59,14 @@ def test_all_code_names_the_encoding_of_text(folder: str) -> None:
 )
 def test_what_names_no_encoding_is_found(call: str, is_of_the_locale: bool) -> None:
     assert bool(list(of_the_locale(call))) == is_of_the_locale
+
+
+def test_a_terminal_without_the_characters_changes_no_result(reproduced: Project) -> None:
+    for old, new in (("- ant\n", "- zéro\n"), ("- bee\n", "- 零\n")):
+        reproduced.edit("conf/dataset/tiny.yaml", old, new)
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    shown = reproduced.stage("evaluate", "--cfg", "job", **ascii_only).stdout
+    assert "- z\\xe9ro\n  - \\u96f6\n" in shown
+    reproduced.stage("evaluate", **ascii_only)
+    lines = (reproduced / "metrics/classes.csv").read_text(encoding="utf-8").splitlines()
+    assert [line.partition(",")[0] for line in lines] == ["class", "zéro", "零", "cat"]

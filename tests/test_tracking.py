@@ -183,12 +183,19 @@ INTERRUPTED = "train: interrupted: the same command goes on where it was\n"
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+    ("number", "code"),
+    [
+        (signal.SIGHUP, 129),
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 143),
+        (signal.SIGKILL, -9),
+    ],
 )
 def test_an_interrupted_run_is_killed(reproduced: Project, number: int, code: int) -> None:
     before = (reproduced / "models/weights.npz").read_bytes()
     process = start(reproduced)
-    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+    kill = os.killpg if number in (signal.SIGHUP, signal.SIGINT) else os.kill
+    kill(process.pid, number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
     assert errors == (INTERRUPTED if number == signal.SIGINT else "")
