@@ -6,6 +6,7 @@ GradientTape, SGD. The test set is not touched.
 
 import logging
 import math
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from threading import RLock
 
@@ -85,10 +86,13 @@ def fit(
     if report:
         for epoch in epochs:
             report(epoch)
+    columns, lines = shutil.get_terminal_size()  # 80 and 24 where the terminal says 0
     with tqdm(
         total=config.train.epochs,
         initial=len(epochs),
-        unit="epoch",
+        bar_format="{n_fmt}/{total_fmt} {bar} {remaining} left{postfix}",
+        ncols=columns - 1,  # some terminals begin a line after the last column
+        nrows=lines,
         leave=not report,
         disable=None,
     ) as bar:
@@ -102,14 +106,15 @@ def fit(
             epochs.append(epoch)
             saved.keep(epochs)
             results.add_epochs(record, [epoch])
-            shown = {name: history.text(name, value) for name, value in epoch.metrics.items()}
-            bar.set_postfix(shown)
+            shown = "  ".join(
+                f"{name} {history.text(name, value)}" for name, value in epoch.metrics.items()
+            )
+            bar.set_postfix_str(shown.replace("accuracy", "acc").replace("  ", " "), refresh=False)
             bar.update()
             if report:
                 report(epoch)
             elif bar.disable:
-                line = "  ".join(f"{name} {value}" for name, value in shown.items())
-                log.info("epoch %3d/%d  %s", epoch.epoch, config.train.epochs, line)
+                log.info("epoch %3d/%d  %s", epoch.epoch, config.train.epochs, shown)
     weights.save(learner.model, config.paths.models / "weights.npz")
     history.write(config.paths.metrics / "history.csv", epochs)
     results.add_training(record, config)

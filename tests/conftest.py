@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -41,6 +42,10 @@ train:
   learning_rate: 0.1
   validation_size: 40
 """
+
+# what a script starts in the background ignores it; the commands that tests interrupt must not
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Project:
