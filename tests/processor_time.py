@@ -40,7 +40,7 @@ class ProcessorTime:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         forked = 0.0
-        for line in self.log.read_text().splitlines() if self.log else ():
+        for line in self.log.read_text(encoding="utf-8").splitlines() if self.log else ():
             seconds, _, test = line.partition(" ")
             self.seconds[test] += float(seconds)
             forked += float(seconds)

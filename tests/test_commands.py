@@ -55,7 +55,7 @@ ENDS = {
     "nobody who reads": "os.close(1)",
 }
 WAYS = {
-    "-c": lambda program: ["-c", program.read_text()],
+    "-c": lambda program: ["-c", program.read_text(encoding="utf-8")],
     "-m": lambda program: ["-m", program.stem],
     "a file": lambda program: [str(program)],
 }
@@ -79,7 +79,7 @@ def start(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
 
 
@@ -94,7 +94,7 @@ def said(project: Project, *command: str, **more: str) -> tuple[object, ...]:
 def test_it_has_what_it_has_from_nothing_and_ends_so(bare: Project, way: str) -> None:
     program = bare / "program.py"
     for end in ENDS.values():
-        program.write_text(f"{PROGRAM}\n{end}\n")
+        program.write_text(f"{PROGRAM}\n{end}\n", encoding="utf-8")
         command = WAYS[way](program)
         assert said(bare, *command) == said(bare, *command, COLD="1"), end
 

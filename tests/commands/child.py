@@ -19,7 +19,7 @@ PADDING = "x" * 4096  # an argument of the server, where a command's own argumen
 
 def show_arguments(arguments: list[str]) -> None:
     """Let other processes see a command's arguments as those of this process."""
-    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     start, end = int(fields[45]), int(fields[46])
     text = b"\0".join(map(os.fsencode, arguments))[: end - start - 1]
     ctypes.memmove(start, text.ljust(end - start, b"\0"), end - start)

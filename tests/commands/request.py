@@ -43,6 +43,6 @@ def inherited(pid: int) -> list[str]:
     """Return what a process hands down: limits, namespaces, rights, processors, ignored signals."""
     process = Path(f"/proc/{pid}")
     namespaces = [f"{one.name} {one.readlink()}" for one in sorted((process / "ns").iterdir())]
-    status = (process / "status").read_text().splitlines()
-    limits = (process / "limits").read_text()
+    status = (process / "status").read_text(encoding="utf-8").splitlines()
+    limits = (process / "limits").read_text(encoding="utf-8")
     return [limits, *namespaces, *(line for line in status if line.startswith(STATE))]

@@ -72,9 +72,15 @@ def started() -> Iterator[Path | None]:
             }
             path = here / "bin" / name
             path.parent.mkdir(exist_ok=True)
-            path.write_text(SHIM.format(**{key: shlex.quote(word) for key, word in words.items()}))
+            path.write_text(
+                SHIM.format(**{key: shlex.quote(word) for key, word in words.items()}),
+                encoding="utf-8",
+            )
             path.chmod(0o755)
-        with (here / "errors").open("w") as errors, log.open("w") as seconds:
+        with (
+            (here / "errors").open("w", encoding="utf-8") as errors,
+            log.open("w", encoding="utf-8") as seconds,
+        ):
             server = [sys.executable, "-m", "tests.commands.server"]
             process = subprocess.Popen(
                 [*server, address, here / "bin/python", PADDING],
@@ -86,7 +92,7 @@ def started() -> Iterator[Path | None]:
                 start_new_session=True,
             )
         while not address.exists():
-            assert process.poll() is None, (here / "errors").read_text()
+            assert process.poll() is None, (here / "errors").read_text(encoding="utf-8")
             time.sleep(0.01)
         os.environ[FOLDER] = str(here / "bin")
         try:
@@ -96,5 +102,5 @@ def started() -> Iterator[Path | None]:
             assert process.stdin
             process.stdin.close()
             process.wait()
-            if said := (here / "errors").read_text():
+            if said := (here / "errors").read_text(encoding="utf-8"):
                 print(said, file=sys.stderr)
