@@ -20,8 +20,8 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from ruamel.yaml import YAML
 
-from pipeline import params, ranking, sweep_folder
-from pipeline.config import check
+from pipeline import params, ranking, sweep_folder, tracking
+from pipeline.config import Config, check
 from pipeline.errors import UserError
 from pipeline.files import replacing
 from pipeline.fingerprint import identity
@@ -35,11 +35,12 @@ def main(arguments: list[str]) -> None:
     chosen = by_run_id(arguments) if arguments else best_of_latest()
     text = params.FILE.read_text(encoding="utf-8")
     promoted = with_values(text, values_of(chosen))
-    check_whole(promoted, chosen)
+    config = check_whole(promoted, chosen)
     difference = difflib.unified_diff(
         text.splitlines(True), promoted.splitlines(True), "params.yaml", "params.yaml", n=0
     )
-    print(f"Trial {chosen.number} ({chosen.name}), MLflow run {chosen.run_id or 'not recorded'}")
+    run = tracking.described(chosen.run_id, chosen.uri, config.tracking)
+    print(f"Trial {chosen.number} ({chosen.name}), MLflow run {run}")
     print("".join(list(difference)[2:]) or f"{params.FILE} has its values already\n", end="")
     if promoted != text:
         with replacing(params.FILE) as temporary:
@@ -112,8 +113,8 @@ def with_values(text: str, values: dict[str, Any]) -> str:
     return stream.getvalue()
 
 
-def check_whole(promoted: str, chosen: Trial) -> None:
-    """Compare what the pipeline's configuration would then be with the trial's.
+def check_whole(promoted: str, chosen: Trial) -> Config:
+    """Compare what the pipeline's configuration would then be with the trial's, and return it.
 
     Raises
     ------
@@ -123,10 +124,10 @@ def check_whole(promoted: str, chosen: Trial) -> None:
     try:
         params.use(promoted)
         with initialize_config_dir(str(params.CONF), version_base="1.3"):
-            settings = identity(check(compose("config", ["paths.output=."])))["settings"]
+            config = check(compose("config", ["paths.output=."]))
     finally:
         params.use(None)
-    ours, theirs = _leaves(settings), _leaves(chosen.settings)
+    ours, theirs = _leaves(identity(config)["settings"]), _leaves(chosen.settings)
     differing = [key for key in {**theirs, **ours} if ours.get(key) != theirs.get(key)]
     if differing:
         what = "; ".join(
@@ -137,6 +138,7 @@ def check_whole(promoted: str, chosen: Trial) -> None:
             f"trial {chosen.number} has settings that {params.FILE} does not hold: {what}. "
             "Put them into their file of conf/ and promote again; nothing was changed"
         )
+    return config
 
 
 def _leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

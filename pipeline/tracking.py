@@ -70,6 +70,11 @@ class Record:
         line = self._process.stdout.readline()
         return json.loads(line) if line else {"problem": "the recorder has stopped"}
 
+    def drop(self) -> None:
+        """Stop the recorder of a process that has only asked."""
+        self._process.kill()
+        self._process.communicate()
+
     def close(self) -> None:
         """Wait until the store has everything, or say what is missing and what to do."""
         self.send("close")
@@ -106,6 +111,16 @@ def shared(tracking: Tracking, sweep: Path) -> Record:
     if key not in _shared:
         _shared[key] = Record(tracking, sweep, REPEAT)
     return _shared[key]
+
+
+def described(run_id: str, uri: str, own: Tracking) -> str:
+    """Return how to name a run in the store at `uri` to somebody who may have deleted it."""
+    if not run_id or uri != masked(own.uri):
+        return f"{run_id} (in {uri})" if run_id else "not recorded"
+    record = Record(own, Path())
+    gone = record.ask("status", run_id=run_id).get("status") == "GONE"
+    record.drop()
+    return f"{run_id}, which is gone: the sweep's command records it again" if gone else run_id
 
 
 @contextmanager

@@ -19,7 +19,7 @@ def below(project: Project, parent: Run) -> list[str]:
 
 
 def test_what_is_deleted_is_recorded_again_from_its_files(reproduced: Project) -> None:
-    arguments = ("seed=1,2", "train.epochs=2")
+    arguments = ("train.batch_size=16,32", "train.epochs=2")
     sweep(reproduced, *arguments)
     first = trials(reproduced)
     reproduced.run("rm", "-rf", "mlflow.db", "mlruns")
@@ -32,6 +32,9 @@ def test_what_is_deleted_is_recorded_again_from_its_files(reproduced: Project) -
     store = mlflow.MlflowClient(f"sqlite:///{reproduced / 'mlflow.db'}")
     for run_id in (parent.info.run_id, gone.run_id):
         store.delete_run(run_id)
+    said = reproduced.stage("promote", f"run_id={gone.run_id}").stdout
+    assert f"run {gone.run_id}, which is gone: the sweep's command records it again\n" in said
+    reproduced.run("git", "checkout", "params.yaml")
     assert sweep(reproduced, *arguments).stdout.count("recorded again") == 1
     again, same = trials(reproduced)
     (parent,) = runs(reproduced, "sweep")
