@@ -4,7 +4,7 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from pipeline import conf_files
 from pipeline.errors import UserError
 
 FILE = Path("params.yaml")
-_instead: str | None = None
 CONF = Path(__file__).parent.parent / "conf"
 
 
@@ -43,17 +42,9 @@ def load() -> dict[str, Any]:
     UserError
         If it is not there, or not a file that `conf_files.parse` takes.
     """
-    if _instead is not None:
-        return _parse(_instead)
     if not FILE.exists():
         raise UserError(f"{FILE}: not found in {Path.cwd()}: run from the project's root")
     return _parse(conf_files.read(FILE))
-
-
-def use(text: str | None) -> None:
-    """Read this text instead of the file, until it is None again."""
-    global _instead  # noqa: PLW0603  # resolvers have no other way to be told
-    _instead = text
 
 
 @lru_cache(maxsize=1)
@@ -78,7 +69,7 @@ def check() -> None:
         With the nearest key that is known, the one that is missing, or what can be chosen.
     """
     known = known_keys()
-    for key in _leaves(load()):
+    for key in leaves(load()):
         if inside := [name for name in known if name.startswith(f"{key}.")]:
             raise UserError(f"{FILE}: {key} should hold {', '.join(inside)}")
         if key not in known:
@@ -94,12 +85,13 @@ def check() -> None:
             )
 
 
-def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:
+def leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested dictionaries by dotted key."""
+    found: dict[str, Any] = {}
     for key, item in tree.items():
-        if isinstance(item, dict) and item:
-            yield from _leaves(item, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"
+        nested = isinstance(item, dict) and item
+        found |= leaves(item, f"{prefix}{key}.") if nested else {f"{prefix}{key}": item}
+    return found
 
 
 def nearest(key: str, known: Iterable[str]) -> str:

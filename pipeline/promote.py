@@ -1,153 +1,108 @@
-"""Promote: the settings of a trial become those of the pipeline, in params.yaml.
+"""Promote: the settings of a trial become those of the pipeline, in params.yaml and conf/.
 
     python -m pipeline.promote [run_id=ID]
 
-    run_id=ID     the trial of that MLflow run; without it, the best trial of the latest sweep
+    run_id=ID     the trial of that MLflow run, its seed too; without it, the best trial of the
+                  latest sweep, or its best setting if the sweep varies the seed: params.yaml
+                  then keeps its own seed
 
-A trial whose settings params.yaml cannot hold all is refused, and nothing is changed. Afterwards
-`dvc repro` gives the weights that the trial had, and the test metrics. For example, after
+All settings are written or none, comments kept. Afterwards `dvc repro` gives the weights that the
+trial had, and the test metrics. For example, after
 `python -m pipeline.train -m train.learning_rate=0.03,0.1,0.3`:
 
     python -m pipeline.promote && dvc repro
 """
 
 import difflib
-import io
 import sys
-from itertools import chain
-from typing import Any
+from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from ruamel.yaml import YAML
-
-from pipeline import params, ranking, sweep_folder, tracking
-from pipeline.config import Config, check
+from pipeline import conf_files, params, promotion, ranking, sweep_folder, tracking, yaml_edit
 from pipeline.errors import UserError
-from pipeline.files import replacing
-from pipeline.fingerprint import identity
+from pipeline.files import shown
 from pipeline.output import keep_printing
-from pipeline.sweep_folder import ROOT, begun, trials
+from pipeline.ranking import Answer
+from pipeline.sweep_folder import ROOT
 from pipeline.trial_file import Trial
 
 
 def main(arguments: list[str]) -> None:
-    """Write the trial's values into params.yaml, all of them or none, and say what is next."""
-    chosen = by_run_id(arguments) if arguments else best_of_latest()
-    text = params.FILE.read_text(encoding="utf-8")
-    promoted = with_values(text, values_of(chosen))
-    config = check_whole(promoted, chosen)
-    difference = difflib.unified_diff(
-        text.splitlines(True), promoted.splitlines(True), "params.yaml", "params.yaml", n=0
-    )
-    run = tracking.described(chosen.run_id, chosen.uri, config.tracking)
-    print(f"Trial {chosen.number} ({chosen.name}), MLflow run {run}")
-    print("".join(list(difference)[2:]) or f"{params.FILE} has its values already\n", end="")
-    if promoted != text:
-        with replacing(params.FILE) as temporary:
-            temporary.write_text(promoted, encoding="utf-8")
+    """Write the trial's settings into their files, all or none; say where, and what is next."""
+    folder, chosen = by_run_id(arguments) if arguments else (latest(), None)
+    found = answer_of(folder)
+    with_seed = chosen is not None or found.seeds == 1
+    chosen = chosen or found.best
+    if chosen is None:
+        raise UserError(f"{folder}: nothing to promote: {found.problem}")
+    changed = promotion.plan(chosen, with_seed=with_seed)
+    if found.settings and not with_seed:
+        print(f"Setting {found.settings[0].name}, the best mean over {found.seeds} seeds")
+    else:
+        own = promotion.composed(params.CONF, []).tracking
+        run = tracking.described(chosen.run_id, chosen.uri, own)
+        print(f"Trial {chosen.number} ({chosen.name}), MLflow run {run}")
+    if not with_seed:
+        print(f"{params.FILE} keeps its seed, {params.value('seed')}: {folder} varies it")
+    elif found.seeds > 1:
+        print(f"Its seed is one of {found.seeds} in {folder}: report their mean, not this one")
+    differences = [_difference(path, text) for path, text in changed.items()]
+    yaml_edit.write_all(changed)
+    print("\n".join(differences) or f"{params.FILE} and conf/ have its settings already")
     print("Next: `dvc repro`, which trains it into the workspace and evaluates it on the test set.")
 
 
-def best_of_latest() -> Trial:
-    """Return the best finished trial of the sweep that was begun or gone on with last."""
-    if not (sweeps := begun()):
+def latest() -> Path:
+    """Return the folder of the sweep that was begun or gone on with last."""
+    sweeps = sweep_folder.begun()
+    if not sweeps:
         raise UserError(f"{ROOT}: has no sweep: run `python -m pipeline.train -m KEY=VALUE,VALUE`")
-    folder = sweeps[-1]
-    sweep = sweep_folder.read(folder)
-    ranked = ranking.rank(trials(folder), sweep["objective"], sweep["direction"])
-    if not ranked or sweep["objective"] not in ranked[0].metrics:
-        raise UserError(f"{folder}: has no finished trial: run the sweep again")
-    return ranked[0]
+    return sweeps[-1]
 
 
-def by_run_id(arguments: list[str]) -> Trial:
-    """Return the trial of the MLflow run that `run_id=ID` names."""
+def answer_of(folder: Path) -> Answer:
+    """Return what the sweep in a folder has found."""
+    sweep, trials = sweep_folder.read(folder), sweep_folder.trials(folder)
+    return ranking.answer(trials, sweep["objective"], sweep["direction"], sweep.get("seeds", 0))
+
+
+def by_run_id(arguments: list[str]) -> tuple[Path, Trial]:
+    """Return the trial of the MLflow run that `run_id=ID` names, and its sweep's folder."""
     key, _, run_id = arguments[0].partition("=")
     if len(arguments) > 1 or key != "run_id" or not run_id:
         raise UserError(
             f"{' '.join(arguments)} is not known: use no argument for the best trial of the latest "
             "sweep, or run_id=ID"
         )
-    for found in chain.from_iterable(map(trials, begun())):
+    ids = {}
+    every = (
+        (folder, one) for folder in sweep_folder.begun() for one in sweep_folder.trials(folder)
+    )
+    for folder, found in every:
         if found.run_id == run_id:
             if found.status != "FINISHED":
                 path = f"{found.folder}/trial.json"
                 raise UserError(f"{path}: the trial is {found.status}, not FINISHED")
-            return found
-    raise UserError(f"{ROOT}: has no trial with the run_id {run_id}")
+            return folder, found
+        ids[found.run_id] = f"run_id={found.run_id} (trial {found.number}, {found.name})"
+    raise UserError(f"{ROOT}: has no trial with the run_id {run_id}{_hint(run_id, ids)}")
 
 
-def values_of(chosen: Trial) -> dict[str, Any]:
-    """Return the trial's value for every key of params.yaml."""
-    tree = chosen.settings | {
-        name: chosen.settings[name]["name"] for name in ("model", "optimizer")
-    }
-    tree |= {"dataset": chosen.dataset}
-    values = {}
-    for key in params.known_keys():
-        found: Any = tree
-        for part in key.split("."):
-            found = found[part]
-        values[key] = found
-    return values
+def _hint(run_id: str, ids: dict[str, str]) -> str:
+    """Return what else a run_id that no trial has may mean."""
+    for folder in sweep_folder.begun():
+        if sweep_folder.read(folder)["run_id"] == run_id:
+            return f": it is that of the sweep {folder}, whose sweep.csv has those of its trials"
+    near = [one for one in ids if one.startswith(run_id.lower())]
+    if near := near or difflib.get_close_matches(run_id.lower(), ids, n=1, cutoff=0.8):
+        return f"; did you mean {' or '.join(ids[one] for one in near[:3])}?"
+    return ": the column `run` of a sweep's sweep.csv has them"
 
 
-def with_values(text: str, values: dict[str, Any]) -> str:
-    """Return the text of params.yaml with other values, its comments and order kept."""
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.representer.add_representer(
-        type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "null")
-    )
-    yaml.width = 10_000
-    tree = yaml.load(text)
-    for key, value in values.items():
-        *sections, name = key.split(".")
-        section = tree
-        for part in sections:
-            section = section[part]
-        if section[name] != value or type(section[name]) is bool:
-            section[name] = value
-    stream = io.StringIO()
-    yaml.dump(tree, stream)
-    return stream.getvalue()
-
-
-def check_whole(promoted: str, chosen: Trial) -> Config:
-    """Compare what the pipeline's configuration would then be with the trial's, and return it.
-
-    Raises
-    ------
-    UserError
-        If the trial has a setting that params.yaml does not hold.
-    """
-    try:
-        params.use(promoted)
-        with initialize_config_dir(str(params.CONF), version_base="1.3"):
-            config = check(compose("config", ["paths.output=."]))
-    finally:
-        params.use(None)
-    ours, theirs = _leaves(identity(config)["settings"]), _leaves(chosen.settings)
-    differing = [key for key in {**theirs, **ours} if ours.get(key) != theirs.get(key)]
-    if differing:
-        what = "; ".join(
-            f"{key} is {theirs.get(key)} in the trial and {ours.get(key)} in conf/"
-            for key in differing
-        )
-        raise UserError(
-            f"trial {chosen.number} has settings that {params.FILE} does not hold: {what}. "
-            "Put them into their file of conf/ and promote again; nothing was changed"
-        )
-    return config
-
-
-def _leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, item in tree.items():
-        found |= (
-            _leaves(item, f"{prefix}{key}.") if isinstance(item, dict) else {prefix + key: item}
-        )
-    return found
+def _difference(path: Path, text: str) -> str:
+    """Return the lines of a file that change, below its name."""
+    lines = difflib.ndiff(conf_files.read(path).splitlines(), text.splitlines())
+    changed = [line[0] + line[2:] for line in lines if line[0] in "-+"]
+    return "\n".join([shown(path), *changed])
 
 
 if __name__ == "__main__":

@@ -1,15 +1,88 @@
-"""The trials of a sweep in order, as a table, and the spread over seeds."""
+"""What a sweep has found: its trials and settings in order, and the best of them.
+
+Trials are ranked one by one, unless the sweep varies the seed: then settings are, by their mean
+over the seeds, as the best of several seeds is luck.
+"""
 
 import math
-import statistics
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
-from pipeline.history import text
+from pipeline.spread import Setting, by_setting, seed_of, spread
 from pipeline.trial_file import Trial
 
-MOST_NOTE = 4000  # characters; MLflow takes 5000 with the rest of the description
-METRICS = ("val_accuracy", "val_loss")  # and the objective, if it is another
+
+@dataclass(frozen=True)
+class Answer:
+    """What a sweep has found.
+
+    Attributes
+    ----------
+    objective : str
+        The metric that ranks.
+    trials : list of Trial
+        All, the best first; of a sweep over seeds, in the order of their settings.
+    seeds : int
+        How many different ones the trials have, or would have if the sweep had not ended early.
+    ranked : int
+        How many of `trials`, or of `settings` if there are any, have a rank.
+    settings : list of Setting
+        All, the best first; empty unless some were to be tried with several seeds.
+    """
+
+    objective: str
+    trials: list[Trial]
+    seeds: int
+    ranked: int
+    settings: list[Setting] = field(default_factory=list)
+
+    @property
+    def problem(self) -> str:
+        """Why nothing is best; empty if something is."""
+        finished = [one for one in self.trials if one.status == "FINISHED"]
+        if not finished:
+            return "no trial has finished: run the sweep again"
+        if not any(one.has(self.objective) for one in finished):
+            return f"no trial has {self.objective}: choose another with sweep.objective=..."
+        if len(self.settings) == 1:
+            return "the trials differ in the seed alone, and a better seed is luck, not a setting"
+        if not self.ranked:
+            return f"no setting has finished with all {self.seeds} seeds: run the sweep again"
+        return ""
+
+    @property
+    def best(self) -> Trial | None:
+        """The best trial, or one of the best setting's; None if there is a problem."""
+        if self.problem:
+            return None
+        return self.settings[0].trials[0] if self.settings else self.trials[0]
+
+
+def answer(trials: Iterable[Trial], objective: str, direction: str, seeds: int = 0) -> Answer:
+    """Rank the trials of a sweep that was to try so many seeds, as far as that was known.
+
+    A setting that has not finished with every seed has no rank: its mean would leave out the
+    seeds on which it failed, and be compared with means over others.
+    """
+    ranked = rank(list(trials), objective, direction)
+    settings = by_setting(ranked)
+    several = seeds > 1 or any(one.seeds > 1 for one in settings)
+    seeds = max(seeds, len({seed_of(one) for one in ranked}))
+    if not several:
+        measured = sum(one.has(objective) for one in ranked)
+        return Answer(objective, ranked, seeds, measured)
+    sign = -1 if direction == "maximize" else 1
+
+    def key(setting: Setting) -> tuple[int, float, float]:
+        values = list(setting.values(objective).values())
+        losses = list(setting.values("val_loss").values())
+        mean = spread(values).mean if values else 0.0
+        return seeds - len(values), sign * mean, spread(losses).mean if losses else math.inf
+
+    settings.sort(key=key)
+    whole = sum(len(one.values(objective)) == seeds for one in settings)
+    ordered = [trial for one in settings for trial in one.trials]
+    return Answer(objective, ordered, seeds, whole, settings)
 
 
 def rank(trials: Sequence[Trial], objective: str, direction: str) -> list[Trial]:
@@ -17,78 +90,9 @@ def rank(trials: Sequence[Trial], objective: str, direction: str) -> list[Trial]
     sign = -1 if direction == "maximize" else 1
 
     def key(trial: Trial) -> tuple[bool, float, float, int]:
-        if trial.status != "FINISHED" or objective not in trial.metrics:
+        if not trial.has(objective):
             return True, 0.0, 0.0, trial.number
         value, loss = trial.metrics[objective], trial.metrics.get("val_loss", math.inf)
         return False, sign * value, loss, trial.number
 
     return sorted(trials, key=key)
-
-
-def rows(ranked: Sequence[Trial], objective: str) -> list[list[str]]:
-    """Return the table's header and its rows; only finished trials have a rank."""
-    metrics = METRICS if objective in METRICS else (objective, *METRICS)
-    found = [["rank", "trial", "overrides", *metrics, "seconds", "status"]]
-    for place, trial in enumerate(ranked, start=1):
-        shown = {name: text(name, value) for name, value in trial.metrics.items()}
-        found.append(
-            [
-                str(place) if trial.status == "FINISHED" else "",
-                str(trial.number),
-                trial.name,
-                *(shown.get(name, "") for name in metrics),
-                "" if trial.seconds is None else f"{trial.seconds:.1f}",
-                trial.status,
-            ]
-        )
-    return found
-
-
-def table(ranked: Sequence[Trial], objective: str) -> str:
-    """Return the rows as text with aligned columns."""
-    found = rows(ranked, objective)
-    widths = [max(map(len, column)) for column in zip(*found, strict=True)]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in found]
-    return "\n".join(["", *lines, ""])
-
-
-def reused(ranked: Sequence[Trial]) -> str:
-    """Return a Markdown list of the trials that other sweeps have run, empty without any.
-
-    Their MLflow runs are not below this sweep's. An empty line would end the result's paragraph.
-    """
-    lines = [f"- {one.name}: [{one.run_id}](#/runs/{one.run_id})" for one in ranked if one.repeats]
-    title = "Trials that were done before, in other sweeps (sweep.csv has all runs):"
-    return "\n".join([title, *lines])[:MOST_NOTE] if lines else ""
-
-
-def repeated(ranked: Sequence[Trial], objective: str) -> list[str]:
-    """Return a line for each setting that was trained with several seeds: the objective's spread.
-
-    The 95 % interval is of the mean: mean +- t s / sqrt(n), with Student's t for n - 1 degrees of
-    freedom (Student, The Probable Error of a Mean, 1908), which takes the seeds as a random sample.
-    """
-    groups: dict[str, dict[str, float]] = defaultdict(dict)  # by fingerprint: each seed once
-    for trial in ranked:
-        if trial.status == "FINISHED" and objective in trial.metrics:
-            name = trial.name.split()
-            rest = [item for item in name if not item.startswith("seed=")]
-            if rest != name:
-                groups[" ".join(rest)][trial.fingerprint] = trial.metrics[objective]
-    return [
-        _spread(name, list(values.values()), objective)
-        for name, values in groups.items()
-        if len(values) > 1
-    ]
-
-
-def _spread(name: str, values: list[float], objective: str) -> str:
-    from scipy import stats
-
-    mean, deviation = statistics.fmean(values), statistics.stdev(values)
-    half = float(stats.t.ppf(0.975, len(values) - 1)) * deviation / math.sqrt(len(values))
-    said = [text(objective, value) for value in (mean, deviation, mean - half, mean + half)]
-    return (
-        f"{name + ': ' if name else ''}{len(values)} seeds: {objective} {said[0]}, standard "
-        f"deviation {said[1]}, 95 % interval of the mean {said[2]} to {said[3]}"
-    )

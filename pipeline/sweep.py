@@ -42,8 +42,11 @@ log = logging.getLogger(__name__)
 class Running:
     """The sweep that this process has begun."""
 
-    def __init__(self, folder: Path, lock: FileLock, settings: Sweep, record: tracking.Record):
+    def __init__(
+        self, folder: Path, lock: FileLock, settings: Sweep, record: tracking.Record, seeds: int
+    ):
         self.folder, self.lock, self.settings, self.record = folder, lock, settings, record
+        self.seeds = seeds
         self.ended = {one.folder: one for one in self.trials()}
 
     def trials(self) -> list[Trial]:
@@ -55,11 +58,17 @@ current: Running | None = None
 
 
 def begin(
-    loader: ConfigLoader, config: DictConfig, trials: Sequence[Sequence[str]], *, here: bool
+    loader: ConfigLoader,
+    config: DictConfig,
+    trials: Sequence[Sequence[str]],
+    *,
+    here: bool,
+    seeds: int = 0,
 ) -> None:
     """Open the sweep's run, or open it again; sweep.json is what the trials need to know.
 
     If they are trained `here`, in this process, TensorFlow is imported while MLflow is elsewhere.
+    Each setting is to be trained with so many `seeds`, as far as that is known.
 
     Raises
     ------
@@ -83,7 +92,7 @@ def begin(
         ) from None
     record = tracking.shared(place, folder)
     record.owner = True
-    current = Running(folder, lock, settings, record)
+    current = Running(folder, lock, settings, record, seeds)
     if here and not _is_known(first):
         determinism.enable(first.seed, first.determinism)
     run_id = _open(config, folder, settings)
@@ -92,6 +101,7 @@ def begin(
         "overrides": OmegaConf.to_container(config.hydra.overrides.task),
         "objective": settings.objective,
         "direction": settings.direction,
+        "seeds": seeds,
         "tracking": place.model_dump(),
         "run_id": run_id,
         "hash": sweep_folder.of_all(),
@@ -152,14 +162,16 @@ def finish(*, interrupted: bool) -> int | None:
     sweep, current = current, None
     record, folder = sweep.record, sweep.folder
     trial.settle(record)
-    ranked = ranking.rank(sweep.trials(), sweep.settings.objective, sweep.settings.direction)
+    settings = sweep.settings
+    found = ranking.answer(sweep.trials(), settings.objective, settings.direction, sweep.seeds)
+    ranked = found.trials
     failed = [
         one
         for one in ranked
         if one.status in ("FAILED", "KILLED") and sweep.ended.get(one.folder) != one
     ]
     if ranked:
-        sweep_answer.give(folder, sweep.settings, record, ranked)
+        sweep_answer.give(found, folder, record)
     record.send("kill_children")
     whole = ranked and not failed
     record.send("end", status="KILLED" if interrupted else "FINISHED" if whole else "FAILED")

@@ -1,51 +1,141 @@
-"""The answer of a sweep: its trials as a table, the figures, and the best of them."""
+"""The answer of a sweep: shown, written into its folder and put on its MLflow run."""
 
-import csv
+import re
 import time
 from pathlib import Path
 
-from pipeline import ranking
-from pipeline.config import Sweep
-from pipeline.files import replacing
+from pipeline import promotion, sweep_tables
+from pipeline.errors import UserError
 from pipeline.history import text
+from pipeline.ranking import Answer
+from pipeline.spread import Setting, spread
 from pipeline.tracking import Record
 from pipeline.trial_file import Trial
 
-
-def give(folder: Path, settings: Sweep, record: Record, ranked: list[Trial]) -> None:
-    """Show and record the table, the figures and the best trial."""
-    objective = settings.objective
-    print(ranking.table(ranked, objective))
-    for line in ranking.repeated(ranked, objective):
-        print(line)
-    files = [folder / "sweep.csv", *_figures(folder, ranked, objective)]
-    runs = ["run", *(one.run_id for one in ranked)]
-    rows = zip(ranking.rows(ranked, objective), runs, strict=True)
-    with (
-        replacing(files[0]) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        csv.writer(file, lineterminator="\n").writerows([*row, run] for row, run in rows)
-    record.send("files", paths=[str(path) for path in files])
-    best, line = ranked[0], "no trial has finished"
-    if best.status == "FINISHED" and objective in best.metrics:
-        value = best.metrics[objective]
-        record.send("tags", tags={"best_trial": str(best.number), "best_run_id": best.run_id})
-        record.send("metrics", points=[({f"best_{objective}": value}, 0, time.time())])
-        line = f"trial {best.number}, {best.name}: {objective} {text(objective, value)}"
-        print(f"Best: {line}")
-        print("`python -m pipeline.promote` makes its settings those of the pipeline.")
-        line = f"the best is {line}"
-    record.send("result", line="\n".join([line, ranking.reused(ranked)]))
+MOST_NOTE = 4000  # characters; MLflow takes 5000 with the rest of the description
+MOST_NAME = 200  # of a metric's 250
 
 
-def _figures(folder: Path, ranked: list[Trial], objective: str) -> list[Path]:
-    finished = [one for one in ranked if one.status == "FINISHED" and objective in one.metrics]
-    if not finished:
+def give(found: Answer, folder: Path, record: Record) -> None:
+    """Show and record the tables, the figures and what is best."""
+    rows = sweep_tables.trials(found)
+    print(sweep_tables.aligned(rows, found.objective))
+    runs = ["run", *(one.run_id for one in found.trials)]
+    files = [folder / "sweep.csv"]
+    sweep_tables.write(files[0], [[*row, run] for row, run in zip(rows, runs, strict=True)])
+    if found.settings:
+        files.append(folder / "seeds.csv")
+        sweep_tables.write(files[1], sweep_tables.settings(found))
+        _say_settings(found)
+    record.send("files", paths=[str(path) for path in files + _figures(folder, found)])
+    measured = sum(one.has(found.objective) for one in found.trials)
+    record.send("metrics", points=[(_metrics(found), measured, time.time())])
+    if found.best:
+        best = {"setting": found.settings[0].name} if found.settings else _identity(found.best)
+        record.send("tags", tags={f"best_{key}": value for key, value in best.items()})
+    line = _conclusion(found)
+    record.send("result", line="\n".join([line, _done_before(found.trials)]))
+    print(line)
+    if found.best:
+        print(_promise(found, found.best))
+
+
+def _say_settings(found: Answer) -> None:
+    """Print the settings: several as a table, one as a sentence."""
+    if len(found.settings) > 1:
+        print(
+            sweep_tables.aligned(sweep_tables.settings(found), found.objective).removeprefix("\n")
+        )
+        if found.ranked < len(found.settings):
+            print(f"A setting has a rank if it has finished with all {found.seeds} seeds.")
+        return
+    (one,) = found.settings
+    values = list(one.values(found.objective).values())
+    if len(values) > 1:
+        mean, deviation, low, high = (
+            text(found.objective, v) for v in spread(values) if v is not None
+        )
+        of = f" of {found.seeds}" if len(values) < found.seeds else ""
+        print(
+            f"{one.name + ': ' if one.name else ''}{len(values)}{of} seeds: {found.objective} "
+            f"{mean}, standard deviation {deviation}, 95 % interval of the mean {low} to {high}"
+        )
+
+
+def _conclusion(found: Answer) -> str:
+    """Return what is best, or why nothing is."""
+    best, name = found.best, found.objective
+    if not best:
+        return f"None is best: {found.problem}."
+    if not found.settings:
+        return f"Best: trial {best.number}, {best.name}: {name} {text(name, best.metrics[name])}"
+    first, *others = found.settings[: found.ranked]
+    mean = spread(list(first.values(name).values())).mean
+    line = f"Best: {first.name}: {name} {text(name, mean)}, mean of {found.seeds} seeds"
+    return "\n".join([line, *(_lead(first, second, name) for second in others[:1])])
+
+
+def _promise(found: Answer, best: Trial) -> str:
+    """Return that promote makes the best the pipeline's, or why it cannot."""
+    try:
+        promotion.plan(best, with_seed=found.seeds == 1)
+    except UserError as error:
+        return f"`python -m pipeline.promote` cannot make it that of the pipeline: {error}"
+    own = ", with the seed of params.yaml" if found.seeds > 1 else ""
+    return f"`python -m pipeline.promote` makes its settings those of the pipeline{own}."
+
+
+def _lead(first: Setting, second: Setting, name: str) -> str:
+    """Return by how much a setting differs from another on the same seeds."""
+    ours, theirs = first.values(name), second.values(name)
+    if ours.keys() != theirs.keys():
+        return f"Next: {second.name}, on other seeds"
+    mean, _, low, high = spread([ours[seed] - theirs[seed] for seed in ours])
+    return (
+        f"Next: {second.name}; the best differs from it by {mean:+.4g}, "
+        f"95 % interval, seed by seed, {low:+.4g} to {high:+.4g}"
+    )
+
+
+def _metrics(found: Answer) -> dict[str, float]:
+    """Return the numbers for the sweep's run: the best one, and the spread of each setting."""
+    name = found.objective
+    numbers: dict[str, float] = {}
+    if found.best and not found.settings:
+        numbers[f"best_{name}"] = found.best.metrics[name]
+    for one in found.settings:
+        if values := list(one.values(name).values()):
+            within = re.sub(r"[^\w.\- :]", "_", one.name.replace("=", ":"))[:MOST_NAME]
+            suffix = f"/{within}" if within and len(found.settings) > 1 else ""
+            for key, value in spread(values)._asdict().items():
+                if value is not None:
+                    numbers[f"{name}_{key}{suffix}"] = value
+            numbers[f"seeds{suffix}"] = len(values)
+    if found.best and found.settings:
+        numbers[f"best_{name}"] = spread(list(found.settings[0].values(name).values())).mean
+    return numbers
+
+
+def _identity(best: Trial) -> dict[str, str]:
+    return {"trial": str(best.number), "run_id": best.run_id}
+
+
+def _done_before(trials: list[Trial]) -> str:
+    """Return a Markdown list of the trials that other sweeps have run, empty without any.
+
+    Their MLflow runs are not below this sweep's. An empty line would end the result's paragraph.
+    """
+    lines = [f"- {one.name}: [{one.run_id}](#/runs/{one.run_id})" for one in trials if one.repeats]
+    title = "Trials that were done before, in other sweeps (sweep.csv has all runs):"
+    return "\n".join([title, *lines])[:MOST_NOTE] if lines else ""
+
+
+def _figures(folder: Path, found: Answer) -> list[Path]:
+    if not any(one.has(found.objective) for one in found.trials):
         return []
     from pipeline import sweep_figures
 
     paths = [folder / "objective.png", folder / "curves.png"]
-    sweep_figures.objective(paths[0], finished, objective)
-    sweep_figures.curves(paths[1], finished, objective)
+    sweep_figures.objective(paths[0], found)
+    sweep_figures.curves(paths[1], found)
     return paths

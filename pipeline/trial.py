@@ -30,6 +30,7 @@ from pipeline import (
     upcoming,
 )
 from pipeline.checkpoint import Checkpoint
+from pipeline.conf_files import VALUES_ONLY
 from pipeline.config import Config, Tracking, check, check_section
 from pipeline.files import shown
 from pipeline.fingerprint import fingerprint, identity
@@ -71,7 +72,8 @@ def run(train: Train, composed: DictConfig) -> None:
     config, saved, problem = None, None, None
     try:
         config = check(composed)
-        trial.dataset, trial.settings = config.dataset.name, identity(config)["settings"]
+        trial.choices = {group: str(hydra.runtime.choices[group]) for group in VALUES_ONLY}
+        trial.settings = identity(config)["settings"]
         trial.fingerprint = fingerprint(**identity(config))
         known = None if config.sweep.rerun else find(trial.fingerprint, trial.uri)
         if known:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,13 @@ class Trial:
     uri: str = ""
     pid: int = 0
     fingerprint: str = ""
-    dataset: str = ""
+    choices: dict[str, str] = field(default_factory=dict)  # files of conf/dataset/, conf/model/...
     settings: dict[str, Any] = field(default_factory=dict)
     name: str = ""
+
+    def has(self, metric: str) -> bool:
+        """Tell whether it has finished and measured this metric."""
+        return self.status == "FINISHED" and metric in self.metrics
 
     def write(self, path: Path | None = None) -> None:
         """Write trial.json."""
@@ -45,8 +49,9 @@ class Trial:
 
 
 def read(path: Path) -> Trial:
-    """Read trial.json."""
-    return Trial(**json.loads(path.read_text(encoding="utf-8")))
+    """Read trial.json, which another version of this file may have written."""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return Trial(**{key: found[key] for key in found.keys() & {one.name for one in fields(Trial)}})
 
 
 def name_of(overrides: Sequence[str], varied: Collection[str]) -> str:

@@ -1,10 +1,18 @@
 """Promote: the best trial's settings become the pipeline's, with the same bits, or nothing does."""
 
+import shutil
+
+import numpy as np
+import pytest
+from scipy import stats
+
 from pipeline import trial_file
 from pipeline.files import sha256
 from pipeline.trial_file import Trial
 from tests.conftest import Project
 from tests.test_sweep import better, runs, sweep, trials
+
+RATES = ("train.learning_rate=0.05,0.5", "seed=5,6,7")
 
 
 def best(found: list[Trial]) -> Trial:
@@ -29,7 +37,7 @@ def test_the_promoted_trial_comes_out_with_the_same_bits(reproduced: Project) ->
     latest = runs(reproduced, "pipeline")[0]
     assert latest.data.tags["weights_sha256"] == trained
     assert latest.data.tags["trial_run_id"] == chosen.run_id
-    assert "params.yaml has its values already" in reproduced.stage("promote").stdout
+    assert "params.yaml and conf/ have its settings already" in reproduced.stage("promote").stdout
 
     (other, *_) = [one for one in trials(reproduced) if one.number != chosen.number]
     reproduced.stage("promote", f"run_id={other.run_id}")
@@ -38,23 +46,103 @@ def test_the_promoted_trial_comes_out_with_the_same_bits(reproduced: Project) ->
     ).read_text(encoding="utf-8")
 
 
-def test_a_trial_is_promoted_whole_or_not_at_all(reproduced: Project) -> None:
-    sweep(reproduced, "optimizer.momentum=0.5", "train.learning_rate=0.1,0.2")
-    before = (reproduced / "params.yaml").read_bytes()
-    done = reproduced.stage("promote", code=1)
-    chosen = best(trials(reproduced))
-    assert done.stderr == (
-        f"promote: trial {chosen.number} has settings that params.yaml does not hold: "
-        "optimizer.momentum is 0.5 in the trial and 0.0 in conf/. Put them into their file of "
-        "conf/ and promote again; nothing was changed\n"
+def test_settings_are_written_into_their_files_of_conf(reproduced: Project) -> None:
+    reproduced.edit("conf/optimizer/sgd.yaml", "nesterov: false\n", "")
+    shutil.copy(reproduced / "conf/model/mlp.yaml", reproduced / "conf/model/small.yaml")
+    reproduced.commit()
+    done = sweep(
+        reproduced,
+        "model=small",
+        "model.hidden=[8],[9,7]",
+        "optimizer.momentum=0.5",
+        "+optimizer.nesterov=true",
+        "determinism=machine",
     )
-    assert (reproduced / "params.yaml").read_bytes() == before
-    reproduced.edit("conf/optimizer/sgd.yaml", "momentum: 0.0", "momentum: 0.5")
-    reproduced.stage("promote")
-    reproduced.run("dvc", "repro", "train")
+    chosen = best(trials(reproduced))
+    assert "makes its settings those of the pipeline" in done.stdout
+    promoted = reproduced.stage("promote").stdout
+    changed = reproduced.run("git", "diff", "-U0").stdout.splitlines()
+    hidden = ", ".join(map(str, chosen.settings["model"]["hidden"]))
+    expected = {
+        "params.yaml": ["-model: logistic_regression", "+model: small"],
+        "conf/model/small.yaml": [
+            "-hidden: [128]                  # units of each hidden layer",
+            f"+{f'hidden: [{hidden}]':31}# units of each hidden layer",
+        ],
+        "conf/optimizer/sgd.yaml": ["-momentum: 0.0", "+momentum: 0.5", "+nesterov: true"],
+    }
+    for name, lines in expected.items():
+        assert "\n".join([name, *lines]) in promoted
+        assert set(lines) <= set(changed)
+    mode = "machine only; off: TensorFlow's defaults"
+    assert (
+        f"\n+determinism: machine           # machine: the same bits on this {mode}\n" in promoted
+    )
+    assert sum(line[0] in "-+" and line[:3] not in ("---", "+++") for line in changed) == 9
+    reproduced.run("dvc", "repro", "train", COLD="1")  # has another determinism than the forks
     assert sha256(reproduced / "models/weights.npz") == sha256(
         reproduced / chosen.folder / "models/weights.npz"
     )
+
+
+def test_what_cannot_be_promoted_is_not_promised_and_changes_nothing(reproduced: Project) -> None:
+    done = sweep(reproduced, "~optimizer.nesterov", "model=mlp", "train.learning_rate=0.1,0.2")
+    why = (
+        f"trial {best(trials(reproduced)).number} has settings that the files of conf/ cannot be "
+        "given: optimizer.nesterov is not set in the trial and false in conf/optimizer/sgd.yaml. "
+        "Change them there and promote again; nothing was changed"
+    )
+    assert f"`python -m pipeline.promote` cannot make it that of the pipeline: {why}" in done.stdout
+    assert "makes its settings" not in done.stdout
+    assert reproduced.stage("promote", code=1).stderr == f"promote: {why}\n"
+    assert reproduced.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_the_best_setting_keeps_the_seed_of_params(reproduced: Project) -> None:
+    done = sweep(reproduced, *RATES, "sweep.objective=val_loss", "sweep.direction=minimize")
+    found = trials(reproduced)
+    rates = (0.05, 0.5)
+    samples = [[one.metrics["val_loss"] for one in found[k : k + 3]] for k in (0, 3)]
+    first = int(np.argmin(np.mean(samples, axis=1)))
+    mean, name = np.mean(samples[first]), f"learning_rate={rates[first]}"
+    assert f"Best: {name}: val_loss {mean:.4g}, mean of 3 seeds" in done.stdout
+    ahead = stats.ttest_rel(samples[first], samples[1 - first]).confidence_interval(0.95)
+    assert f"seed by seed, {ahead.low:+.4g} to {ahead.high:+.4g}" in done.stdout
+    promoted = reproduced.stage("promote").stdout
+    assert promoted.startswith(f"Setting {name}, the best mean over 3 seeds\n")
+    assert "params.yaml keeps its seed, 0: " in promoted
+    text = (reproduced / "params.yaml").read_text()
+    assert f"  learning_rate: {rates[first]}\n" in text
+    assert "seed: 0\n" in text
+    (parent,) = runs(reproduced, "sweep")
+    assert parent.data.tags["best_setting"] == name
+    assert parent.data.metrics["best_val_loss"] == pytest.approx(mean)
+    for rate, sample in zip(rates, samples, strict=True):
+        low, high = stats.ttest_1samp(sample, 0).confidence_interval(0.95)
+        kept = {
+            key.removeprefix("val_loss_").partition("/")[0]: value
+            for key, value in parent.data.metrics.items()
+            if key.endswith(f"/learning_rate:{rate}")
+        }
+        assert kept == {
+            "mean": pytest.approx(np.mean(sample)),
+            "deviation": pytest.approx(np.std(sample, ddof=1)),
+            "interval_low": pytest.approx(low),
+            "interval_high": pytest.approx(high),
+            "seeds": 3,
+        }
+    one = found[1]
+    by_hand = reproduced.stage("promote", f"run_id={one.run_id}").stdout
+    assert "Its seed is one of 3 in multirun/" in by_hand
+    assert "seed: 6\n" in (reproduced / "params.yaml").read_text()
+
+    near = f"did you mean run_id={one.run_id} (trial 1, {one.name})?\n"
+    typed = one.run_id[:9] + ("a" if one.run_id[9] == "b" else "b") + one.run_id[10:]
+    for wrong in (one.run_id[:10], one.run_id[:10].upper(), typed):
+        refused = reproduced.stage("promote", f"run_id={wrong}", code=1).stderr
+        assert refused == f"promote: multirun: has no trial with the run_id {wrong}; {near}"
+    refused = reproduced.stage("promote", f"run_id={parent.info.run_id}", code=1).stderr
+    assert ": it is that of the sweep multirun/" in refused
 
 
 def test_null_and_numbers_keep_their_types(reproduced: Project) -> None:
@@ -79,9 +167,12 @@ def test_there_is_nothing_to_promote(reproduced: Project) -> None:
         "promote: best is not known: use no argument for the best trial of the latest sweep, "
         "or run_id=ID\n"
     )
-    assert refused("run_id=abc") == "promote: multirun: has no trial with the run_id abc\n"
+    assert refused("run_id=abc") == (
+        "promote: multirun: has no trial with the run_id abc: the column `run` of a "
+        "sweep's sweep.csv has them\n"
+    )
     sweep(reproduced, "train.learning_rate=1e38,2e38", code=1)
-    assert refused().endswith(": has no finished trial: run the sweep again\n")
+    assert refused().endswith(": nothing to promote: no trial has finished: run the sweep again\n")
     failed = trial_file.read(next((reproduced / "multirun").glob("*/0/trial.json")))
     assert refused(f"run_id={failed.run_id}").endswith(
         "trial.json: the trial is FAILED, not FINISHED\n"

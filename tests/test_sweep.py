@@ -348,6 +348,29 @@ def test_seeds_end_in_a_mean_and_its_interval(reproduced: Project) -> None:
         f"4 seeds: val_accuracy {np.mean(values):.4f}, standard deviation "
         f"{np.std(values, ddof=1):.4f}, 95 % interval of the mean {low:.4f} to {high:.4f}"
     ) in done.stdout
+    assert "None is best: the trials differ in the seed alone" in done.stdout
+    assert "promote" not in done.stdout
+    (table,) = (reproduced / "multirun").glob("*/seeds.csv")
+    (row,) = csv.DictReader(table.open())
+    (parent,) = runs(reproduced, "sweep")
+    assert "best_trial" not in parent.data.tags
+    sample = {
+        "mean": np.mean(values),
+        "deviation": np.std(values, ddof=1),
+        "interval_low": low,
+        "interval_high": high,
+    }
+    for name, value in sample.items():
+        written = row.get(name) or row[f"val_accuracy_{name}"]
+        assert float(written) == pytest.approx(value, rel=1e-12)
+        assert parent.data.metrics[f"val_accuracy_{name}"] == pytest.approx(value, rel=1e-12)
+    before = (reproduced / "params.yaml").read_bytes()
+    refused = reproduced.stage("promote", code=1)
+    assert refused.stderr == (
+        f"promote: {table.parent.relative_to(reproduced.folder)}: nothing to promote: the trials "
+        "differ in the seed alone, and a better seed is luck, not a setting\n"
+    )
+    assert (reproduced / "params.yaml").read_bytes() == before
 
 
 def test_only_training_is_swept(reproduced: Project) -> None:

@@ -14,7 +14,7 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Begin the sweep and run its trials."""
-        from pipeline import sweep, upcoming
+        from pipeline import spread, sweep, upcoming
         from pipeline.masking import masked_config
 
         assert self.hydra_context is not None
@@ -23,7 +23,8 @@ class GridSweeper(BasicSweeper):
         overrides = OverridesParser.create(loader).parse_overrides(self._parse_config() + arguments)
         (trials,) = self.split_arguments(overrides, None)
         here = isinstance(self.launcher, BasicLauncher)
-        sweep.begin(loader, self.config, trials, here=here)
+        seeds = spread.planned_seeds(trials)
+        sweep.begin(loader, self.config, trials, here=here, seeds=seeds)
         upcoming.plan(trials)
         self.config = masked_config(self.config)  # is written into multirun.yaml
         super().sweep(arguments)
