@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.models import MODELS
 from tests.conftest import Project
+from tests.defaults import choices
 from tests.forks import Forks, forking
 
 OVERRIDES = {  # HERE is the override, "on the command line"
@@ -27,12 +29,12 @@ OVERRIDES = {  # HERE is the override, "on the command line"
     "model.wieght=1": "model.wieght is not known; did you mean model.weight?",
     "experiment=tutorial": "experiment=tutorial is not in the defaults: use +experiment=tutorial",
     "train={epochs: 0}": ("HERE: train.epochs should be greater than or equal to 1, not 0"),
-    "model=logistic": "model: there is no 'logistic'; choose one of logistic_regression, mlp",
-    "optimizer=sgdd": "optimizer: there is no 'sgdd'; choose one of adam, sgd",
-    "dataset=mnits": "dataset: there is no 'mnits'; choose one of fashion_mnist, mnist, tiny",
+    "model=logistic": f"model: there is no 'logistic'; choose one of {choices('model')}",
+    "optimizer=sgdd": f"optimizer: there is no 'sgdd'; choose one of {choices('optimizer')}",
+    "dataset=mnits": f"dataset: there is no 'mnits'; choose one of {choices('dataset', 'tiny')}",
     "+model.wieght=1": "HERE is not known; did you mean model.weight?",
     "model.weight=x": "HERE should be a valid number, not 'x'",
-    "model.name=cnn": "model.name: there is no 'cnn'; choose one of logistic_regression, mlp",
+    "model.name=cnn": f"model.name: there is no 'cnn'; choose one of {', '.join(sorted(MODELS))}",
     "optimizer.momentum=1": "HERE should be less than 1, not 1",
     "+model._target_=os.system": "HERE is not known; known are model.weight, model.bias",
     "model=../model/mlp": "model: '../model/mlp' is not the name of a file of conf/model/",
@@ -130,7 +132,7 @@ def test_help_and_completion(ready: Project) -> None:
     text = ready.stage("train", "--help").stdout
     for expected in (
         "train.learning_rate=0.3",
-        "model: logistic_regression, mlp",
+        f"model: {choices('model')}",
         "learning_rate:",
     ):
         assert expected in text

@@ -16,6 +16,7 @@ from pipeline import trial_file
 from pipeline.errors import UserError
 from pipeline.trial_file import Trial
 from tests.conftest import Project
+from tests.defaults import choices
 
 OPTUNA = ("-m", "pipeline.train", "-m", "hydra/sweeper=optuna")
 RATE = "train.learning_rate=tag(log, interval(0.01, 1))"
@@ -56,9 +57,7 @@ ERRORS = {
     ),
     "train.learning_rate=interval(1,0.1)": "train.learning_rate=interval(1,0.1): `low <= high`",
     "train.learning_rate=interval(0.1": "no viable alternative at input 'interval(0.1'",
-    "model=choice(logistic)": (
-        "model: there is no 'logistic'; choose one of logistic_regression, mlp"
-    ),
+    "model=choice(logistic)": (f"model: there is no 'logistic'; choose one of {choices('model')}"),
     "sweep.storage=optuna.db": "sweep.storage: Could not parse SQLAlchemy URL",
 }
 

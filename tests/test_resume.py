@@ -30,6 +30,7 @@ determinism.enable(seed=0)
 from pipeline.models import MLP, LogisticRegression  # noqa: E402
 from pipeline.training import train  # noqa: E402
 from tests.conftest import Project  # noqa: E402
+from tests.defaults import EXPERIMENT  # noqa: E402
 
 FEATURES, CLASSES, EPOCHS = 12, 4, 6
 MODELS = {
@@ -52,7 +53,7 @@ def checkpoints(project: Project) -> list[str]:
 
 def runs(project: Project, kind: str) -> list[Run]:
     client = mlflow.MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("softmax-mnist")
+    experiment = client.get_experiment_by_name(EXPERIMENT)
     return client.search_runs([experiment.experiment_id], f"tags.kind = '{kind}'")
 
 

@@ -15,6 +15,7 @@ from pipeline import description, results
 from pipeline.files import sha256
 from pipeline.record import way_to
 from tests.conftest import Project
+from tests.defaults import EXPERIMENT
 
 NOTE = "mlflow.note.content"
 PAGE = "#/experiments/7/runs?workflowType=machine_learning"
@@ -23,7 +24,7 @@ PAGE = "#/experiments/7/runs?workflowType=machine_learning"
 def runs(project: Project, kind: str = "pipeline") -> list[Run]:
     """Return the runs of a kind in the project's store, the latest first."""
     client = mlflow.MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("softmax-mnist")
+    experiment = client.get_experiment_by_name(EXPERIMENT)
     return client.search_runs([experiment.experiment_id], f"tags.kind = '{kind}'")
 
 

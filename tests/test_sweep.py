@@ -20,6 +20,7 @@ from pipeline import ranking, trial_file
 from pipeline.files import sha256
 from pipeline.trial_file import Trial
 from tests.conftest import Project, make_project
+from tests.defaults import EXPERIMENT, choices
 from tests.forks import Forks, forking
 
 GRID = ("train.learning_rate=0.05,0.5", "train.batch_size=16,32")
@@ -43,7 +44,7 @@ def better(one: Trial) -> tuple[float, float, int]:
 
 def runs(project: Project, kind: str) -> list[Run]:
     client = mlflow.MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("softmax-mnist")
+    experiment = client.get_experiment_by_name(EXPERIMENT)
     return client.search_runs([experiment.experiment_id], f"tags.kind = '{kind}'")
 
 
@@ -184,7 +185,7 @@ def test_a_failed_trial_is_contained(reproduced: Project) -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["model=mlp,mpl"], "model: there is no 'mpl'; choose one of logistic_regression, mlp"),
+        (["model=mlp,mpl"], f"model: there is no 'mpl'; choose one of {choices('model')}"),
         (
             ["train.lerning_rate=0.1,0.2"],
             "train.lerning_rate is not known; did you mean train.learning_rate?",

@@ -24,12 +24,13 @@ from pipeline.config import Tracking
 from pipeline.files import sha256
 from pipeline.tracking import Record
 from tests.conftest import ROOT, Project
+from tests.defaults import EXPERIMENT
 
 
 def runs(project: Project, uri: str = "") -> list[Run]:
     """Return the runs of the project's store, the latest first."""
     client = mlflow.MlflowClient(uri or f"sqlite:///{project / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("softmax-mnist")
+    experiment = client.get_experiment_by_name(EXPERIMENT)
     return client.search_runs([experiment.experiment_id])
 
 
