@@ -214,17 +214,11 @@ def metrics_and_plots_are_known_to_dvc(changed: Project) -> None:
         assert re.search(r"static/.*confusion_matrix\.png", page)
 
 
-def test_an_archive_without_git_says_what_to_do_or_works(project: Project) -> None:
-    import shutil
-
-    shutil.rmtree(project / ".git")
-    project.run("dvc", "config", "--local", "core.no_scm", "true")  # as `make repro` does
-    assert project.repro() == EVERYTHING
-
-
-def test_other_shapes_and_class_counts(tmp_path: Path) -> None:
+def test_other_shapes_and_class_counts_in_an_archive_without_git(tmp_path: Path) -> None:
     other = make_project(tmp_path / "other", shape=(3, 7, 3), classes=2)
     other.edit("conf/dataset/tiny.yaml", "- ant\n- bee\n- cat", "- cold\n- hot")
+    shutil.rmtree(other / ".git")
+    other.run("dvc", "config", "--local", "core.no_scm", "true")  # as `make repro` does
     assert other.repro() == EVERYTHING
     with np.load(other / "models/weights.npz") as weights:
         assert weights["weight"].shape == (63, 2)
