@@ -25,53 +25,47 @@ def give(found: Answer, folder: Path, record: Record) -> None:
     sweep_tables.write(files[0], [[*row, run] for row, run in zip(rows, runs, strict=True)])
     if found.settings:
         files.append(folder / "seeds.csv")
-        sweep_tables.write(files[1], sweep_tables.settings(found))
-        _say_settings(found)
+        settings = sweep_tables.settings(found)
+        sweep_tables.write(files[1], settings)
+        if len(found.settings) > 1:
+            print(sweep_tables.aligned(settings, found.objective).removeprefix("\n"))
+        if 1 < len(found.settings) != found.ranked:
+            print(f"A setting has a rank if it has finished with all {found.seeds} seeds.")
     record.send("files", paths=[str(path) for path in files + _figures(folder, found)])
     measured = sum(one.has(found.objective) for one in found.trials)
     record.send("metrics", points=[(_metrics(found), measured, time.time())])
     if found.best:
         best = {"setting": found.settings[0].name} if found.settings else _identity(found.best)
         record.send("tags", tags={f"best_{key}": value for key, value in best.items()})
-    line = _conclusion(found)
+    line = _said(found, found.best) if found.best else _none(found)
+    print(f"Best: {line}\n{_promise(found, found.best)}" if found.best else line)
+    line = f"the best is {line}" if found.best else line
     record.send("result", line="\n".join([line, _done_before(found.trials)]))
-    print(line)
-    if found.best:
-        print(_promise(found, found.best))
 
 
-def _say_settings(found: Answer) -> None:
-    """Print the settings: several as a table, one as a sentence."""
-    if len(found.settings) > 1:
-        print(
-            sweep_tables.aligned(sweep_tables.settings(found), found.objective).removeprefix("\n")
-        )
-        if found.ranked < len(found.settings):
-            print(f"A setting has a rank if it has finished with all {found.seeds} seeds.")
-        return
-    (one,) = found.settings
-    values = list(one.values(found.objective).values())
-    if len(values) > 1:
-        mean, deviation, low, high = (
-            text(found.objective, v) for v in spread(values) if v is not None
-        )
-        of = f" of {found.seeds}" if len(values) < found.seeds else ""
-        print(
-            f"{one.name + ': ' if one.name else ''}{len(values)}{of} seeds: {found.objective} "
-            f"{mean}, standard deviation {deviation}, 95 % interval of the mean {low} to {high}"
-        )
+def _none(found: Answer) -> str:
+    """Return why nothing is best, and of a sweep over seeds alone what it has found."""
+    why = f"None is best: {found.problem}."
+    values = list(found.settings[0].values(found.objective).values()) if found.settings else []
+    if len(found.settings) > 1 or len(values) < 2:
+        return why
+    name = f"{found.settings[0].name}: " if found.settings[0].name else ""
+    of = f" of {found.seeds}" if len(values) < found.seeds else ""
+    mean, deviation, low, high = (text(found.objective, v) for v in spread(values) if v is not None)
+    return (
+        f"{name}{len(values)}{of} seeds: {found.objective} {mean}, standard deviation {deviation}, "
+        f"95 % interval of the mean {low} to {high}\n{why}"
+    )
 
 
-def _conclusion(found: Answer) -> str:
-    """Return what is best, or why nothing is."""
-    best, name = found.best, found.objective
-    if not best:
-        return f"None is best: {found.problem}."
+def _said(found: Answer, best: Trial) -> str:
+    """Return the best trial or setting with its value, and how far the next setting is."""
+    name = found.objective
     if not found.settings:
-        return f"Best: trial {best.number}, {best.name}: {name} {text(name, best.metrics[name])}"
+        return f"trial {best.number}, {best.name}: {name} {text(name, best.metrics[name])}"
     first, *others = found.settings[: found.ranked]
     mean = spread(list(first.values(name).values())).mean
-    line = f"Best: {first.name}: {name} {text(name, mean)}, mean of {found.seeds} seeds"
+    line = f"{first.name}: {name} {text(name, mean)}, mean of {found.seeds} seeds"
     return "\n".join([line, *(_lead(first, second, name) for second in others[:1])])
 
 

@@ -355,6 +355,7 @@ def test_seeds_end_in_a_mean_and_its_interval(reproduced: Project) -> None:
     (row,) = csv.DictReader(table.open())
     (parent,) = runs(reproduced, "sweep")
     assert "best_trial" not in parent.data.tags
+    assert parent.data.tags["mlflow.note.content"].startswith("Result: 4 seeds: val_accuracy ")
     sample = {
         "mean": np.mean(values),
         "deviation": np.std(values, ddof=1),

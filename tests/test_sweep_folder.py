@@ -53,10 +53,14 @@ def test_a_trial_is_promoted_wherever_it_lies(
 def test_a_folder_holds_one_sweep(reproduced: Project) -> None:
     folder = "hydra.sweep.dir=multirun/mine"
 
+    def files() -> list[str]:
+        every = reproduced.folder.rglob("*")
+        return sorted(path.name for path in every if "__pycache__" not in path.parts)
+
     def refused(*arguments: str) -> str:
-        before = sorted(path.name for path in reproduced.folder.rglob("*"))
+        before = files()
         line = sweep(reproduced, *arguments, code=1).stderr
-        assert sorted(path.name for path in reproduced.folder.rglob("*")) == before
+        assert files() == before
         return line
 
     assert refused("hydra.sweep.dir=conf", "seed=1,2") == (
