@@ -17,28 +17,30 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline import conf_files, params
+from pipeline import conf_source, params
 from pipeline.config import Config, check
 from pipeline.errors import UserError
 from pipeline.explain import one_line
 from pipeline.files import UNWRITABLE, cannot_write
+from pipeline.inputs import Inputs
 from pipeline.masking import masked
 from pipeline.output import keep_printing
 
 if TYPE_CHECKING:
     from pipeline.trial import Train
 
+Main = Callable[[Config, Inputs], None]
 MISTAKES = (UserError, HydraException, OmegaConfBaseException)
 MULTIRUN = {"-m", "--multirun"}
 HELP = {"-h", "--help"}
 INTERRUPTED = 130
 
 
-def run(main: Callable[[Config], None], train: "Train | None" = None) -> None:
+def run(main: Main, train: "Train | None" = None) -> None:
     """Run a stage as a command: compose and check its configuration, then call `main`.
 
-    A user's mistake ends with one line on standard error and exit code 1. With `--multirun`,
-    `train` is called for each trial of a sweep.
+    A user's mistake ends with one line on standard error and exit code 1, and so does an input that
+    was edited meanwhile. With `--multirun`, `train` is called for each trial of a sweep.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach this function unformatted
     _end_in_order()
@@ -52,17 +54,16 @@ def run(main: Callable[[Config], None], train: "Train | None" = None) -> None:
             with suppress(ValueError):  # not in the main thread of its process
                 _end_in_order()
             assert train is not None
-            trial.run(train, composed)
+            trial.run(train, composed, inputs)
         else:
-            _run_once(main, composed)
+            _run_once(main, composed, inputs)
 
     command = hydra.main(version_base="1.3", config_path=str(params.CONF), config_name="config")
     interrupted = True
     try:
         if train is None and MULTIRUN & set(sys.argv):
             raise UserError("sweeps are of the train stage: `python -m pipeline.train -m ...`")
-        conf_files.check_what_hydra_reads()
-        params.check()
+        inputs = _begin(_name(main))
         if HELP & set(sys.argv):
             print(sys.modules[main.__module__].__doc__)
         command(task)()
@@ -90,17 +91,27 @@ def run(main: Callable[[Config], None], train: "Train | None" = None) -> None:
     os._exit(0)  # all is written: taking TensorFlow down in order would cost half a second
 
 
-def _run_once(main: Callable[[Config], None], composed: DictConfig) -> None:
+def _begin(stage: str) -> Inputs:
+    """Check the files that the configuration comes from, and note all that the stage reads."""
+    conf_source.register()
+    params.check()
+    inputs = Inputs(stage)
+    params.resolve_from(params.load())
+    return inputs
+
+
+def _run_once(main: Main, composed: DictConfig, inputs: Inputs) -> None:
     from pipeline import mistakes
 
     try:
         mistakes.refuse_chdir(HydraConfig.get().job.chdir)
-        main(check(composed))
+        main(check(composed), inputs)
+        inputs.check()
     except UserError as error:
         _stop(main, str(error))
 
 
-def _finish_sweep(main: Callable[[Config], None], *, interrupted: bool) -> int | None:
+def _finish_sweep(main: Main, *, interrupted: bool) -> int | None:
     """End the sweep that this process has begun, if it has one; return the exit code."""
     sweep = sys.modules.get("pipeline.sweep")  # which a sweeper imports
     try:
@@ -121,11 +132,11 @@ def _composing(error: BaseException) -> bool:
     return any(frame.f_code.co_name == "load_configuration" for frame, _ in frames)
 
 
-def _name(main: Callable[[Config], None]) -> str:
+def _name(main: Main) -> str:
     return Path(main.__code__.co_filename).stem
 
 
-def _stop(main: Callable[[Config], None], line: str) -> NoReturn:
+def _stop(main: Main, line: str) -> NoReturn:
     print(f"{_name(main)}: {masked(line)}", file=sys.stderr)
     sys.exit(1)
 

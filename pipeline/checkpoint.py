@@ -61,7 +61,7 @@ class Checkpoint:
 
     def __init__(self, config: Config, place: Path):
         known = identity(config)
-        name = json.dumps([shown(place), known], sort_keys=True)
+        name = json.dumps([shown(place), known["settings"], known["folder"]], sort_keys=True)
         name = hashlib.sha256(name.encode()).hexdigest()[:16]
         self.path = config.paths.checkpoints / f"{name}.npz"
         self.config, self._place = config, place

@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra._internal.core_plugins import file_config_source
-from hydra._internal.sources_registry import SourcesRegistry
-from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
 from omegaconf.errors import GrammarParseError
 from yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
@@ -102,8 +99,8 @@ def parse(text: str, path: Path) -> dict[Any, Any]:
     return parsed
 
 
-def check(folder: Path, name: str) -> str:
-    """Return the text of a file below conf/, whose name may be without its .yaml.
+def check(folder: Path, name: str, text: str | None = None) -> str:
+    """Return the text of a file below conf/, or the one that it had; its .yaml may be left out.
 
     Raises
     ------
@@ -111,7 +108,7 @@ def check(folder: Path, name: str) -> str:
         If it cannot be read, or would make Hydra run code.
     """
     path = folder / f"{name.removesuffix('.yaml')}.yaml"
-    text = read(path)
+    text = read(path) if text is None else text
     parsed = parse(text, path)
     group = Path(name).parts[0]
     if group in VALUES_ONLY and ("defaults" in parsed or "@package" in text):
@@ -119,24 +116,6 @@ def check(folder: Path, name: str) -> str:
     if group not in OWN and any("_target_" in value for value in _strings(parsed)):
         raise UserError(f"{shown(path)}: _target_ is not known: a configuration runs no code")
     return text
-
-
-class FileConfigSource(file_config_source.FileConfigSource):
-    """Where Hydra looks files up: each is checked when it is chosen, no other is read.
-
-    It is named as Hydra's own, which then does not take its place when a process is set up.
-    """
-
-    def load_config(self, config_path: str) -> ConfigResult:
-        """Check a file, then read it as Hydra does."""
-        if self.is_config(config_path):
-            check(Path(self.path), config_path)
-        return super().load_config(config_path)
-
-
-def check_what_hydra_reads() -> None:
-    """Let Hydra check each file that it reads, in this process and in those of a sweep."""
-    SourcesRegistry.instance().types[FileConfigSource.scheme()] = FileConfigSource
 
 
 def _strings(tree: Any) -> Iterator[str]:

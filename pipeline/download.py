@@ -12,13 +12,14 @@ from pipeline.app import run
 from pipeline.config import Config, Source
 from pipeline.errors import UserError
 from pipeline.files import replacing, sha256
+from pipeline.inputs import Inputs
 from pipeline.sources import KINDS, bounded
 from pipeline.web import Limits, SourceError, UnreachableError
 
 log = logging.getLogger(__name__)
 
 
-def main(config: Config) -> None:
+def main(config: Config, _: Inputs) -> None:
     """Fetch what is not there or not right, going from source to source."""
     dataset, folder = config.dataset, config.paths.raw
     limits = Limits(**dict(config.download), max_bytes=dataset.max_bytes)

@@ -15,12 +15,13 @@ from pipeline.app import run
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.files import replacing, require, shown
+from pipeline.inputs import Inputs
 
 log = logging.getLogger(__name__)
 MANY = 50_000  # examples for which it pays to make a graph
 
 
-def main(config: Config) -> None:
+def main(config: Config, inputs: Inputs) -> None:
     """Write evaluation.json, classes.csv, predictions.csv and mistakes.csv, and log them."""
     x, y = data.load(config.paths.processed, "test", config.dataset)
     require(config.paths.models / "weights.npz", "train")
@@ -42,6 +43,7 @@ def main(config: Config) -> None:
     matrix = scores.confusion_matrix(y, predicted, len(config.dataset.classes))
     of_classes = scores.per_class(matrix)
     evaluation = summary(loss, accuracy, len(y), of_classes)
+    inputs.check()
     write_json(config.paths.metrics / "evaluation.json", evaluation)
     rows = zip(
         config.dataset.classes,

@@ -5,7 +5,7 @@ import json
 import os
 import re
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,39 @@ FILE = Path("params.yaml")
 CONF = Path(__file__).parent.parent / "conf"
 
 
+def load(folder: Path = Path()) -> dict[str, Any]:
+    """Return the params.yaml of a folder as plain dictionaries.
+
+    Raises
+    ------
+    UserError
+        If it is not there, or not a file that `conf_files.parse` takes.
+    """
+    if not (folder / FILE).exists():
+        raise UserError(f"{FILE}: not found in {Path.cwd()}: run from the project's root")
+    text = conf_files.read(folder / FILE)
+    conf_files.parse(text, FILE)
+    container = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+    return {str(key): item for key, item in container.items()}  # type: ignore[union-attr]
+
+
+def leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested dictionaries by their dotted keys."""
+    found: dict[str, Any] = {}
+    for key, item in tree.items():
+        nested = isinstance(item, dict) and item
+        found |= leaves(item, f"{prefix}{key}.") if nested else {f"{prefix}{key}": item}
+    return found
+
+
+def resolve_from(tree: dict[str, Any]) -> None:
+    """Let `${params:KEY}` have these values, here and in the processes that train a sweep's trials.
+
+    Without this, it reads the file each time.
+    """
+    OmegaConf.register_new_resolver("params", partial(_value, tree), replace=True)
+
+
 def value(key: str) -> Any:
     """Return the value of a dotted key of params.yaml.
 
@@ -26,32 +59,16 @@ def value(key: str) -> Any:
     UserError
         If the file cannot be read or has no such key.
     """
-    found: Any = load()
+    return _value(load(), key)
+
+
+def _value(tree: dict[str, Any], key: str) -> Any:
+    found: Any = tree
     for part in key.split("."):
         if not isinstance(found, dict) or part not in found:
             raise UserError(f"{FILE}: {key} is missing")
         found = found[part]
     return found
-
-
-def load() -> dict[str, Any]:
-    """Return params.yaml as plain dictionaries.
-
-    Raises
-    ------
-    UserError
-        If it is not there, or not a file that `conf_files.parse` takes.
-    """
-    if not FILE.exists():
-        raise UserError(f"{FILE}: not found in {Path.cwd()}: run from the project's root")
-    return _parse(conf_files.read(FILE))
-
-
-@lru_cache(maxsize=1)
-def _parse(text: str) -> dict[str, Any]:
-    conf_files.parse(text, FILE)
-    container = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
-    return {str(key): item for key, item in container.items()}  # type: ignore[union-attr]
 
 
 def known_keys() -> list[str]:
@@ -68,30 +85,21 @@ def check() -> None:
     UserError
         With the nearest key that is known, the one that is missing, or what can be chosen.
     """
-    known = known_keys()
-    for key in leaves(load()):
+    known, tree = known_keys(), load()
+    for key in leaves(tree):
         if inside := [name for name in known if name.startswith(f"{key}.")]:
             raise UserError(f"{FILE}: {key} should hold {', '.join(inside)}")
         if key not in known:
             raise UserError(f"{FILE}: {key} is not known{nearest(key, known)}")
     for key in known:
-        value(key)
+        _value(tree, key)
     for group in conf_files.VALUES_ONLY:
         options = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-        if (chosen := value(group)) not in options:
+        if (chosen := _value(tree, group)) not in options:
             shown = json.dumps(chosen, default=str)
             raise UserError(
                 f"{FILE}: {group}: there is no {shown}; choose one of {', '.join(options)}"
             )
-
-
-def leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the values of nested dictionaries by dotted key."""
-    found: dict[str, Any] = {}
-    for key, item in tree.items():
-        nested = isinstance(item, dict) and item
-        found |= leaves(item, f"{prefix}{key}.") if nested else {f"{prefix}{key}": item}
-    return found
 
 
 def nearest(key: str, known: Iterable[str]) -> str:

@@ -12,11 +12,12 @@ from pipeline.app import run
 from pipeline.config import Config
 from pipeline.errors import UserError, first_line
 from pipeline.files import require, shown
+from pipeline.inputs import Inputs
 
 log = logging.getLogger(__name__)
 
 
-def main(config: Config) -> None:
+def main(config: Config, inputs: Inputs) -> None:
     """Draw the five figures and log them."""
     paths, classes = config.paths, config.dataset.classes
     epochs = history.read(paths.metrics / "history.csv")
@@ -36,6 +37,7 @@ def main(config: Config) -> None:
     figures.weights(paths.plots / "weights.png", first, images.shape[1:], classes)
     figures.mistakes(paths.plots / "mistakes.png", images, rows, classes)
     log.info("%s: loss, accuracy, confusion_matrix, weights, mistakes", shown(paths.plots))
+    inputs.check()
     results.resume(record, config)
     results.add_figures(record, config)
     record.close()

@@ -18,12 +18,13 @@ from pipeline.app import run
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.files import replacing
+from pipeline.inputs import Inputs
 
 log = logging.getLogger(__name__)
 BLOCK = 512  # rows at a time: few enough for a cache
 
 
-def main(config: Config) -> None:
+def main(config: Config, inputs: Inputs) -> None:
     """Check both splits, then write the four arrays."""
     splits = {
         split: load(config.paths.raw, prefix, len(config.dataset.classes))
@@ -42,6 +43,7 @@ def main(config: Config) -> None:
                 else:
                     flatten(array, temporary, config.storage)
             log.info("%s: %s images of %s", split, f"{len(images):,}", images.shape[1:])
+        inputs.check()
 
 
 def load(folder: Path, prefix: str, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

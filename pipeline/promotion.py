@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 from collections import defaultdict
-from contextlib import chdir
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,7 +17,7 @@ from pipeline.config import Config, check
 from pipeline.errors import UserError
 from pipeline.explain import one_line
 from pipeline.files import shown
-from pipeline.fingerprint import identity
+from pipeline.fingerprint import settings
 from pipeline.trial_file import Trial
 
 Settings = dict[str, Any]  # by dotted key
@@ -80,8 +79,7 @@ def _check(changed: dict[Path, str], wanted: Settings, trial: Trial) -> None:
         for path, text in changed.items():
             within = "conf" / path.relative_to(params.CONF) if path.is_absolute() else path
             (folder / within).write_text(text, encoding="utf-8")
-        with chdir(folder):  # where `${params:KEY}` reads params.yaml
-            found = _settings(composed(folder / "conf", []))
+        found = _settings(composed(folder / "conf", []))
     if differing := _differing(wanted, found):
         what = "; ".join(
             f"{key} is {_said(wanted, key)} in the trial and {_said(found, key)} in "
@@ -95,7 +93,8 @@ def _check(changed: dict[Path, str], wanted: Settings, trial: Trial) -> None:
 
 
 def composed(conf: Path, overrides: list[str]) -> Config:
-    """Return the configuration that params.yaml and the files of a folder give."""
+    """Return the configuration that the files of a folder give, and the params.yaml beside it."""
+    params.resolve_from(params.load(conf.parent))
     try:
         with initialize_config_dir(str(conf), version_base="1.3"):
             return check(compose("config", [*overrides, "paths.output=."]))
@@ -104,7 +103,7 @@ def composed(conf: Path, overrides: list[str]) -> Config:
 
 
 def _settings(config: Config) -> Settings:
-    return params.leaves(identity(config)["settings"])
+    return params.leaves(settings(config))
 
 
 def _differing(one: Settings, other: Settings) -> list[str]:

@@ -14,12 +14,13 @@ from pipeline.app import run
 from pipeline.config import Config
 from pipeline.evaluate import read_evaluation
 from pipeline.files import require
+from pipeline.inputs import Inputs
 
 log = logging.getLogger(__name__)
 LOCAL = "sqlite:///mlflow.db"  # which a bare `mlflow ui` opens
 
 
-def main(config: Config) -> None:
+def main(config: Config, _: Inputs) -> None:
     """Find or make the run of these weights and add what it lacks."""
     require(config.paths.models / "weights.npz", "train")
     evaluation = read_evaluation(config.paths.metrics / "evaluation.json")

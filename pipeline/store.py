@@ -68,7 +68,7 @@ class Store:
             if run and (run.info.status != "FINISHED" or run.data.tags[PLACE] == tags[PLACE]):
                 return self._go_on(run, tags[PLACE], held)
         if identity:
-            same = fingerprint(identity["settings"], identity["folder"])
+            same = fingerprint(**identity)
             tags = tags | {"pipeline.fingerprint": same}
             if origin := self._trial(same):
                 tags = tags | {"trial_run_id": origin}

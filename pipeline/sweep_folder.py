@@ -46,8 +46,9 @@ def of_command() -> str:
 def of_all() -> str:
     """Return the SHA-256, in hexadecimal, of the command, and the settings, code and data now."""
     processed = Path("data/processed")
-    files = [FILE, *sorted(CONF.rglob("*.yaml")), *code(), *(processed / name for name in ARRAYS)]
-    content = [sorted(_arguments()), [sha256_once(path) for path in files if path.exists()]]
+    files = [FILE, *sorted(CONF.rglob("*.yaml")), *(processed / name for name in ARRAYS)]
+    hashes = [sha256_once(path) for path in files if path.exists()]
+    content = [sorted(_arguments()), hashes, code()]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

@@ -19,6 +19,7 @@ from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.explain import subject
 from pipeline.history import Epoch
+from pipeline.inputs import Inputs, import_all
 from pipeline.tracking import Record, recorded
 
 log = logging.getLogger(__name__)
@@ -26,17 +27,21 @@ tqdm.set_lock(RLock())  # bars are not shared between processes
 Report = Callable[[Epoch], None]  # is told every epoch of a trial
 
 
-def main(config: Config) -> None:
+def main(config: Config, inputs: Inputs) -> None:
     """Train the configured model and write weights.npz and history.csv."""
     split = examples(config)
     saved = Checkpoint(config, config.paths.output)
     with recorded(results.begin(config, saved)) as record:
-        fit(config, split, saved, record)
+        fit(config, split, saved, record, inputs)
     saved.remove()
 
 
 def trial(
-    config: Config, saved: Checkpoint, record: Record, report: Report, others: Sequence[Config]
+    config: Config,
+    saved: Checkpoint,
+    record: Record,
+    report: Report,
+    others: Sequence[Config],
 ) -> Epoch:
     """Train as a trial of a sweep, in the same way; return the last epoch.
 
@@ -68,6 +73,7 @@ def fit(
     split: tuple[data.Arrays, data.Arrays],
     saved: Checkpoint,
     record: Record,
+    inputs: Inputs | None = None,
     *,
     report: Report | None = None,
     others: Sequence[Config] = (),
@@ -77,9 +83,11 @@ def fit(
     Raises
     ------
     UserError
-        If the loss is no longer finite, or this process computes with other settings.
+        If the loss is no longer finite, this process computes with other settings, or what it
+        computes from was changed meanwhile.
     """
     determinism.enable(config.seed, config.determinism)
+    import_all("train")
     learner = together.Learner(config, split[0][0].shape[1], saved)
     epochs = learner.epochs
     results.add_epochs(record, epochs)
@@ -115,6 +123,8 @@ def fit(
                 report(epoch)
             elif bar.disable:
                 log.info("epoch %3d/%d  %s", epoch.epoch, config.train.epochs, shown)
+    if inputs:
+        inputs.check()
     weights.save(learner.model, config.paths.models / "weights.npz")
     history.write(config.paths.metrics / "history.csv", epochs)
     results.add_training(record, config)

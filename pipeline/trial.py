@@ -35,6 +35,7 @@ from pipeline.config import Config, Tracking, check, check_section
 from pipeline.files import shown
 from pipeline.fingerprint import fingerprint, identity
 from pipeline.history import Epoch, text
+from pipeline.inputs import Inputs
 from pipeline.masking import masked
 from pipeline.pruning import Pruned
 from pipeline.rerecording import PARENT
@@ -49,10 +50,11 @@ Others = list[Config]  # that this process will train later
 Train = Callable[[Config, Checkpoint, tracking.Record, Report, Others], Epoch]  # the last epoch
 
 
-def run(train: Train, composed: DictConfig) -> None:
+def run(train: Train, composed: DictConfig, inputs: Inputs) -> None:
     """Train as one trial of a sweep, unless a finished and recorded one has the same fingerprint.
 
-    Only an interruption leaves this function as an exception; every other end is in trial.json.
+    The inputs are those that the sweep began with, in the process that launches its trials. Only an
+    interruption leaves this function as an exception; every other end is in trial.json.
     """
     logging.raiseExceptions = False  # in a launcher's own process too, the reader may have gone
     hydra = HydraConfig.get()
@@ -71,6 +73,7 @@ def run(train: Train, composed: DictConfig) -> None:
     settle(record)
     config, saved, problem = None, None, None
     try:
+        inputs.check_sweep()
         config = check(composed)
         trial.choices = {group: str(hydra.runtime.choices[group]) for group in VALUES_ONLY}
         trial.settings = identity(config)["settings"]
@@ -90,9 +93,15 @@ def run(train: Train, composed: DictConfig) -> None:
         saved = Checkpoint(config, folder)
     except Exception as error:  # a trial that cannot even begin must not end the others
         problem = error
+
+    def training() -> Epoch:
+        if problem or not config or not saved:
+            raise problem or AssertionError
+        return _train(train, config, saved, record, inputs)
+
     tags = {PARENT: sweep["run_id"]} if sweep["run_id"] else {}
     run = {"tags": tags} | (saved.run if saved else {})
-    _run(trial, record, run, saved, lambda: _train(train, config, saved, problem, record))
+    _run(trial, record, run, saved, training)
     if saved and trial.status != "FAILED":
         saved.remove()
     say(trial, folder)
@@ -130,20 +139,24 @@ def say(trial: Trial, sweep: Path) -> None:
 
 def _train(
     train: Train,
-    config: Config | None,
-    saved: Checkpoint | None,
-    problem: Exception | None,
+    config: Config,
+    saved: Checkpoint,
     record: tracking.Record,
+    inputs: Inputs,
 ) -> Epoch:
-    if problem or not config or not saved:
-        raise problem or AssertionError
     results.add_settings(record, config)
     others = upcoming.with_other_rates(config, HydraConfig.get().job.num)
     if not config.sweep.rerun:
         others = [one for one in others if not find(fingerprint(**identity(one)), record.uri)]
     if not config.sweep.together:
         others.clear()
-    return train(config, saved, record, pruning.reporter(config.sweep), others)
+    tell = pruning.reporter(config.sweep)
+
+    def report(epoch: Epoch) -> None:
+        inputs.check_sweep()
+        tell(epoch)
+
+    return train(config, saved, record, report, others)
 
 
 def _run(

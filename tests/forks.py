@@ -21,7 +21,7 @@ from pipeline import app, models, optimizers, sweep
 Plugins.instance()
 sys.argv[0] = "train"
 
-def main(config):
+def main(config, *_):
     sys.exit("composed " + config.model_dump_json())
 
 main.__code__ = main.__code__.replace(co_filename="train.py")

@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from pydantic import BaseModel
 
 from pipeline.config import Config, check
+from pipeline.inputs import Inputs
 from tests.conftest import ROOT, Project
 
 STAGES = ("download", "preprocess", "train", "evaluate", "plot")
@@ -21,11 +22,14 @@ PLUMBING = {
     "abandoned",
     "app",
     "conf_files",
+    "conf_source",
     "database",
     "description",
+    "dvc_yaml",
     "errors",
     "explain",
     "git",
+    "inputs",
     "masking",
     "open_run",
     "output",
@@ -108,7 +112,7 @@ def test_every_value_that_a_stage_reads_is_tracked(
         config = check(compose("config", ["paths.output=."]))
     reads: set[str] = set()
     monkeypatch.setattr(os, "environ", os.environ.copy())
-    importlib.import_module(f"pipeline.{stage}").main(Reading(config, "", reads))
+    importlib.import_module(f"pipeline.{stage}").main(Reading(config, "", reads), Inputs(stage))
     assert reads
     assert tracked_params(stage, config) == expected_params(reads, config)
 

@@ -97,12 +97,21 @@ def test_a_file_of_a_group_names_no_code(
         path.unlink()
 
 
-@pytest.mark.parametrize("name", [".evil", "../evil", "../../../evil"])
-def test_a_file_of_another_place_names_no_code(run: Forks, project: Project, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (".evil", f"evil.yaml: {ONLY_VALUES}"),
+        ("../evil", f"evil.yaml: {ONLY_VALUES}"),
+        ("../../../evil", "choose one of logistic_regression, mlp"),
+    ],
+)
+def test_a_file_of_another_place_names_no_code(
+    run: Forks, project: Project, name: str, reason: str
+) -> None:
     path = project / f"conf/model/{name}.yaml"
     path.write_text(GLOBAL + yaml.safe_dump(CALLBACK), encoding="utf-8")
     try:
-        assert refused(run, project, f"model={name}").endswith(f"evil.yaml: {ONLY_VALUES}")
+        assert refused(run, project, f"model={name}").endswith(reason)
     finally:
         path.unlink()
 

@@ -1,0 +1,184 @@
+"""Files that somebody edits while a command runs: no result says what it was not made from."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from pipeline.files import sha256
+from pipeline.trial_file import Trial
+from tests.conftest import Project
+from tests.test_sweep import runs, start, sweep, trials
+
+EDITED_WHILE_IT_RUNS = """
+import sys
+from importlib import import_module
+from pathlib import Path
+from pipeline import app
+
+stage, name, *texts = sys.argv[1:5]
+del sys.argv[1:5]
+module = import_module(f"pipeline.{stage}")
+old, new = (text.encode().decode("unicode_escape").encode("latin-1") for text in texts)
+
+def main(config, inputs):
+    content = Path(name).read_bytes()
+    assert old in content
+    Path(name).write_bytes(content.replace(old, new, 1))
+    module.main(config, inputs)
+
+main.__code__ = main.__code__.replace(co_filename=module.__file__)
+app.run(main)
+"""
+IMAGES = "data/raw/tiny/t10k-images-idx3-ubyte"
+CHANGED = [  # while which stage runs, in which file, what is replaced by what, and what is said
+    ("download", "conf/dataset/tiny.yaml", "10000000", "20000000", "max_bytes was 10000000, is"),
+    ("preprocess", "pipeline/idx.py", "import", "# edited\\nimport", ""),
+    ("preprocess", IMAGES, "\\x63", "\\x64", ""),
+    ("train", "params.yaml", "rate: 0.1", "rate: 0.9", "train.learning_rate was 0.1, is 0.9"),
+    ("train", "params.yaml", "rate: 0.1", "rate: [", ""),
+    ("train", "requirements.txt", "absl", "abseil", ""),
+    ("evaluate", "data/processed/x_test.npy", "\\0\\0\\0\\0", "\\0\\0\\0@", ""),
+    ("evaluate", "conf/config.yaml", "portable", "machine", 'determinism was "portable", is "mach'),
+    ("plot", "metrics/predictions.csv", "actual", "is", ""),
+]
+HARMLESS = [
+    ("train", "params.yaml", "# What differs", "# What may differ"),
+    ("train", "params.yaml", "rate: 0.1", "rate: 0.9", "train.learning_rate=0.2"),  # not read
+    ("plot", "params.yaml", "rate: 0.1", "rate: 0.9"),  # not read either
+    ("preprocess", "pipeline/idx.py", "import", "import"),  # written again, as it was
+    ("preprocess", IMAGES, "\\x63", "\\x63"),
+]
+LONG = "train.epochs=400"
+
+
+def edited(project: Project, stage: str, *edit: str) -> "subprocess.CompletedProcess[str]":
+    """Run a stage in whose time a file is edited."""
+    return project.run(sys.executable, "-c", EDITED_WHILE_IT_RUNS, stage, *edit, code=None)
+
+
+def results(project: Project) -> dict[str, str]:
+    folders = ("data/processed", "models", "metrics")
+    paths = [path for name in folders for path in (project / name).rglob("*") if path.is_file()]
+    return {str(path.relative_to(project.folder)): sha256(path) for path in paths}
+
+
+def of_latest(project: Project) -> list[Trial]:
+    """Return the trials of the sweep that was begun last."""
+    begun = (project / "multirun/.begun").read_text("utf-8").splitlines()
+    return [one for one in trials(project) if one.folder.startswith(f"{begun[-1]}/")]
+
+
+@pytest.mark.parametrize("case", CHANGED)
+def test_a_stage_keeps_no_result_of_what_has_changed(
+    reproduced: Project, case: tuple[str, str, str, str, str]
+) -> None:
+    stage, name, old, new, how = case
+    before = results(reproduced)
+    done = edited(reproduced, stage, name, old, new)
+    assert done.returncode == 1
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith(f"{stage}: "))
+    assert line.startswith(f"{stage}: {name} changed while {stage} ran: run it again")
+    assert how in line
+    assert "Traceback" not in done.stderr
+    assert results(reproduced).items() - before.items() <= {(name, sha256(reproduced / name))}
+
+
+@pytest.mark.parametrize("case", HARMLESS)
+def test_what_a_stage_does_not_read_can_be_edited(
+    reproduced: Project, case: tuple[str, ...]
+) -> None:
+    done = edited(reproduced, *case)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_dvc_believes_no_training_with_edited_settings(reproduced: Project) -> None:
+    reproduced.edit("params.yaml", "epochs: 3", "epochs: 2000")
+    before = sha256(reproduced / "models/weights.npz")
+    process = reproduced.start("dvc", "repro", "train")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "epoch  10/" in line or "epoch   10/" in line:
+            break
+    reproduced.edit("params.yaml", "learning_rate: 0.1", "learning_rate: 0.9")
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode != 0
+    assert (
+        "train: params.yaml changed while train ran: run `dvc repro` again "
+        "(train.learning_rate was 0.1, is 0.9)"
+    ) in errors.splitlines()
+    assert sha256(reproduced / "models/weights.npz") == before
+    assert "params.yaml" in reproduced.run("dvc", "status", "train").stdout
+    (last,) = runs(reproduced, "training")
+    assert last.info.status == "FAILED"
+    assert "params.yaml changed while train ran" in last.data.tags["error"]
+
+    reproduced.edit("params.yaml", "learning_rate: 0.9", "learning_rate: 0.1")
+    again = reproduced.run("dvc", "repro", "train").stdout
+    assert "going on from epoch" in again  # nothing was lost
+    assert runs(reproduced, "training")[0].info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_a_sweep_is_of_the_settings_that_it_began_with(reproduced: Project, launcher: str) -> None:
+    arguments = ("seed=20,21,22", LONG, "sweep.together=false", f"hydra/launcher={launcher}")
+    if launcher == "joblib":
+        arguments += ("hydra.launcher.n_jobs=1",)
+    process = start(reproduced, *arguments, until="^trial 0 .*FINISHED")
+    reproduced.edit("conf/optimizer/sgd.yaml", "momentum: 0.0", "momentum: 0.5")
+    (reproduced / "params.yaml").write_text("train: [")  # somebody is just writing it
+    _, errors = process.communicate(timeout=200)
+    assert (process.returncode, errors) == (0, "")
+    for one in trials(reproduced):
+        assert one.settings["train"]["learning_rate"] == 0.1
+        assert one.settings["optimizer"]["momentum"] == 0.0
+
+
+def test_a_trial_is_known_by_the_code_that_trained_it(reproduced: Project) -> None:
+    arguments = ("seed=5,6,7", LONG, "sweep.together=false")
+    process = start(reproduced, *arguments, until="^trial 0 .*FINISHED")
+    old, new = "product(x, self.weight) + self.bias", "0.5 * product(x, self.weight) + self.bias"
+    reproduced.edit("pipeline/models.py", old, new)
+    _, errors = process.communicate(timeout=200)
+    assert (process.returncode, errors) == (0, "")
+    before = of_latest(reproduced)
+    assert "done before" not in sweep(reproduced, *arguments).stdout
+    after = of_latest(reproduced)
+    assert len(before) == len(after) == 3
+    for one, other in zip(before, after, strict=True):
+        assert one.metrics != other.metrics
+        assert one.fingerprint != other.fingerprint
+    reproduced.edit("pipeline/models.py", new, old)
+    assert sweep(reproduced, *arguments).stdout.count("done before") == 3
+
+
+def test_a_worker_that_starts_after_an_edit_trains_nothing(reproduced: Project) -> None:
+    arguments = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=1", LONG)
+    modes = "determinism=portable,machine"  # each in a process of its own
+    process = start(reproduced, *arguments, modes, until="^trial 0 .*FINISHED")
+    reproduced.edit("pipeline/models.py", '"""', '"""Edited. ')
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode == 1
+    assert [one.status for one in trials(reproduced)] == ["FINISHED", "FAILED"]
+    assert errors == (
+        "train: trial 1 (determinism=machine) FAILED: pipeline/models.py changed since "
+        "the sweep began: the same command trains this trial as it is now\n"
+    )
+
+
+def test_a_trial_whose_data_were_replaced_is_no_result(reproduced: Project) -> None:
+    arguments = ("seed=1,2", LONG, "sweep.together=false")
+    process = start(reproduced, *arguments, until="^trial 0 .*FINISHED")
+    path = reproduced / "data/processed/x_train.npy"
+    other = path.with_name("other.npy")
+    np.save(other, 1 - np.load(path))
+    other.replace(path)
+    _, errors = process.communicate(timeout=200)
+    assert [one.status for one in trials(reproduced)] == ["FINISHED", "FAILED"]
+    assert errors == (
+        "train: trial 1 (seed=2) FAILED: data/processed/x_train.npy changed since the "
+        "sweep began: the same command trains this trial as it is now\n"
+    )
+    assert "done before" not in sweep(reproduced, *arguments).stdout
+    assert [one.status for one in of_latest(reproduced)] == ["FINISHED", "FINISHED"]
