@@ -1,13 +1,13 @@
 """What this project has chosen; a team that chooses otherwise changes no test."""
 
+import re
 from pathlib import Path
 
 import yaml
 
 CONF = Path(__file__).parent.parent / "conf"
-EXPERIMENT = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))["tracking"][
-    "experiment"
-]
+TRACKING = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))["tracking"]
+EXPERIMENT = re.sub(r"\$\{environment:\w+,(.*)\}", r"\1", TRACKING["experiment"])
 
 
 def choices(group: str, *more: str) -> str:
