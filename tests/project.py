@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from tests.commands.session import forked
+from tests.commands.session import forked, inherited
 from tests.idx_files import write_split_files
 
 ROOT = Path(__file__).parent.parent
@@ -72,9 +72,7 @@ class Project:
     def environment(self, **more: str) -> dict[str, str]:
         """Return the environment of the project's commands."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        not_kept = ("MLFLOW_", "PYTHONDONTWRITEBYTECODE", "TF_")  # nor may bytecode be lost
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(not_kept)}
-        return kept | {"PATH": path, "GIT_CONFIG_GLOBAL": os.devnull} | more
+        return inherited() | {"PATH": path, "GIT_CONFIG_GLOBAL": os.devnull} | more
 
     def start(self, *command: str, **options: Any) -> "subprocess.Popen[str]":
         """Start a command as the first process of a group; its output is `subprocess.run`'s.

@@ -6,10 +6,12 @@ It ends with its standard input, that is with the session of pytest, and every c
 import gc
 import os
 import selectors
+import shutil
 import signal
 import socket
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from tests.commands import child
@@ -49,7 +51,7 @@ class Server:
     """Forks a command for each connection, and tells each how its command has ended."""
 
     def __init__(self, address: str, executable: str):
-        self.executable = executable
+        self.folder, self.executable = Path(address).parent, executable
         self.commands: dict[int, Command] = {}
         self.inherited, self.environment = inherited(os.getpid()), dict(os.environ)
         self.imported: Imported | None = None
@@ -69,9 +71,7 @@ class Server:
         while True:
             for key, _ in self.selector.select():
                 if key.fileobj == 0:
-                    for pid in self.commands:
-                        self.kill(pid)
-                    sys.exit()
+                    self.end_all()
                 elif key.fileobj is self.listener:
                     self.begin(self.listener.accept()[0])
                 elif key.fileobj is self.ended:
@@ -150,6 +150,13 @@ class Server:
         if self.commands[pid].leads:
             with suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
+
+    def end_all(self) -> NoReturn:
+        """End with every command, and leave nothing behind."""
+        for pid in self.commands:
+            self.kill(pid)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os._exit(0)
 
     def reap(self) -> None:
         """Tell the shims of the commands that have ended how they did."""

@@ -23,6 +23,16 @@ exec {python} -IS {shim} {address} {script} "$@"
 """
 
 
+def inherited() -> dict[str, str]:
+    """Return the environment of commands, less what pytest and the tests have put into it.
+
+    Bytecode is written, as it is for most users.
+    """
+    xdist = ("COLUMNS", "LINES", "PYTHONPATH")
+    dropped = (*xdist, "MLFLOW_", "PYTHONDONTWRITEBYTECODE", "TF_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+
+
 def folder() -> str | None:
     """Return the folder of `python` and `dvc`, if the session has a server."""
     return os.environ.get(FOLDER)
@@ -60,7 +70,7 @@ def started() -> Iterator[Path | None]:
     if sys.platform != "linux" or os.environ.get("COLD"):
         yield None
         return
-    with tempfile.TemporaryDirectory(prefix="pytest-forks-") as made:
+    with tempfile.TemporaryDirectory(prefix="pytest-forks-", ignore_cleanup_errors=True) as made:
         here, programs = Path(made), Path(sys.executable).parent
         address, log = here / "socket", here / "seconds"
         for name, script in {"python": "", "dvc": str(programs / "dvc")}.items():
@@ -78,29 +88,29 @@ def started() -> Iterator[Path | None]:
             )
             path.chmod(0o755)
         with (
-            (here / "errors").open("w", encoding="utf-8") as errors,
+            (here / "errors").open("w+", encoding="utf-8") as errors,
             log.open("w", encoding="utf-8") as seconds,
         ):
             server = [sys.executable, "-m", "tests.commands.server"]
             process = subprocess.Popen(
                 [*server, address, here / "bin/python", PADDING],
                 cwd=Path(__file__).parents[2],
-                env={k: v for k, v in os.environ.items() if not k.startswith(("TF_", "MLFLOW_"))},
+                env=inherited(),
                 stdin=subprocess.PIPE,
                 stdout=seconds,
                 stderr=errors,
                 start_new_session=True,
             )
-        while not address.exists():
-            assert process.poll() is None, (here / "errors").read_text(encoding="utf-8")
-            time.sleep(0.01)
-        os.environ[FOLDER] = str(here / "bin")
-        try:
-            yield log
-        finally:
-            del os.environ[FOLDER]
-            assert process.stdin
-            process.stdin.close()
-            process.wait()
-            if said := (here / "errors").read_text(encoding="utf-8"):
-                print(said, file=sys.stderr)
+            while not address.exists():
+                assert process.poll() is None, (here / "errors").read_text(encoding="utf-8")
+                time.sleep(0.01)
+            os.environ[FOLDER] = str(here / "bin")
+            try:
+                yield log
+            finally:
+                del os.environ[FOLDER]
+                assert process.stdin
+                process.stdin.close()
+                process.wait()
+                errors.seek(0)
+                print(errors.read(), end="", file=sys.stderr)
