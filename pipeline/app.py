@@ -65,6 +65,9 @@ def run(main: Main, train: "Train | None" = None) -> None:
             raise UserError("sweeps are of the train stage: `python -m pipeline.train -m ...`")
         inputs = _begin(_name(main))
         if HELP & set(sys.argv):
+            from pipeline import usage
+
+            usage.register()
             print(sys.modules[main.__module__].__doc__)
         command(task)()
         interrupted = False

@@ -1,5 +1,6 @@
 """Bad parameters: one line, exit code 1, nothing written, and no TensorFlow."""
 
+import re
 import resource
 import shutil
 import sys
@@ -128,14 +129,35 @@ def test_the_configuration_is_shown_as_it_is_used(ready: Project) -> None:
     assert "metrics: ./metrics" in done.stdout
 
 
+def test_the_commands_are_listed(ready: Project) -> None:
+    listed = ready.run(sys.executable, "-m", "pipeline").stdout
+    modules = (ready / "pipeline").glob("*.py")
+    runs = {path.stem for path in modules if '__name__ == "__main__"' in path.read_text("utf-8")}
+    names = set(re.findall(r"^  (\w+) {2,}\S.{10,}$", listed, re.MULTILINE))
+    assert names == runs - {"__main__", "recorder"}  # the recorder is started by the stages
+    (line,) = ready.run(sys.executable, "-m", "pipeline", "train", code=1).stderr.splitlines()
+    assert line.startswith("pipeline: 'train' is not known: `python -m pipeline` lists")
+
+
 def test_help_and_completion(ready: Project) -> None:
-    text = ready.stage("train", "--help").stdout
+    ready.edit("params.yaml", "seed: 0", "seed: 0  # costs $5, or ${nothing}")
+    chosen = ("model=mlp", "model.hidden=[7]", "optimizer.name=x", "tracking.uri=http://a:word@b")
+    text = ready.stage("train", "--help", *chosen).stdout
     for expected in (
         "train.learning_rate=0.3",
-        f"model: {choices('model')}",
-        "learning_rate:",
+        f"\nmodel: {choices('model')}\n",
+        "\nhydra/launcher: basic, joblib, slurm, ",
+        "\nhydra/sweeper: basic, optuna\n",
+        "\n  # A multilayer perceptron: dense layers with ReLU between them.\n  name: mlp\n",
+        "\n  hidden: [7]                  # units of each hidden layer\n",
+        "\n  name: x\n",
+        "\nseed: 0                        # costs $5, or ${nothing}\n",
+        "\n  batch_size: 16               # null: the whole training set in every step\n",
+        "\n  total_timeout: 300           # seconds for one file\n",
+        "\n  uri: http://a:***@b ",
     ):
         assert expected in text
+    assert "defaults:" not in text
     assert text.startswith("Train: weights and history")
     assert "\n    run_id=ID " in ready.stage("promote", "--help").stdout
     ask = (

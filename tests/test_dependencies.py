@@ -39,6 +39,7 @@ PLUMBING = {
     "results",
     "store",
     "tracking",
+    "usage",
     "workspace",
 }
 RECORD = tuple(
