@@ -10,7 +10,8 @@ import sys
 from typing import Any
 
 from benchmarks.peers import examples
-from pipeline import data, determinism
+from pipeline.data import arrays
+from pipeline.learning import determinism
 
 ROWS, HELD_OUT, EPOCHS = 2560, 640, 2
 SIZES = (256, None, 1000, 100, 32)
@@ -29,7 +30,8 @@ WAYS += [
 
 def trained(model: str, optimizer: str, size: int | None, split: Any) -> str:
     """Train and evaluate; return the hash of all that comes out."""
-    from pipeline import inference, models, optimizers, training
+    from pipeline import models, optimizers
+    from pipeline.learning import inference, training
 
     training_set, held_out = split
     options: dict[str, Any] = {"hidden": [128]} if model == "mlp" else {}
@@ -56,8 +58,8 @@ def main() -> None:
     """Print the lines."""
     determinism.enable(0)
     x, y, _ = examples()
-    train: data.Arrays = x[:ROWS], y[:ROWS]
-    held_out: data.Arrays = x[ROWS : ROWS + HELD_OUT], y[ROWS : ROWS + HELD_OUT]
+    train: arrays.Arrays = x[:ROWS], y[:ROWS]
+    held_out: arrays.Arrays = x[ROWS : ROWS + HELD_OUT], y[ROWS : ROWS + HELD_OUT]
     for model, optimizer, size in WAYS[: int(sys.argv[1])]:
         digest = trained(model, optimizer, size, (train, held_out))
         print(f"{model}, {optimizer}, batch {size or 'full'}: {digest}", flush=True)

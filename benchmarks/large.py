@@ -24,8 +24,8 @@ import yaml
 from benchmarks.limits import MIB, Usage, measure
 from benchmarks.pipeline import ENVIRONMENT, ROOT, seconds
 from benchmarks.training import machine, verdict
-from pipeline import idx
-from pipeline.config import FILES
+from pipeline.data import idx
+from pipeline.settings.schema import FILES
 
 SMALL, TINY = 60_000, 1_000
 SMALL_EPOCHS = 20

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline import determinism
-from pipeline.config import Mode
+from pipeline.learning import determinism
+from pipeline.settings.schema import Mode
 
 BATCH, RATE = 256, 0.1
 HELD_OUT = 5000  # as in params.yaml; the loops on full batches use all rows, as the tutorial does
@@ -48,7 +48,8 @@ def pipeline(
 ) -> Run:
     """Return the project's own loop, as by default with a validation after each epoch."""
     determinism.enable(0, mode)
-    from pipeline import models, optimizers, training
+    from pipeline import models, optimizers
+    from pipeline.learning import training
 
     x, y, _ = examples("c")  # mapped, as the train stage has them
     rows = len(x) - (HELD_OUT if batch_size else 0)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks import peers
-from pipeline import determinism
+from pipeline.learning import determinism
 
 PAUSE = 0.5  # seconds until the idle threads of the loop before no longer spin
 

@@ -38,7 +38,7 @@ def repro(
     process, when = project.start("dvc", "repro", stage, stderr=subprocess.STDOUT), ""
     one = find(process, f"pipeline.{stage}")
     if one and victim == "recorder":
-        one = find(process, "pipeline.recorder")
+        one = find(process, "pipeline.tracking.recorder")
     if one:
         if victim != "recorder" and chance.random() < WRITING:
             when = writing(one, {project / name for name in outs}, chance)

@@ -82,7 +82,7 @@ def test_runs_keep_their_order_and_length(project: Project, clock: Clock) -> Non
     project.run("dvc", "repro", **clock.variables)
     assert (project / "dvc.lock").read_bytes() == lock
     assert project.run("git", "status", "--porcelain").stdout == ""
-    project.edit("pipeline/figures.py", '"Epoch"', '"epoch"')
+    project.edit("pipeline/report/figures.py", '"Epoch"', '"epoch"')
     assert project.repro() == ["plot"]
 
     client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from pipeline.app import run
-from pipeline.config import Config, Source
+from pipeline.cli.app import run
 from pipeline.errors import UserError
 from pipeline.files import replacing, sha256
-from pipeline.inputs import Inputs
-from pipeline.sources import KINDS, bounded
-from pipeline.web import Limits, SourceError, UnreachableError
+from pipeline.settings.inputs import Inputs
+from pipeline.settings.schema import Config, Source
+from pipeline.sources.kinds import KINDS, bounded
+from pipeline.sources.web import Limits, SourceError, UnreachableError
 
 log = logging.getLogger(__name__)
 

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import data, determinism, results, scores, weights
-from pipeline.app import run
-from pipeline.config import Config
+from pipeline.cli.app import run
+from pipeline.data import arrays
 from pipeline.errors import UserError
 from pipeline.files import replacing, require, shown
-from pipeline.inputs import Inputs
+from pipeline.learning import determinism, weights
+from pipeline.report import scores
+from pipeline.settings.inputs import Inputs
+from pipeline.settings.schema import Config
+from pipeline.tracking import results
 
 log = logging.getLogger(__name__)
 MANY = 50_000  # examples for which it pays to make a graph
@@ -23,11 +26,11 @@ MANY = 50_000  # examples for which it pays to make a graph
 
 def main(config: Config, inputs: Inputs) -> None:
     """Write evaluation.json, classes.csv, predictions.csv and mistakes.csv, and log them."""
-    x, y = data.load(config.paths.processed, "test", config.dataset)
+    x, y = arrays.load(config.paths.processed, "test", config.dataset)
     require(config.paths.models / "weights.npz", "train")
     record = results.look_up(config)
     determinism.enable(config.seed, config.determinism, keras=False)
-    from pipeline.inference import best, make_evaluate, read
+    from pipeline.learning.inference import best, make_evaluate, read
 
     model = weights.build(config, x.shape[1])
     weights.restore(model, config.paths.models / "weights.npz")

@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import history, idx, results, scores
-from pipeline.app import run
-from pipeline.config import Config
+from pipeline.cli.app import run
+from pipeline.data import idx
 from pipeline.errors import UserError, first_line
 from pipeline.files import require, shown
-from pipeline.inputs import Inputs
+from pipeline.learning import history
+from pipeline.report import scores
+from pipeline.settings.inputs import Inputs
+from pipeline.settings.schema import Config
+from pipeline.tracking import results
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +31,7 @@ def main(config: Config, inputs: Inputs) -> None:
     rows = [(int(row[0]), int(row[1]), int(row[2]), float(row[3])) for row in wrong]
 
     record = results.look_up(config)
-    from pipeline import figures
+    from pipeline.report import figures
 
     figures.loss(paths.plots / "loss.png", epochs)
     figures.accuracy(paths.plots / "accuracy.png", epochs)

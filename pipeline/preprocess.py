@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import idx
-from pipeline.app import run
-from pipeline.config import Config
+from pipeline.cli.app import run
+from pipeline.data import idx
 from pipeline.errors import UserError
 from pipeline.files import replacing
-from pipeline.inputs import Inputs
+from pipeline.settings.inputs import Inputs
+from pipeline.settings.schema import Config
 
 log = logging.getLogger(__name__)
 BLOCK = 512  # rows at a time: few enough for a cache

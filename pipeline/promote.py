@@ -17,13 +17,16 @@ import difflib
 import sys
 from pathlib import Path
 
-from pipeline import conf_files, params, promotion, ranking, sweep_folder, tracking, yaml_edit
+from pipeline.cli.output import keep_printing
 from pipeline.errors import UserError
 from pipeline.files import shown
-from pipeline.output import keep_printing
-from pipeline.ranking import Answer
-from pipeline.sweep_folder import ROOT
-from pipeline.trial_file import Trial
+from pipeline.settings import conf_files, params, yaml_edit
+from pipeline.sweeping import folders
+from pipeline.sweeping.folders import ROOT
+from pipeline.tracking import client
+from pipeline.trials import promotion, ranking
+from pipeline.trials.ranking import Answer
+from pipeline.trials.trial_file import Trial
 
 
 def main(arguments: list[str]) -> None:
@@ -39,7 +42,7 @@ def main(arguments: list[str]) -> None:
         print(f"Setting {found.settings[0].name}, the best mean over {found.seeds} seeds")
     else:
         own = promotion.composed(params.CONF, []).tracking
-        run = tracking.described(chosen.run_id, chosen.uri, own)
+        run = client.described(chosen.run_id, chosen.uri, own)
         print(f"Trial {chosen.number} ({chosen.name}), MLflow run {run}")
     if not with_seed:
         print(f"{params.FILE} keeps its seed, {params.value('seed')}: {folder} varies it")
@@ -53,7 +56,7 @@ def main(arguments: list[str]) -> None:
 
 def latest() -> Path:
     """Return the folder of the sweep that was begun or gone on with last."""
-    sweeps = sweep_folder.begun()
+    sweeps = folders.begun()
     if not sweeps:
         raise UserError(f"{ROOT}: has no sweep: run `python -m pipeline.train -m KEY=VALUE,VALUE`")
     return sweeps[-1]
@@ -61,7 +64,7 @@ def latest() -> Path:
 
 def answer_of(folder: Path) -> Answer:
     """Return what the sweep in a folder has found."""
-    sweep, trials = sweep_folder.read(folder), sweep_folder.trials(folder)
+    sweep, trials = folders.read(folder), folders.trials(folder)
     return ranking.answer(trials, sweep["objective"], sweep["direction"], sweep.get("seeds", 0))
 
 
@@ -74,9 +77,7 @@ def by_run_id(arguments: list[str]) -> tuple[Path, Trial]:
             "sweep, or run_id=ID"
         )
     ids = {}
-    every = (
-        (folder, one) for folder in sweep_folder.begun() for one in sweep_folder.trials(folder)
-    )
+    every = ((folder, one) for folder in folders.begun() for one in folders.trials(folder))
     for folder, found in every:
         if found.run_id == run_id:
             if found.status != "FINISHED":
@@ -89,8 +90,8 @@ def by_run_id(arguments: list[str]) -> tuple[Path, Trial]:
 
 def _hint(run_id: str, ids: dict[str, str]) -> str:
     """Return what else a run_id that no trial has may mean."""
-    for folder in sweep_folder.begun():
-        if sweep_folder.read(folder)["run_id"] == run_id:
+    for folder in folders.begun():
+        if folders.read(folder)["run_id"] == run_id:
             return f": it is that of the sweep {folder}, whose sweep.csv has those of its trials"
     near = [one for one in ids if one.startswith(run_id.lower())]
     if near := near or difflib.get_close_matches(run_id.lower(), ids, n=1, cutoff=0.8):

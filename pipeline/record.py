@@ -9,12 +9,12 @@ import logging
 import shlex
 from urllib.parse import urlsplit
 
-from pipeline import results
-from pipeline.app import run
-from pipeline.config import Config
+from pipeline.cli.app import run
 from pipeline.evaluate import read_evaluation
 from pipeline.files import require
-from pipeline.inputs import Inputs
+from pipeline.settings.inputs import Inputs
+from pipeline.settings.schema import Config
+from pipeline.tracking import results
 
 log = logging.getLogger(__name__)
 LOCAL = "sqlite:///mlflow.db"  # which a bare `mlflow ui` opens

@@ -12,15 +12,17 @@ from threading import RLock
 
 from tqdm import tqdm
 
-from pipeline import data, determinism, history, results, together, weights
-from pipeline.app import run
-from pipeline.checkpoint import Checkpoint
-from pipeline.config import Config
+from pipeline.cli.app import run
+from pipeline.data import arrays
 from pipeline.errors import UserError
-from pipeline.explain import subject
-from pipeline.history import Epoch
-from pipeline.inputs import Inputs, import_all
-from pipeline.tracking import Record, recorded
+from pipeline.learning import determinism, history, together, weights
+from pipeline.learning.checkpoint import Checkpoint
+from pipeline.learning.history import Epoch
+from pipeline.settings.explain import subject
+from pipeline.settings.inputs import Inputs, import_all
+from pipeline.settings.schema import Config
+from pipeline.tracking import results
+from pipeline.tracking.client import Record, recorded
 
 log = logging.getLogger(__name__)
 tqdm.set_lock(RLock())  # bars are not shared between processes
@@ -50,7 +52,7 @@ def trial(
     return fit(config, examples(config), saved, record, report=report, others=others)[-1]
 
 
-def examples(config: Config) -> tuple[data.Arrays, data.Arrays]:
+def examples(config: Config) -> tuple[arrays.Arrays, arrays.Arrays]:
     """Return the training and the held-out examples.
 
     Raises
@@ -58,7 +60,7 @@ def examples(config: Config) -> tuple[data.Arrays, data.Arrays]:
     UserError
         If there is nothing left to train on.
     """
-    x, y = data.load(config.paths.processed, "train", config.dataset)
+    x, y = arrays.load(config.paths.processed, "train", config.dataset)
     rows = len(x) - config.train.validation_size
     if rows < 1:
         raise UserError(
@@ -70,7 +72,7 @@ def examples(config: Config) -> tuple[data.Arrays, data.Arrays]:
 
 def fit(
     config: Config,
-    split: tuple[data.Arrays, data.Arrays],
+    split: tuple[arrays.Arrays, arrays.Arrays],
     saved: Checkpoint,
     record: Record,
     inputs: Inputs | None = None,
@@ -132,10 +134,10 @@ def fit(
 
 
 def rest(
-    learner: together.Learner, split: tuple[data.Arrays, data.Arrays], others: Sequence[Config]
+    learner: together.Learner, split: tuple[arrays.Arrays, arrays.Arrays], others: Sequence[Config]
 ) -> Iterator[Epoch]:
     """Return the epochs that are left, as they are trained, with others if it can be."""
-    from pipeline import training
+    from pipeline.learning import training
 
     config = learner.config
     if len(learner.epochs) == config.train.epochs:

@@ -30,8 +30,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline import git, params
+from pipeline import git
 from pipeline.errors import UserError
+from pipeline.settings import params
 from pipeline.verification import lock, machine
 from pipeline.verification.lock import Out
 from pipeline.verification.report import Report

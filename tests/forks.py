@@ -1,7 +1,7 @@
 """Stages as commands by the hundred: forked from one process that has imported what they import.
 
-Each runs the whole of `pipeline.app.run`, as `python -m pipeline.STAGE` does, up to where its own
-work would begin.
+Each runs the whole of `cli.app.run`, as `python -m pipeline.STAGE` does, up to where its own work
+would begin.
 """
 
 import json
@@ -17,7 +17,9 @@ from tests.conftest import Project
 SERVER = """
 import json, os, sys
 from hydra.core.plugins import Plugins
-from pipeline import app, models, optimizers, sweep
+from pipeline import models, optimizers
+from pipeline.cli import app
+from pipeline.sweeping import sweep
 Plugins.instance()
 sys.argv[0] = "train"
 

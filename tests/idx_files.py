@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import idx
+from pipeline.data import idx
 
 
 def write_split_files(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imsave
 
-from pipeline import idx
+from pipeline.data import idx
 from pipeline.verification.compare import Difference, compare, divergence, within
 
 CSV = "epoch,loss,val_loss\n1,0.5,\n2,0.25,0.5\n3,0.125,0.5\n"

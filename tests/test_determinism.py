@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from pipeline.config import check
+from pipeline.settings.schema import check
 from tests.conftest import ROOT, Project
 
 PROGRAM = """
 import hashlib, json, sys
 import numpy as np
-from pipeline import determinism
+from pipeline.learning import determinism
 determinism.enable(0, sys.argv[1])
 from pipeline import models, optimizers, training
 generator = np.random.default_rng(1)

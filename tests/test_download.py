@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline.config import FILES
+from pipeline.settings.schema import FILES
 from tests.conftest import Project
 from tests.http_server import Handler, files, packed, serving, status, whole
 from tests.idx_files import write_split_files

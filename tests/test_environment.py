@@ -79,7 +79,7 @@ def test_the_signals_of_a_script_in_the_background(number: signal.Signals) -> No
     code = f"""
 import signal
 signal.signal({number}, signal.SIG_IGN)
-from pipeline import app
+from pipeline.cli import app
 app._end_in_order()
 assert signal.getsignal({number}) is signal.SIG_IGN
 import tests.conftest

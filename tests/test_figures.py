@@ -6,9 +6,10 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from pipeline import figures, sweep_figures
-from pipeline.history import Epoch, read, text, write
-from pipeline.trial_file import Trial
+from pipeline.learning.history import Epoch, read, text, write
+from pipeline.report import figures
+from pipeline.trials import figures as trial_figures
+from pipeline.trials.trial_file import Trial
 
 EPOCHS = [Epoch(n, 1 / n, 1 - 1 / n, 1.1 / n, None) for n in range(1, 8)]
 
@@ -72,8 +73,8 @@ def test_long_names_leave_room(
         one.metrics = {"val_loss": 1e29 + number}
         found.append(one)
     write(tmp_path / "metrics/history.csv", [Epoch(1, 1.0, 0.5, 1e29, 0.5)])
-    sweep_figures.curves(tmp_path / "curves.png", found, "val_loss")
-    sweep_figures.objective(tmp_path / "objective.png", found, "val_loss")
+    trial_figures.curves(tmp_path / "curves.png", found, "val_loss")
+    trial_figures.objective(tmp_path / "objective.png", found, "val_loss")
     assert [str(warning.message) for warning in recwarn] == []
     assert caplog.messages == []
 

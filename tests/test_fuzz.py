@@ -20,9 +20,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline import data, idx, preprocess, weights
-from pipeline.config import FILES, Dataset
+from pipeline import preprocess
+from pipeline.data import arrays, idx
 from pipeline.errors import UserError
+from pipeline.learning import weights
+from pipeline.settings.schema import FILES, Dataset
 
 EXAMPLES = int(os.environ.get("FUZZ", "200"))
 FUZZ = settings(
@@ -147,7 +149,7 @@ def test_preprocess(folder: Path, images: bytes, labels: bytes, right: bool) -> 
 X = np.linspace(0, 1, 60, dtype=np.float32).reshape(12, 5)
 Y = (np.arange(12) % CLASSES).astype(np.uint8)
 dtypes = st.sampled_from(["<f4", ">f4", "<f8", "<f2", "|u1", "|b1", "|O", "<U3", "|V4", "f4,i4"])
-arrays = st.builds(
+any_arrays = st.builds(
     lambda dtype, shape, order: np.zeros(tuple(shape), dtype, order),
     dtypes,
     st.lists(st.integers(0, 12), max_size=3),
@@ -180,7 +182,7 @@ def with_header(version: int, header: str, values: bytes) -> bytes:
 
 any_npy = st.one_of(
     damage(st.sampled_from([npy(X), npy(Y)])),
-    damage(arrays.map(npy)),
+    damage(any_arrays.map(npy)),
     st.builds(with_header, st.integers(1, 4), headers, st.binary(max_size=300)),
     st.binary(max_size=40),
 )
@@ -198,7 +200,7 @@ def test_processed_arrays(folder: Path, name: str, content: bytes) -> None:
     good = {"x": npy(X), "y": npy(Y)}
     for one, right in good.items():
         (folder / f"{one}_train.npy").write_bytes(content if one == name else right)
-    found = answer(lambda: data.load(folder, "train", DATASET), len(content))
+    found = answer(lambda: arrays.load(folder, "train", DATASET), len(content))
     if found:
         x, y = found
         assert x.dtype == np.float32

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import idx
+from pipeline.data import idx
 from pipeline.errors import UserError
 
 ANY = range(1, idx.MOST_DIMENSIONS + 1)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.files import sha256
-from pipeline.trial_file import Trial
+from pipeline.trials.trial_file import Trial
 from tests.conftest import Project
 from tests.test_sweep import runs, start, sweep, trials
 
@@ -15,7 +15,7 @@ EDITED_WHILE_IT_RUNS = """
 import sys
 from importlib import import_module
 from pathlib import Path
-from pipeline import app
+from pipeline.cli import app
 
 stage, name, *texts = sys.argv[1:5]
 del sys.argv[1:5]
@@ -34,7 +34,7 @@ app.run(main)
 IMAGES = "data/raw/tiny/t10k-images-idx3-ubyte"
 CHANGED = [  # while which stage runs, in which file, what is replaced by what, and what is said
     ("download", "conf/dataset/tiny.yaml", "10000000", "20000000", "max_bytes was 10000000, is"),
-    ("preprocess", "pipeline/idx.py", "import", "# edited\\nimport", ""),
+    ("preprocess", "pipeline/data/idx.py", "import", "# edited\\nimport", ""),
     ("preprocess", IMAGES, "\\x63", "\\x64", ""),
     ("train", "params.yaml", "rate: 0.1", "rate: 0.9", "train.learning_rate was 0.1, is 0.9"),
     ("train", "params.yaml", "rate: 0.1", "rate: [", ""),
@@ -47,7 +47,7 @@ HARMLESS = [
     ("train", "params.yaml", "# What differs", "# What may differ"),
     ("train", "params.yaml", "rate: 0.1", "rate: 0.9", "train.learning_rate=0.2"),  # not read
     ("plot", "params.yaml", "rate: 0.1", "rate: 0.9"),  # not read either
-    ("preprocess", "pipeline/idx.py", "import", "import"),  # written again, as it was
+    ("preprocess", "pipeline/data/idx.py", "import", "import"),  # written again, as it was
     ("preprocess", IMAGES, "\\x63", "\\x63"),
 ]
 LONG = "train.epochs=400"

@@ -13,10 +13,13 @@ import yaml
 from omegaconf import OmegaConf
 from pydantic import ValidationError
 
-from pipeline import app, data, sources, weights
-from pipeline.config import Dataset, Source
+from pipeline.cli import app
+from pipeline.data import arrays
 from pipeline.errors import UserError
-from pipeline.web import Limits, SourceError
+from pipeline.learning import weights
+from pipeline.settings.schema import Dataset, Source
+from pipeline.sources import kinds
+from pipeline.sources.web import Limits, SourceError
 from tests.conftest import ROOT, Project, make_project
 from tests.forks import Forks, forking
 
@@ -249,14 +252,14 @@ def test_no_pickle_is_loaded(pickled: Path) -> None:
             members.write(pickled, f"{name}.npy")
     (folder / "weights.npz").write_bytes(content.getvalue())
     with pytest.raises(UserError, match="Python objects in dtype"):
-        data.load(folder, "train", Dataset.model_construct(classes=["a"]))
+        arrays.load(folder, "train", Dataset.model_construct(classes=["a"]))
     from pipeline.models import LogisticRegression
 
     for name in ("weights.npz", "x_train.npy"):  # also without an archive around it
         with pytest.raises(UserError, match=name):
             weights.restore(LogisticRegression(1, 1, 0), folder / name)
     limits = Limits(1, 1, 1, 1000)
-    files = sources.from_npz(str(folder / "weights.npz"), ["train-images-idx3-ubyte"], limits)
+    files = kinds.from_npz(str(folder / "weights.npz"), ["train-images-idx3-ubyte"], limits)
     with pytest.raises(SourceError, match="holds object, not unsigned bytes"):
         [b"".join(chunks) for _, chunks in files]
     assert not (folder / "ran").exists()
@@ -267,7 +270,7 @@ def test_no_function_that_runs_code_is_called() -> None:
         r"(^|\.)(eval|exec|compile|system|popen|instantiate|get_class|get_method|get_object)$"
         r"|pickle|marshal|shelve|joblib|unsafe_load|full_load|__import__"
     )
-    for path in sorted((ROOT / "pipeline").glob("*.py")):
+    for path in sorted((ROOT / "pipeline").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call):
                 continue
@@ -284,6 +287,6 @@ def test_the_logged_model_is_loaded_by_the_pipeline(reproduced: Project) -> None
     description, *_ = reproduced.folder.glob("mlruns/**/MLmodel")  # a copy adds to its origin
     flavors = yaml.safe_load(description.read_text(encoding="utf-8"))["flavors"]
     assert set(flavors) == {"python_function"}
-    assert flavors["python_function"]["loader_module"] == "pipeline.serving"
+    assert flavors["python_function"]["loader_module"] == "pipeline.tracking.serving"
     kinds = {path.suffix for path in description.parent.rglob("*") if path.is_file()}
     assert kinds <= {"", ".npz", ".json", ".txt", ".yaml", ".py", ".toml"}

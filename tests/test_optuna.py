@@ -12,9 +12,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
 from hydra_plugins.softmax_pipeline.optuna_sweeper import values
-from pipeline import trial_file
 from pipeline.errors import UserError
-from pipeline.trial_file import Trial
+from pipeline.trials import trial_file
+from pipeline.trials.trial_file import Trial
 from tests.conftest import Project
 from tests.defaults import choices
 

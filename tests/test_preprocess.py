@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import idx, preprocess
-from pipeline.config import FILES
+from pipeline import preprocess
+from pipeline.data import idx
+from pipeline.settings.schema import FILES
 from tests.conftest import Project, make_project
 from tests.idx_files import write_split_files
 

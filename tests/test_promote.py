@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline import trial_file
 from pipeline.files import sha256
-from pipeline.trial_file import Trial
+from pipeline.trials import trial_file
+from pipeline.trials.trial_file import Trial
 from tests.conftest import Project
 from tests.test_sweep import better, runs, sweep, trials
 

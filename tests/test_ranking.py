@@ -7,10 +7,10 @@ import pytest
 from matplotlib.figure import Figure
 from scipy import stats
 
-from pipeline import ranking, sweep_figures, sweep_tables
-from pipeline.ranking import Answer
-from pipeline.spread import by_setting, planned_seeds, spread
-from pipeline.trial_file import Trial
+from pipeline.trials import figures, ranking, tables
+from pipeline.trials.ranking import Answer
+from pipeline.trials.spread import by_setting, planned_seeds, spread
+from pipeline.trials.trial_file import Trial
 
 SLEEP = [1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4]  # hours, of Student's own example
 
@@ -56,8 +56,8 @@ def test_the_setting_with_the_best_mean_is_best_whatever_one_seed_gave() -> None
     assert found.best is not None
     assert found.best.settings["train"] == {"learning_rate": 0.2}
     assert [one.number for one in found.trials] == [3, 4, 5, 0, 1, 2, 6, 7, 8]
-    assert [row[0] for row in sweep_tables.trials(found)[1:]] == [1] * 3 + [2] * 3 + [3] * 3
-    (header, first, *_) = sweep_tables.settings(found)
+    assert [row[0] for row in tables.trials(found)[1:]] == [1] * 3 + [2] * 3 + [3] * 3
+    (header, first, *_) = tables.settings(found)
     low, high = stats.t.interval(0.95, 2, 0.91, stats.sem([0.90, 0.91, 0.92]))
     assert dict(zip(header, first, strict=True)) == {
         "rank": 1,
@@ -73,14 +73,14 @@ def test_the_setting_with_the_best_mean_is_best_whatever_one_seed_gave() -> None
 
 def test_a_setting_that_failed_with_a_seed_has_no_rank() -> None:
     found = answer({0.1: [0.99, None, 0.99], 0.2: [0.5, 0.5, 0.5], 0.3: [None, None, None]})
-    rows = sweep_tables.settings(found)[1:]
+    rows = tables.settings(found)[1:]
     assert [row[:4] for row in rows] == [
         [1, "learning_rate=0.2", 3, 3],
         [None, "learning_rate=0.1", 2, 3],
         [None, "learning_rate=0.3", 0, 3],
     ]
     assert found.ranked == 1
-    assert "nan" not in sweep_tables.aligned(sweep_tables.settings(found), "val_accuracy")
+    assert "nan" not in tables.aligned(tables.settings(found), "val_accuracy")
     none = answer({0.1: [0.9, None], 0.2: [None, 0.8]})
     assert none.best is None
     assert none.problem == "no setting has finished with all 2 seeds: run the sweep again"
@@ -91,7 +91,7 @@ def test_of_seeds_none_is_best(values: list[float | None]) -> None:
     found = answer({0.1: values})
     assert (found.best, len(found.settings)) == (None, 1)
     assert "differ in the seed alone" in found.problem
-    assert {row[0] for row in sweep_tables.trials(found)[1:]} == {None}
+    assert {row[0] for row in tables.trials(found)[1:]} == {None}
 
 
 def test_a_sweep_that_ended_early_does_not_forget_its_other_seeds() -> None:
@@ -116,7 +116,7 @@ def test_nothing_that_was_not_measured_has_a_rank() -> None:
     found = ranking.answer(
         [Trial(0, [], "", "FINISHED", metrics={"loss": 1.0})], "val_accuracy", "maximize"
     )
-    assert sweep_tables.trials(found)[1][0] is None
+    assert tables.trials(found)[1][0] is None
     assert found.problem == "no trial has val_accuracy: choose another with sweep.objective=..."
 
 
@@ -126,7 +126,7 @@ def test_intervals_are_drawn_where_they_can_be_seen() -> None:
     figure = Figure()
     axes = figure.subplots()
     axes.set_xscale("log")
-    sweep_figures._intervals(axes, [0.01, 0.5], settings, "val_accuracy")
+    figures._intervals(axes, [0.01, 0.5], settings, "val_accuracy")
     bars = [bar for one in axes.containers for bar in one[2]]
     drawn = [bar.get_segments()[0] for bar in bars]
     for place, column, segment in zip(values, values.values(), drawn, strict=True):
@@ -138,5 +138,5 @@ def test_intervals_are_drawn_where_they_can_be_seen() -> None:
 
 def test_figures_of_settings_with_and_without_all_seeds(tmp_path: Path) -> None:
     found = answer({0.1: [0.7, 0.8], 0.2: [None, 0.9], 0.3: [None, None]})
-    sweep_figures.objective(tmp_path / "objective.png", found)
+    figures.objective(tmp_path / "objective.png", found)
     assert (tmp_path / "objective.png").stat().st_size > 5000

@@ -19,16 +19,17 @@ import pytest
 from hydra import compose, initialize_config_dir
 from mlflow.entities import Run
 
-from pipeline import checkpoint, determinism, history, trial_file, weights
-from pipeline.checkpoint import Checkpoint
-from pipeline.config import Config, check
 from pipeline.files import sha256
+from pipeline.learning import checkpoint, determinism, history, weights
+from pipeline.learning.checkpoint import Checkpoint
 from pipeline.optimizers import adam, sgd
+from pipeline.settings.schema import Config, check
+from pipeline.trials import trial_file
 
 determinism.enable(seed=0)
 
+from pipeline.learning.training import train  # noqa: E402
 from pipeline.models import MLP, LogisticRegression  # noqa: E402
-from pipeline.training import train  # noqa: E402
 from tests.conftest import Project  # noqa: E402
 from tests.defaults import EXPERIMENT  # noqa: E402
 

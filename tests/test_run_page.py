@@ -11,9 +11,9 @@ import pytest
 import yaml
 from mlflow.entities import Run
 
-from pipeline import description, results
 from pipeline.files import sha256
 from pipeline.record import way_to
+from pipeline.tracking import description, results
 from tests.conftest import Project
 from tests.defaults import EXPERIMENT
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from pipeline import scores
+from pipeline.report import scores
 
 
 @pytest.mark.parametrize("seed", range(5))

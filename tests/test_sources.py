@@ -22,11 +22,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import idx
-from pipeline.config import FILES, Source
+from pipeline.data import idx
 from pipeline.download import fetch
-from pipeline.sources import KINDS, gunzip, untar
-from pipeline.web import CHUNK, Limits, SourceError
+from pipeline.settings.schema import FILES, Source
+from pipeline.sources.kinds import KINDS, gunzip, untar
+from pipeline.sources.web import CHUNK, Limits, SourceError
 from tests.http_server import (
     Answer,
     Handler,

@@ -10,9 +10,9 @@ from typing import Any
 import mlflow
 import pytest
 
-from pipeline.config import Tracking
 from pipeline.errors import first_line
-from pipeline.tracking import Record
+from pipeline.settings.schema import Tracking
+from pipeline.tracking.client import Record
 from tests.conftest import ROOT, Project
 
 

@@ -16,9 +16,9 @@ import pytest
 from mlflow.entities import Run
 from scipy import stats
 
-from pipeline import ranking, trial_file
 from pipeline.files import sha256
-from pipeline.trial_file import Trial
+from pipeline.trials import ranking, trial_file
+from pipeline.trials.trial_file import Trial
 from tests.conftest import Project, make_project
 from tests.defaults import EXPERIMENT, choices
 from tests.forks import Forks, forking
@@ -331,7 +331,9 @@ def test_every_preset_runs(reproduced: Project) -> None:
 
 def test_a_key_of_another_stage_is_not_swept(project: Project) -> None:
     project.edit("conf/config.yaml", "storage: float32", "components: 10\nstorage: float32")
-    project.edit("pipeline/config.py", "    storage: L", "    components: int\n    storage: L")
+    project.edit(
+        "pipeline/settings/schema.py", "    storage: L", "    components: int\n    storage: L"
+    )
     done = sweep(project, "components=10,50", code=1)
     assert done.stderr == (
         "train: components=10 and components=50 would be the same training, which determinism, "
@@ -408,8 +410,8 @@ def test_of_equal_trials_the_lower_loss_is_the_better() -> None:
 def test_the_folder_is_of_the_command_settings_and_code(reproduced: Project) -> None:
     def folder(*arguments: str) -> str:
         code = (
-            "import sys; from pipeline import sweep_folder; "
-            f"sys.argv = ['train', *{list(arguments)!r}]; print(sweep_folder.of_command())"
+            "import sys; from pipeline.sweeping import folders; "
+            f"sys.argv = ['train', *{list(arguments)!r}]; print(folders.of_command())"
         )
         return reproduced.run(sys.executable, "-c", code).stdout.strip()
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline import sweep_folder
-from pipeline.trial_file import Trial
+from pipeline.sweeping import folders
+from pipeline.trials.trial_file import Trial
 from tests.conftest import Project
 from tests.test_sweep import sweep
 
@@ -23,9 +23,9 @@ def ended(reproduced: Project, monkeypatch: pytest.MonkeyPatch) -> dict[str, lis
         "hydra.sweep.subdir=deep/${hydra:job.override_dirname}",
         "hydra/launcher=joblib",
     )
-    usual, other = sweep_folder.begun()
+    usual, other = folders.begun()
     assert other == elsewhere
-    return {"usual": sweep_folder.trials(usual), "elsewhere": sweep_folder.trials(other)}
+    return {"usual": folders.trials(usual), "elsewhere": folders.trials(other)}
 
 
 def rate(project: Project) -> str:
@@ -47,7 +47,7 @@ def test_a_trial_is_promoted_wherever_it_lies(
         reproduced.stage("promote", f"run_id={one.run_id}")
         assert float(rate(reproduced)) == one.settings["train"]["learning_rate"]
     sweep(reproduced, "train.learning_rate=0.5,0.6", "train.learning_rate=0.5,0.6", code=0)
-    assert sweep_folder.begun()[-1].parent.name == "multirun"
+    assert folders.begun()[-1].parent.name == "multirun"
 
 
 def test_a_folder_holds_one_sweep(reproduced: Project) -> None:
@@ -90,8 +90,8 @@ def test_optuna_finds_its_trials_in_other_folders(
     done = sweep(reproduced, *given, "hydra.sweeper.n_trials=3")
     assert "2 trials done, 1 left" in done.stdout
     assert "trial 2 (3 of 3)  epochs=" in done.stdout
-    (folder,) = sweep_folder.begun()
-    found = {one.folder: one.status for one in sweep_folder.trials(folder)}
+    (folder,) = folders.begun()
+    found = {one.folder: one.status for one in folders.trials(folder)}
     assert found == {f"{folder}/deep/{number}": "FINISHED" for number in range(3)}
 
 

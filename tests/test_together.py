@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline import determinism, models, same_bits, together, trial_file
+from pipeline import models
 from pipeline.files import sha256
+from pipeline.learning import determinism, same_bits, together
 from pipeline.optimizers import SIDE_BY_SIDE, adam, sgd
-from pipeline.trial_file import Trial
+from pipeline.trials import trial_file
+from pipeline.trials.trial_file import Trial
 from tests.conftest import Project, make_project
 
 determinism.enable(seed=0)
 
+from pipeline.learning.training import train, train_heads  # noqa: E402
 from pipeline.models import LogisticRegression, SideBySide  # noqa: E402
-from pipeline.training import train, train_heads  # noqa: E402
 
 FEATURES, CLASSES = 63, 10
 RATES = (0.02, 0.1, 0.7)

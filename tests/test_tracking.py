@@ -20,9 +20,9 @@ import mlflow
 import pytest
 from mlflow.entities import Run
 
-from pipeline.config import Tracking
 from pipeline.files import sha256
-from pipeline.tracking import Record
+from pipeline.settings.schema import Tracking
+from pipeline.tracking.client import Record
 from tests.conftest import ROOT, Project
 from tests.defaults import EXPERIMENT
 
@@ -353,7 +353,7 @@ def test_two_trainings_can_make_a_store_at_once(reproduced: Project, tmp_path: P
 def test_a_store_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     message = {"do": "connect", "ask": True, "experiment": "e", "timeout": 10}
     with subprocess.Popen(
-        [sys.executable, "-m", "pipeline.recorder"],
+        [sys.executable, "-m", "pipeline.tracking.recorder"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE,

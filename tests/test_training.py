@@ -9,23 +9,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import data, determinism
+from pipeline.data import arrays
+from pipeline.learning import determinism
 
 determinism.enable(seed=0)
 
 import tensorflow as tf  # noqa: E402  # after the settings that decide its bits
 
-from pipeline.inference import cross_entropy, make_evaluate, probabilities, read, scaled  # noqa: E402
+from pipeline.learning.inference import cross_entropy, make_evaluate, probabilities, read, scaled  # noqa: E402
+from pipeline.learning.training import make_step, train  # noqa: E402
 from pipeline.models import MLP, LogisticRegression, Model  # noqa: E402
 from pipeline.optimizers import adam, sgd  # noqa: E402
-from pipeline.training import make_step, train  # noqa: E402
 from tests.conftest import Project  # noqa: E402
 
 ROWS, FEATURES, CLASSES = 300, 12, 4
 
 
 @pytest.fixture
-def examples() -> data.Arrays:
+def examples() -> arrays.Arrays:
     generator = np.random.default_rng(7)
     x = generator.random((ROWS, FEATURES), np.float32)
     return x, generator.integers(0, CLASSES, ROWS).astype(np.uint8)
@@ -55,7 +56,7 @@ def random_model(seed: int = 3) -> LogisticRegression:
     return model
 
 
-def test_loss_and_gradients(examples: data.Arrays) -> None:
+def test_loss_and_gradients(examples: arrays.Arrays) -> None:
     x, y = examples
     model = random_model()
     w, b = model.weight.numpy().astype(np.float64), model.bias.numpy().astype(np.float64)
@@ -68,7 +69,7 @@ def test_loss_and_gradients(examples: data.Arrays) -> None:
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
-def test_the_stable_loss_equals_the_tutorials_form(examples: data.Arrays) -> None:
+def test_the_stable_loss_equals_the_tutorials_form(examples: arrays.Arrays) -> None:
     x, y = examples
     model = random_model()
     probability = probabilities(model, x)
@@ -78,14 +79,14 @@ def test_the_stable_loss_equals_the_tutorials_form(examples: data.Arrays) -> Non
 
 
 @pytest.mark.parametrize("batch_size", [32, 300, None])
-def test_an_epoch_of_updates(examples: data.Arrays, batch_size: int | None) -> None:
+def test_an_epoch_of_updates(examples: arrays.Arrays, batch_size: int | None) -> None:
     x, y = examples
     model = LogisticRegression(FEATURES, CLASSES, seed=0, weight=1.0, bias=0.0)
     options = {"epochs": 2, "batch_size": batch_size, "seed": 5}
     epochs = list(train(model, sgd(0.1), (x, y), (x[:0], y[:0]), **options))
     w, b = np.ones((FEATURES, CLASSES)), np.zeros(CLASSES)
     for epoch in epochs:
-        rows = data.order(ROWS, 5, epoch.epoch) if batch_size else np.arange(ROWS)
+        rows = arrays.order(ROWS, 5, epoch.epoch) if batch_size else np.arange(ROWS)
         size, total = batch_size or ROWS, 0.0
         for start in range(0, ROWS, size):
             batch = rows[start : start + size]
@@ -98,7 +99,7 @@ def test_an_epoch_of_updates(examples: data.Arrays, batch_size: int | None) -> N
     np.testing.assert_allclose(model.bias, b, atol=1e-6)
 
 
-def test_validation_is_of_the_weights_after_the_epoch(examples: data.Arrays) -> None:
+def test_validation_is_of_the_weights_after_the_epoch(examples: arrays.Arrays) -> None:
     x, y = examples
     model = LogisticRegression(FEATURES, CLASSES, seed=0)
     (epoch,) = train(
@@ -109,7 +110,7 @@ def test_validation_is_of_the_weights_after_the_epoch(examples: data.Arrays) -> 
     assert epoch.val_accuracy == (probabilities(model, x[200:]).argmax(1) == y[200:]).mean()
 
 
-def history_and_weights(make: type[Model], split: data.Arrays, **options: Any) -> object:
+def history_and_weights(make: type[Model], split: arrays.Arrays, **options: Any) -> object:
     model = make(8, CLASSES, 2, **({"hidden": [16]} if make is MLP else {}))
     x, y = split
     epochs = train(
@@ -137,7 +138,7 @@ def history_and_weights(make: type[Model], split: data.Arrays, **options: Any) -
 def test_streamed_and_resident_training_give_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: type[Model], batch_size: int | None
 ) -> None:
-    monkeypatch.setattr(data, "WINDOW", 2 * data.BLOCK)  # four windows, the last of them short
+    monkeypatch.setattr(arrays, "WINDOW", 2 * arrays.BLOCK)  # four windows, the last of them short
     generator = np.random.default_rng(1)
     pixels = generator.integers(0, 256, (2100, 8), np.uint8)
     y = generator.integers(0, CLASSES, len(pixels)).astype(np.uint8)
@@ -146,7 +147,7 @@ def test_streamed_and_resident_training_give_the_same_bits(
         np.save(tmp_path / f"{name}.npy", x)
         mapped = np.load(tmp_path / f"{name}.npy", mmap_mode="c")
         for resident, read_ahead in ((True, 0), (False, 2**28), (False, 100 * x[:1].nbytes)):
-            monkeypatch.setattr(data, "READ_AHEAD", read_ahead)
+            monkeypatch.setattr(arrays, "READ_AHEAD", read_ahead)
             options = {"batch_size": batch_size, "resident": resident}
             found.append(history_and_weights(make, (mapped, y), **options))
     assert found == found[:1] * 6
@@ -163,7 +164,7 @@ def test_bytes_are_divided_as_preprocess_divides_them() -> None:
 def test_a_file_that_is_streamed_stays_out_of_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data, "WINDOW", 16 * data.BLOCK)  # 13 MB
+    monkeypatch.setattr(arrays, "WINDOW", 16 * arrays.BLOCK)  # 13 MB
     np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float32, (100_000, 784))  # sparse
     x = np.load(tmp_path / "x.npy", mmap_mode="c")
     y = np.zeros(len(x), np.uint8)
@@ -189,7 +190,7 @@ def test_a_file_that_is_streamed_stays_out_of_memory(
     assert 0 < peak - before < x.nbytes / 3
 
 
-def test_mlp_forward_pass(examples: data.Arrays) -> None:
+def test_mlp_forward_pass(examples: arrays.Arrays) -> None:
     x, _ = examples
     model = MLP(FEATURES, CLASSES, 11, hidden=[6, 5])
     w = {name: variable.numpy().astype(np.float64) for name, variable in model.weights.items()}
@@ -205,7 +206,7 @@ def test_mlp_forward_pass(examples: data.Arrays) -> None:
     assert (other.weights["weight_0"].numpy() != model.weights["weight_0"].numpy()).any()
 
 
-def test_adam_and_momentum_take_their_first_steps(examples: data.Arrays) -> None:
+def test_adam_and_momentum_take_their_first_steps(examples: arrays.Arrays) -> None:
     x, y = examples
     w, b = np.ones((FEATURES, CLASSES)), np.zeros(CLASSES)
     gradient, _ = oracle_gradient(x, y, w, b)

@@ -14,8 +14,9 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Begin the sweep and run its trials."""
-        from pipeline import spread, sweep, upcoming
         from pipeline.masking import masked_config
+        from pipeline.sweeping import sweep, upcoming
+        from pipeline.trials import spread
 
         assert self.hydra_context is not None
         assert self.config is not None
@@ -30,7 +31,7 @@ class GridSweeper(BasicSweeper):
         super().sweep(arguments)
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Do nothing: `pipeline.sweep.begin` has looked at all trials."""
+        """Do nothing: `pipeline.sweeping.sweep.begin` has looked at all trials."""
 
 
 @dataclass

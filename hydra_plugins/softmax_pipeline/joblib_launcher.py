@@ -41,7 +41,7 @@ class JoblibLauncher(Published):
         from joblib import cpu_count, effective_n_jobs
         from joblib.externals.loky.process_executor import BrokenProcessPool, ProcessPoolExecutor
 
-        from pipeline import progress
+        from pipeline.sweeping import progress
 
         setup_globals()
         assert self.config is not None

@@ -18,10 +18,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from pydantic import Field, ValidationError
 
-from pipeline import progress, pruning, sweep_folder
-from pipeline.config import Section
 from pipeline.errors import UserError
 from pipeline.masking import masked_config
+from pipeline.settings.schema import Section
+from pipeline.sweeping import folders, progress, pruning
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -78,7 +78,7 @@ class OptunaSweeper(Sweeper):
         UserError
             If an override is wrong, or the study cannot be opened.
         """
-        from pipeline import sweep
+        from pipeline.sweeping import sweep
 
         lines = [f"{key}={value}" for key, value in self.settings.params.items()] + arguments
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
@@ -142,7 +142,7 @@ class OptunaSweeper(Sweeper):
     ) -> None:
         """Ask for trials, launch them together and tell how they ended."""
         name = types.QuotedString(study.study_name, types.Quote.single).with_quotes()
-        used = [one.number for one in sweep_folder.trials(self.folder)]
+        used = [one.number for one in folders.trials(self.folder)]
         asked = [study.ask(space) for _ in range(size)]
         first = max([asked[0].number, *(number + 1 for number in used)])
         jobs = []
@@ -151,7 +151,7 @@ class OptunaSweeper(Sweeper):
             marks = [f"sweep.study={name}", f"sweep.trial={one.number}"]
             jobs.append([*(given | chosen).values(), *marks])
             loader = self.hydra_context.config_loader
-            folder = sweep_folder.of_trial(loader, self.config, jobs[-1], number)
+            folder = folders.of_trial(loader, self.config, jobs[-1], number)
             one.set_user_attr("folder", str(folder))
         try:
             for ended in self.launcher.launch(jobs, initial_job_idx=first):
@@ -167,7 +167,7 @@ class OptunaSweeper(Sweeper):
         """Tell the study how a trial ended, as its trial.json has it; return whether it did."""
         from optuna.trial import TrialState
 
-        from pipeline import trial_file
+        from pipeline.trials import trial_file
 
         objective = self.config.sweep.objective
         ended = trial_file.read(path) if path.exists() else None

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 if TYPE_CHECKING:
     from submitit import Job
 
-    from pipeline.trial_file import Trial
+    from pipeline.trials.trial_file import Trial
 
 log = logging.getLogger(__name__)
 CANCEL_SECONDS = 45  # Slurm kills a cancelled job that has not ended after KillWait, 30 s
@@ -52,21 +52,21 @@ class SlurmLauncher(Published):
     ) -> Sequence[JobReturn]:
         """Run the trials; return when all have ended."""
         from hydra_plugins.softmax_pipeline._slurm_jobs import Jobs
-        from pipeline import sweep_folder
         from pipeline.files import shown
-        from pipeline.trial_file import Trial, name_of
+        from pipeline.sweeping import folders
+        from pipeline.trials.trial_file import Trial, name_of
 
         assert self.config is not None
         assert self.hydra_context is not None
         loader = self.hydra_context.config_loader
         submitted = self._submit(job_overrides, initial_job_idx)
         sweep = Path(self.config.hydra.sweep.dir)
-        varied = sweep_folder.read(sweep)["varied"]
+        varied = folders.read(sweep)["varied"]
         trials = {}
         for number, (job, overrides) in enumerate(
             zip(submitted, job_overrides, strict=True), initial_job_idx
         ):
-            folder = sweep_folder.of_trial(loader, self.config, overrides, number)
+            folder = folders.of_trial(loader, self.config, overrides, number)
             name = name_of(overrides, varied)
             trials[job.job_id] = sweep, Trial(number, [*overrides], shown(folder), name=name)
         jobs = Jobs(submitted)
@@ -131,8 +131,9 @@ def _settle(job: "Job[JobReturn]", state: str, sweep: Path, one: "Trial") -> Job
     """
     from submitit.core.utils import pickle_load
 
-    from pipeline import progress, trial_file
     from pipeline.files import shown
+    from pipeline.sweeping import progress
+    from pipeline.trials import trial_file
 
     path, result = Path(one.folder) / "trial.json", job.paths.result_pickle
     outcome, returned = pickle_load(result) if result.exists() else ("", None)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import idx
+from pipeline.data import idx
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from pipeline import determinism
 from pipeline.files import replacing
+from pipeline.learning import determinism
 from pipeline.verification.lock import Out
 
 FILE = Path("docs/made_on.json")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline import determinism
+from pipeline.learning import determinism
 from pipeline.verification import lock, machine
 from pipeline.verification.compare import compare, divergence, within
 from pipeline.verification.lock import Out, Stages

@@ -167,7 +167,7 @@ def everything() -> Imported:
     sys.meta_path.insert(0, imported)
     sys.path.insert(0, str(Path(__file__).parents[2]))
     imported.add("numpy")
-    determinism = imported.add("pipeline.determinism")
+    determinism = imported.add("pipeline.learning.determinism")
     del sys.path[0]
 
     def deciding() -> dict[str, str]:

@@ -1,0 +1,154 @@
+"""Examples for training: the arrays, their order in each epoch, and batches of them."""
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.data import idx
+from pipeline.errors import UserError
+from pipeline.files import require, shown
+from pipeline.settings.schema import Dataset
+
+BLOCK = 256  # rows that lie together in the file
+LABELS: dict[str, Literal["train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte"]] = {
+    "train": "train-labels-idx1-ubyte",
+    "test": "t10k-labels-idx1-ubyte",
+}
+READ_AHEAD = 2**28  # bytes of rows that are read while as many are used
+READERS = 4  # threads: enough to keep a disk busy
+WINDOW = 65_536  # rows that are shuffled together; smaller sets are shuffled as a whole
+
+Pixels = NDArray[np.float32] | NDArray[np.uint8]
+Arrays = tuple[Pixels, NDArray[np.uint8]]
+
+
+def load(folder: Path, split: str, dataset: Dataset) -> Arrays:
+    """Map a split's x, float32 or uint8 (n, features), and y, uint8 (n,), into memory.
+
+    `storage` decided which x it is; bytes are yet to be divided by 255.
+
+    Raises
+    ------
+    UserError
+        If an array is missing, not readable, or not of that type and shape, a label is not a class,
+        or the labels are not those of the data set.
+    """
+    x, y = (_map(require(folder / f"{name}_{split}.npy", "preprocess")) for name in "xy")
+    types = x.dtype in (np.float32, np.uint8) and y.dtype == np.uint8
+    if not types or x.ndim != 2 or y.shape != x.shape[:1]:
+        raise UserError(
+            f"{folder}: x_{split}.npy is {x.dtype} {x.shape}, y_{split}.npy {y.dtype} {y.shape}; "
+            "float32 or uint8 (n, features) and uint8 (n,) are needed: run `dvc repro preprocess`"
+        )
+    if y.max(initial=0) >= len(dataset.classes):
+        raise UserError(
+            f"{folder}/y_{split}.npy: label {y.max()} is not one of {len(dataset.classes)} classes"
+        )
+    raw = hashlib.sha256(idx.header(y.shape) + y.tobytes()).hexdigest()
+    if raw != dataset.files[LABELS[split]]:
+        raise UserError(
+            f"{shown(folder)}: holds another data set than conf/dataset/{dataset.name}.yaml: "
+            f"set `dataset: {dataset.name}` in params.yaml and run `dvc repro`"
+        )
+    return x, y
+
+
+def _map(path: Path) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
+    except Exception as error:  # on a damaged header NumPy raises many kinds
+        raise UserError(f"{path}: cannot be read ({error}): run `dvc repro preprocess`") from None
+    return array
+
+
+def windows(rows: int, seed: int, epoch: int) -> Iterator[NDArray[np.int64]]:
+    """Yield the order of the examples in an epoch, a window of rows at a time.
+
+    A pure function of (seed, epoch). Up to `WINDOW` rows it is one uniform permutation. Beyond,
+    blocks of neighbouring rows are permuted, and then the rows within each window of blocks, so
+    that a file larger than memory is read in long stretches.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    if rows <= WINDOW:
+        yield generator.permutation(rows)
+        return
+    blocks = generator.permutation(-(-rows // BLOCK))
+    for start in range(0, len(blocks), WINDOW // BLOCK):
+        chosen = blocks[start : start + WINDOW // BLOCK]
+        window = (chosen[:, None] * BLOCK + np.arange(BLOCK)).ravel()
+        yield generator.permutation(window[window < rows])
+
+
+def order(rows: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return the whole order of an epoch, int64 (rows,): each row once."""
+    return np.concatenate(list(windows(rows, seed, epoch)))
+
+
+def pieces(rows: int, size: int, seed: int, epoch: int, most: int) -> Iterator[NDArray[np.int64]]:
+    """Yield `order` in pieces of whole batches of `size` rows, within a window if they can be.
+
+    A piece has no more than `most` rows, unless a single batch has.
+    """
+    rest = np.empty(0, np.int64)
+    for window in windows(rows, seed, epoch):
+        ready = np.concatenate([rest, window])
+        whole = len(ready) - len(ready) % size
+        step = max(most // size, 1) * size
+        for start in range(0, whole, step):
+            yield ready[start : min(start + step, whole)]
+        rest = ready[whole:]
+    if len(rest):
+        yield rest
+
+
+def streamed(
+    x: Pixels, y: NDArray[np.uint8], size: int, seed: int, epoch: int
+) -> Iterator[tuple[Pixels, NDArray[np.int32], NDArray[np.int64]]]:
+    """Yield rows of x and y, in the order of the file, and the positions in them of some batches.
+
+    All positions together are the `pieces` of the epoch. While one is used, threads read the next:
+    by `read`, since pages that are mapped are slow to be dropped when memory is short. tf.data's
+    own prefetching would do nothing: with op determinism, it is left out around Python code.
+
+    Parameters
+    ----------
+    x : array of float32 or uint8 (n, features)
+        Mapped, from the first row of the file on.
+    y : array of uint8 (n,)
+    size, seed, epoch : int
+        Rows of a batch; what the order depends on.
+    """
+    mapped: Any = x
+    most = READ_AHEAD // x[:1].nbytes
+    with Path(mapped.filename).open("rb") as file, ThreadPoolExecutor(READERS) as pool:
+        coming: deque[tuple[Any, Any, Any, list[Future[None]]]] = deque()
+        for piece in pieces(len(x), size, seed, epoch, most):
+            rows = np.sort(piece)
+            buffer = np.empty((len(rows), x.shape[1]), x.dtype)
+            starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
+            offsets = mapped.offset + rows[starts] * x[:1].nbytes
+            parts = zip(offsets.tolist(), np.split(buffer, starts[1:]), strict=True)
+            reads = [pool.submit(_read, file, offset, part) for offset, part in parts]
+            coming.append((buffer, y[rows].astype(np.int32), np.searchsorted(rows, piece), reads))
+            if len(coming) > 1:
+                yield _arrived(*coming.popleft())
+        yield _arrived(*coming.popleft())
+
+
+def _read(file: BufferedReader, offset: int, into: Pixels) -> None:
+    if os.preadv(file.fileno(), [into.data], offset) != into.nbytes:
+        raise OSError(f"{file.name}: was cut off while it was read")
+
+
+def _arrived(x: Pixels, y: Any, order: Any, reads: list[Future[None]]) -> tuple[Any, Any, Any]:
+    for read in reads:
+        read.result()
+    return x, y, order

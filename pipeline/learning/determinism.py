@@ -1,0 +1,140 @@
+"""Settings under which TensorFlow computes the same bits on every run, thread count and processor.
+
+oneDNN picks its kernels by processor, and TensorFlow switches oneDNN on by processor too:
+`portable` pins both, `machine` the latter alone. A product on several threads has its sums split by
+their number, and the size of the L2 cache decides which products are; so in both every operation
+has one thread. What runs side by side are blocks of rows, whose sums are added in a fixed order.
+`off` is TensorFlow as it is, and only seeded.
+"""
+
+import gc
+import logging
+import os
+import platform
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline.settings.schema import Mode
+
+log = logging.getLogger(__name__)
+ENVIRONMENT = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",  # no notices about processors and drivers
+    "CUDA_VISIBLE_DEVICES": "-1",  # a GPU's sums differ from a processor's
+    "KERAS_BACKEND": "tensorflow",
+}
+PINNED: "dict[Mode, dict[str, str]]" = {
+    "portable": {"TF_ENABLE_ONEDNN_OPTS": "1", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "machine": {"TF_ENABLE_ONEDNN_OPTS": "1"},
+}
+DECIDING = ("TF_", "ONEDNN_", "DNNL_", "XLA_")  # a user's own such variables can change the bits,
+HARMLESS = ("TF_NUM_INTEROP_THREADS", "ONEDNN_VERBOSE")  # but for these
+
+OPTIONAL = ("matplotlib", "pandas", "sklearn")  # Keras would import them, a second, for nothing
+
+_mode: "Mode | None" = None  # with which this process has imported TensorFlow
+
+
+def enable(seed: int | None, mode: "Mode" = "portable", *, keras: bool = True) -> None:
+    """Pin the environment, import TensorFlow and seed all generators; nothing may import it before.
+
+    Keras, which TensorFlow imports by itself, is needed for the optimizers alone.
+
+    Raises
+    ------
+    UserError
+        If TensorFlow was imported before, by others or with another mode.
+    """
+    global _mode  # noqa: PLW0603  # what a process has imported it cannot import anew
+    first = "tensorflow" not in sys.modules
+    if not first and mode != _mode:
+        imported = f"with determinism={_mode}" if _mode else "before"
+        raise UserError(
+            f"determinism={mode} needs a process of its own, in this one TensorFlow was imported "
+            f"{imported}: use a command for each, or hydra/launcher=joblib in a sweep"
+        )
+    if first and (reason := notice(mode)):
+        log.warning("Note: %s.", reason)
+    _mode = mode
+    _set_environment(mode)
+    with _without_stderr(), _hidden(*OPTIONAL, *(() if keras else ("keras",))):
+        import tensorflow as tf
+
+    tf.get_logger().setLevel("ERROR")  # a sweep makes a graph a trial, which is no mistake
+    if mode != "off":
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.experimental.enable_op_determinism()
+    if seed is not None:
+        random.seed(seed)
+        np.random.seed(seed)
+        tf.random.set_seed(seed)
+    if first:
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 20)  # composing a trial makes and drops so many objects
+        gc.enable()
+
+
+def _set_environment(mode: "Mode") -> None:
+    if mode != "off":
+        for name in list(os.environ):
+            if name.startswith(DECIDING) and name not in HARMLESS:
+                del os.environ[name]
+    os.environ.update(ENVIRONMENT | PINNED.get(mode, {}))
+
+
+@contextmanager
+def _hidden(*names: str) -> Iterator[None]:
+    """Let imports of these packages fail, unless they were imported before."""
+    absent = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: not importable
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Drop what is written to standard error below Python: TensorFlow's notices as it is loaded."""
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def notice(mode: "Mode" = "portable") -> str | None:
+    """Return why this machine may compute other bits than the recorded ones, if it may."""
+    if mode == "machine":
+        return "with determinism=machine the bits are those of this kind of processor"
+    if mode == "off":
+        return "with determinism=off the bits are those of this run alone"
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return f"this processor is {platform.machine()}, not x86-64: the bits may differ here"
+    if "avx2" not in _cpu_info("flags").split():
+        return "this processor has no AVX2: the bits may differ here"
+    return None
+
+
+def processor() -> str:
+    """Return the name of the processor."""
+    return _cpu_info("model name") or platform.processor() or platform.machine()
+
+
+def _cpu_info(key: str) -> str:
+    """Return a field of the first processor in /proc/cpuinfo; elsewhere than on Linux, nothing."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")

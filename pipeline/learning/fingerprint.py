@@ -1,0 +1,41 @@
+"""The fingerprint of a training: the same for trainings that give the same weights.
+
+It covers what decides them: the settings, the bytes of the data, and the hand-made files that
+`dvc.yaml` names as dependencies of the train stage (its code and the lock).
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline.files import sha256_once
+from pipeline.settings import inputs
+from pipeline.settings.schema import Config
+
+SETTINGS = {"determinism", "model", "optimizer", "seed", "train"}
+ARRAYS = ("x_train.npy", "y_train.npy")
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """Return the settings that decide a training, as plain values."""
+    found = config.model_dump(mode="json", include=SETTINGS)
+    return found | {"classes": len(config.dataset.classes)}
+
+
+def identity(config: Config) -> dict[str, Any]:
+    """Return the arguments of `fingerprint` for a configuration, as plain values."""
+    folder = str(config.paths.processed)
+    return {"settings": settings(config), "folder": folder, "code": code()}
+
+
+def fingerprint(settings: dict[str, Any], folder: str, code: list[str]) -> str:
+    """Return the SHA-256, in hexadecimal, of the settings, the data in the folder and the code."""
+    data = [sha256_once(Path(folder) / name) for name in ARRAYS]
+    content = {"settings": settings, "files": data + code}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def code() -> list[str]:
+    """Return the hashes of the code by which this process trains."""
+    return [digest for hashes in inputs.code("train").values() for digest in hashes.values()]

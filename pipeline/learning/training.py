@@ -1,0 +1,199 @@
+"""The epoch loop: mini-batch gradient descent on the softmax cross-entropy.
+
+The whole epoch is one TensorFlow graph on tensors that share the memory of the mapped files. Of a
+set larger than memory, tf.data brings in one piece after the other. Both take the same steps.
+
+A batch is computed in blocks of rows, which TensorFlow runs side by side, and their gradients are
+added in the order of the blocks: the bits do not depend on how many threads there are.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from pipeline.data import arrays
+from pipeline.learning.history import Epoch
+from pipeline.learning.inference import (
+    Sums,
+    add_up,
+    cross_entropy,
+    is_correct,
+    make_evaluate,
+    nothing,
+    of_heads,
+    plus,
+    read,
+    scaled,
+    tensor,
+    total,
+)
+from pipeline.models import Model
+
+if TYPE_CHECKING:
+    import keras
+
+LEAST, MOST = 64, 512  # rows of a block: enough to pay for its operations, few enough for a cache
+
+Fetch = Callable[[Any, Any], tuple[tf.Tensor, tf.Tensor]]  # rows from start to stop of a batch
+Step = Callable[[Fetch, Any], Sums]
+RunEpoch = Callable[[int], Sums]
+
+
+def train(*learner: Any, **options: Any) -> Iterator[Epoch]:
+    """Train a model in place, yielding the history's row after each epoch: see `train_heads`."""
+    for (epoch,) in train_heads(*learner, **options):
+        yield epoch
+
+
+def train_heads(
+    model: Model,
+    optimizer: "keras.optimizers.Optimizer",
+    training: arrays.Arrays,
+    validation: arrays.Arrays,
+    *,
+    epochs: int,
+    start: int = 1,
+    batch_size: int | None,
+    seed: int,
+    resident: bool = True,
+) -> Iterator[list[Epoch]]:
+    """Train the model in place, yielding the row of each head's history after each epoch.
+
+    Parameters
+    ----------
+    model : Model
+        Its variables are updated.
+    optimizer : keras.optimizers.Optimizer
+        Its learning rate and state are its own.
+    training, validation : pair of arrays
+        x, float32 in [0, 1] or uint8 (n, features), and y, uint8 (n,); validation may have no rows.
+    epochs : int
+        How many times every example is used.
+    start : int
+        The first epoch, 1 unless the model and the optimizer are as epochs before have left them.
+    batch_size : int or None
+        Examples of a step; the last batch of an epoch may be smaller. None: all of them.
+    seed : int
+        Of the order of the examples; without effect on full batches, which keep the file's order.
+    resident : bool
+        Whether the training set fits into memory, else it is read in pieces.
+    """
+    rows = len(training[0])
+    step = make_step(model, optimizer, batch_size or rows)
+    run_epoch = _make_run_epoch(
+        step, nothing(model), training, batch_size=batch_size, seed=seed, resident=resident
+    )
+    evaluate = make_evaluate(model, often=True)
+    held_out = list(read(*validation)) if resident else None
+    for epoch in range(start, epochs + 1):
+        scores = [sums.numpy() / rows for sums in run_epoch(epoch)]
+        if len(validation[0]):
+            scores += evaluate(held_out or read(*validation))
+        histories = np.reshape(scores, [len(scores), model.heads]).T.tolist()
+        yield [Epoch(epoch, *row) for row in histories]
+
+
+def block_sizes(rows: int, batch_size: int | None) -> frozenset[int]:
+    """Return how many rows there are in the blocks that a training computes."""
+    batch = min(batch_size or rows, rows)
+    block = block_rows(batch_size or rows)
+    parts = (batch, rows % batch)
+    return frozenset(size for part in parts for size in (min(part, block), part % block)) - {0}
+
+
+def block_rows(batch_size: int) -> int:
+    """Return how many rows of a batch are computed at a time."""
+    return min(max(-(-batch_size // 2), LEAST), MOST)
+
+
+def terms_of_block(model: Model, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Return the `Sums` of a few examples and the sum of their gradients by each weight."""
+    variables = list(model.weights.values())
+    with tf.GradientTape() as tape:
+        logits, y = of_heads(model, model(x), y)
+        loss = total(model, cross_entropy(logits, y))
+    gradients = tape.gradient(loss, variables)
+    return tf.cast(loss, tf.float64), total(model, is_correct(logits, y)), *gradients
+
+
+def make_step(model: Model, optimizer: "keras.optimizers.Optimizer", batch_size: int) -> Step:
+    """Return the update on one batch of up to `batch_size` rows.
+
+    It is called with a function that fetches rows of the batch and their number, and gives the sum
+    of the losses and the number of correct answers.
+    """
+    variables = list(model.weights.values())
+    optimizer.build(variables)
+    block = block_rows(batch_size)
+
+    def step(fetch: Fetch, rows: tf.Tensor) -> Sums:
+        def of_block(start: Any) -> tuple[tf.Tensor, ...]:
+            return terms_of_block(model, *fetch(start, start + block))
+
+        sums = (*nothing(model), *(tf.zeros_like(variable) for variable in variables))
+        if batch_size <= 2 * block:  # a loop in the graph would cost more
+            for start in range(0, batch_size, block):
+                sums = plus(sums, of_block(start))
+        else:
+            sums = add_up(of_block, rows, block, sums)
+        loss, correct, *gradients = sums
+        mean = [gradient / tf.cast(rows, tf.float32) for gradient in gradients]
+        optimizer.apply_gradients(zip(mean, variables, strict=True))
+        return loss, correct
+
+    return step
+
+
+def _make_run_epoch(
+    step: Step,
+    none: Sums,
+    training: arrays.Arrays,
+    *,
+    batch_size: int | None,
+    seed: int,
+    resident: bool,
+) -> RunEpoch:
+    rows, features = training[0].shape
+    if resident or batch_size is None:
+        x, y = tensor(training[0]), tf.constant(training[1].astype(np.int32))
+    if batch_size is None:  # in the order of the file, which the system reads ahead
+
+        @tf.function(autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
+        def full_batch() -> Sums:
+            def fetch(start: Any, stop: Any) -> arrays.Arrays:
+                return scaled(x[start:stop]), y[start:stop]
+
+            return step(fetch, tf.constant(rows))
+
+        return lambda epoch: full_batch()
+
+    pixels = tf.TensorSpec([None, features], training[0].dtype)
+    signature = pixels, tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.int64)
+
+    @tf.function(autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator]
+    def steps(x: tf.Tensor, y: tf.Tensor, order: tf.Tensor, sums: Sums) -> Sums:
+        def of_batch(first: tf.Tensor) -> Sums:
+            chosen = order[first : first + batch_size]
+
+            def fetch(start: Any, stop: Any) -> arrays.Arrays:
+                part = chosen[start:stop]
+                return scaled(tf.gather(x, part)), tf.gather(y, part)
+
+            return step(fetch, tf.size(chosen))
+
+        return add_up(of_batch, tf.size(order), batch_size, sums)
+
+    def resident_epoch(epoch: int) -> Sums:
+        return steps(x, y, tf.constant(arrays.order(rows, seed, epoch)), none)
+
+    def streamed_epoch(epoch: int) -> Sums:
+        sums = none
+        for piece in tf.data.Dataset.from_generator(
+            lambda: arrays.streamed(*training, batch_size, seed, epoch), output_signature=signature
+        ):
+            sums = steps(*piece, sums)
+        return sums
+
+    return resident_epoch if resident else streamed_epoch

@@ -1,0 +1,84 @@
+"""weights.npz: the named arrays of a trained model, the same bytes for the same values."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import ZipFile
+
+import numpy as np
+
+from pipeline.data import npy
+from pipeline.errors import UserError, first_line
+from pipeline.files import replacing, require, shown
+from pipeline.settings.schema import Config
+
+if TYPE_CHECKING:
+    from pipeline.models import Model
+
+
+Header = tuple[tuple[int, ...], np.dtype[Any]]  # shape and type
+
+
+def save(model: "Model", path: Path) -> None:
+    """Write the model's weights; NumPy gives every member of the archive the same date."""
+    arrays = {name: variable.numpy() for name, variable in model.weights.items()}
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def restore(model: "Model", path: Path) -> None:
+    """Put the weights of a file into a model of the same architecture.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged, if its names, shapes or types are not the model's, or a
+        value is not finite.
+    """
+    require(path, "train")
+    expected = {
+        name: (tuple(variable.shape), np.dtype(np.float32))
+        for name, variable in model.weights.items()
+    }
+    try:
+        with ZipFile(path) as members:
+            found = {
+                name.removesuffix(".npy"): _header(members, name) for name in members.namelist()
+            }
+        if found == expected:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = dict(file)
+    except Exception as error:  # of any kind, as zipfile and NumPy meet what is no such archive
+        why = first_line(error)
+        raise UserError(f"{shown(path)}: cannot be read ({why}): run `dvc repro train`") from None
+    if found != expected:
+        raise UserError(
+            f"{shown(path)}: holds {_described(found)}, but the model and the data set "
+            f"need {_described(expected)}: run `dvc repro train`"
+        )
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise UserError(f"{shown(path)}: {name} is not finite: run `dvc repro train`")
+    for name, variable in model.weights.items():
+        variable.assign(arrays[name])
+
+
+def build(config: Config, features: int) -> "Model":
+    """Return the configured model for x of so many columns, with its initial weights."""
+    from pipeline.models import MODELS
+
+    classes = len(config.dataset.classes)
+    return MODELS[config.model.name](features, classes, config.seed, **config.model.options)
+
+
+def _header(members: ZipFile, name: str) -> Header:
+    with members.open(name) as member:
+        shape, _, dtype = npy.read_header(member)
+    return shape, dtype
+
+
+def _described(headers: dict[str, Header]) -> str:
+    parts = (
+        f"{name} {shape}" + ("" if dtype == np.float32 else f" {dtype}")
+        for name, (shape, dtype) in headers.items()
+    )
+    return ", ".join(parts) or "nothing"

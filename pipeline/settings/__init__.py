@@ -1,0 +1,1 @@
+"""What a user sets: params.yaml, conf/ and the command line, composed, checked and explained."""

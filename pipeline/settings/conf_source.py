@@ -1,0 +1,81 @@
+"""conf/ for Hydra: as it was when the command began, and each file checked when it is chosen.
+
+The texts travel with Hydra's configuration loader: the trials of a sweep are composed from them in
+every worker and job, whatever has been edited since.
+"""
+
+from io import StringIO
+from os.path import normpath
+from pathlib import Path
+
+from hydra._internal.core_plugins.file_config_source import FileConfigSource as Published
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult
+from omegaconf import OmegaConf
+
+from pipeline.errors import UserError
+from pipeline.settings import conf_files
+
+
+def register() -> None:
+    """Let Hydra read folders in this way alone, here and in the processes of a sweep."""
+    Plugins.instance()  # registers Hydra's own, which cannot be replaced before
+    SourcesRegistry.instance().types[FileConfigSource.scheme()] = FileConfigSource
+
+
+class FileConfigSource(Published):
+    """The YAML files of a folder, read once.
+
+    Its name is that of Hydra's own: where a worker registers that one again, this one stays.
+    """
+
+    def __init__(self, provider: str, path: str):
+        super().__init__(provider, path)
+        self.texts: dict[str, str | UserError] = {}
+        for file in Path(self.path).rglob("*.yaml"):
+            name = file.relative_to(self.path).as_posix()
+            try:
+                self.texts[name] = conf_files.read(file)
+            except UserError as error:  # it may not be chosen
+                self.texts[name] = error
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Check a file and return what is in it.
+
+        Raises
+        ------
+        UserError, ConfigLoadError
+            If it cannot be read, or would make Hydra run code; if it is not there.
+        """
+        name = normpath(self._normalize_file_name(config_path))
+        text = self.texts.get(name)
+        if text is None:
+            raise ConfigLoadError(f"{self.path}/{name} was not there when the command began")
+        if isinstance(text, UserError):
+            raise text
+        conf_files.check(Path(self.path), config_path, text)
+        config, header = OmegaConf.load(StringIO(text)), self._get_header_dict(text)
+        return ConfigResult(self.provider, self.full_path(), config, header)
+
+    def is_group(self, config_path: str) -> bool:
+        """Tell whether a folder has files."""
+        return bool(self._below(config_path))
+
+    def is_config(self, config_path: str) -> bool:
+        """Tell whether there is such a file."""
+        return normpath(self._normalize_file_name(config_path)) in self.texts
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> "list[str]":
+        """Return the names of the files and folders in a folder."""
+        found: list[str] = []
+        for name in self._below(config_path):
+            place = f"{config_path}/{name}" if config_path else name
+            self._list_add_result(found, place, name, results_filter)
+        return sorted(found)
+
+    def _below(self, folder: str) -> "set[str]":
+        start = "" if normpath(folder or ".") == "." else f"{normpath(folder)}/"
+        names = [name.removeprefix(start) for name in self.texts if name.startswith(start)]
+        return {name.partition("/")[0] for name in names}

@@ -1,0 +1,119 @@
+"""What a configuration reads: params.yaml by `${params:KEY}`, the environment by another name."""
+
+import difflib
+import json
+import os
+import re
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from pipeline.errors import UserError
+from pipeline.settings import conf_files
+
+FILE = Path("params.yaml")
+CONF = Path(__file__).parents[2] / "conf"
+
+
+def load(folder: Path = Path()) -> dict[str, Any]:
+    """Return the params.yaml of a folder as plain dictionaries.
+
+    Raises
+    ------
+    UserError
+        If it is not there, or not a file that `conf_files.parse` takes.
+    """
+    if not (folder / FILE).exists():
+        raise UserError(f"{FILE}: not found in {Path.cwd()}: run from the project's root")
+    text = conf_files.read(folder / FILE)
+    conf_files.parse(text, FILE)
+    container = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+    return {str(key): item for key, item in container.items()}  # type: ignore[union-attr]
+
+
+def leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested dictionaries by their dotted keys."""
+    found: dict[str, Any] = {}
+    for key, item in tree.items():
+        nested = isinstance(item, dict) and item
+        found |= leaves(item, f"{prefix}{key}.") if nested else {f"{prefix}{key}": item}
+    return found
+
+
+def resolve_from(tree: dict[str, Any]) -> None:
+    """Let `${params:KEY}` have these values, here and in the processes that train a sweep's trials.
+
+    Without this, it reads the file each time.
+    """
+    OmegaConf.register_new_resolver("params", partial(_value, tree), replace=True)
+
+
+def value(key: str) -> Any:
+    """Return the value of a dotted key of params.yaml.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read or has no such key.
+    """
+    return _value(load(), key)
+
+
+def _value(tree: dict[str, Any], key: str) -> Any:
+    found: Any = tree
+    for part in key.split("."):
+        if not isinstance(found, dict) or part not in found:
+            raise UserError(f"{FILE}: {key} is missing")
+        found = found[part]
+    return found
+
+
+def known_keys() -> list[str]:
+    """Return the dotted keys that conf/config.yaml reads from params.yaml, in its order."""
+    text = conf_files.check(CONF, "config")
+    return list(dict.fromkeys(re.findall(r"\$\{params:([a-z][\w.]*)\}", text)))
+
+
+def check() -> None:
+    """Refuse keys that conf/config.yaml does not read, missing ones, and choices without a file.
+
+    Raises
+    ------
+    UserError
+        With the nearest key that is known, the one that is missing, or what can be chosen.
+    """
+    known, tree = known_keys(), load()
+    for key in leaves(tree):
+        if inside := [name for name in known if name.startswith(f"{key}.")]:
+            raise UserError(f"{FILE}: {key} should hold {', '.join(inside)}")
+        if key not in known:
+            raise UserError(f"{FILE}: {key} is not known{nearest(key, known)}")
+    for key in known:
+        _value(tree, key)
+    for group in conf_files.VALUES_ONLY:
+        options = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+        if (chosen := _value(tree, group)) not in options:
+            shown = json.dumps(chosen, default=str)
+            raise UserError(
+                f"{FILE}: {group}: there is no {shown}; choose one of {', '.join(options)}"
+            )
+
+
+def nearest(key: str, known: Iterable[str]) -> str:
+    """Return a hint that names the key most like `key` in its last part, or all of them."""
+    names = {name.rpartition(".")[2]: name for name in known}
+    if close := difflib.get_close_matches(key.rpartition(".")[2], names, n=1):
+        return f"; did you mean {names[close[0]]}?"
+    return f"; known are {', '.join(names.values())}" if names else ""
+
+
+def environment(name: str, default: str) -> str:
+    """Return a variable of the environment; an empty one is not set."""
+    return os.environ.get(name, "").strip() or default
+
+
+OmegaConf.register_new_resolver("params", value, replace=True)
+OmegaConf.register_new_resolver("environment", environment, replace=True)

@@ -1,0 +1,1 @@
+"""Sweeps: many trainings, each of them a trial."""

@@ -1,0 +1,136 @@
+"""The folders of sweeps: which one a command has, which was begun last, the trials in one."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from pipeline.errors import UserError
+from pipeline.files import replacing, sha256_once, shown
+from pipeline.learning.fingerprint import ARRAYS, code
+from pipeline.settings.params import CONF, FILE
+from pipeline.sweeping import validate
+from pipeline.trials import trial_file
+from pipeline.trials.trial_file import Trial
+
+ROOT = Path("multirun")
+BEGUN = ROOT / ".begun"  # a folder a line, in the order in which sweeps were begun or gone on with
+SUBDIR = "${hydra:job.num}"
+ELSEWHERE = (  # do not make another sweep
+    "hydra/launcher=",
+    "hydra.launcher.",
+    "hydra.sweeper.n_trials=",
+    "hydra.sweeper.batch=",
+    "sweep.rerun=",
+    "sweep.together=",
+)
+
+
+def of_command() -> str:
+    """Return the folder of the sweep that this command is: the same command, the same folder.
+
+    As long as settings, code and data are the same too; else it is another sweep.
+    """
+    names = [item.partition("=")[0] for item in _arguments()]
+    keys = dict.fromkeys(name.rpartition(".")[2] for name in names if "hydra" not in name)
+    slug = ",".join(keys).replace("/", "_").lstrip("+")[:60] or "sweep"
+    return f"{ROOT}/{slug}-{of_all()[:8]}"
+
+
+def of_all() -> str:
+    """Return the SHA-256, in hexadecimal, of the command, and the settings, code and data now."""
+    processed = Path("data/processed")
+    files = [FILE, *sorted(CONF.rglob("*.yaml")), *(processed / name for name in ARRAYS)]
+    hashes = [sha256_once(path) for path in files if path.exists()]
+    content = [sorted(_arguments()), hashes, code()]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _arguments() -> list[str]:
+    return [item for item in sys.argv[1:] if not item.startswith(("-", *ELSEWHERE))]
+
+
+def of_trial(
+    loader: ConfigLoader, config: DictConfig, overrides: Sequence[str], number: int
+) -> Path:
+    """Return the folder of a trial: that of its number, or what `hydra.sweep.subdir` says."""
+    sweep = OmegaConf.to_container(config.hydra.sweep, resolve=False)
+    assert isinstance(sweep, dict)
+    if sweep["subdir"] == SUBDIR:
+        return Path(config.hydra.sweep.dir) / str(number)
+    composed = loader.load_sweep_config(config, list(overrides))
+    with open_dict(composed):
+        composed.hydra.job.id, composed.hydra.job.num = str(number), number
+    hydra = HydraConfig.instance()
+    before = hydra.cfg
+    hydra.set_config(composed)
+    try:
+        return Path(config.hydra.sweep.dir) / str(composed.hydra.sweep.subdir)
+    finally:
+        hydra.cfg = before
+
+
+def check(loader: ConfigLoader, config: DictConfig, trials: Sequence[Sequence[str]]) -> Path:
+    """Return the folder of a sweep that a command begins, or goes on with.
+
+    Raises
+    ------
+    UserError
+        If something else is in it, or each trial would not have a folder of its own below it.
+    """
+    validate.refuse_chdir(config.hydra.job.chdir)
+    folder = Path(config.hydra.sweep.dir)
+    if (folder / "sweep.json").exists():
+        if read(folder)["hash"] != of_all():
+            raise UserError(
+                f"hydra.sweep.dir: {shown(folder)} has a sweep of another command, or of other "
+                "settings, data or code: give another folder, or remove this one"
+            )
+    elif folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise UserError(
+            f"hydra.sweep.dir: {shown(folder)} has other files in it: give a sweep a new folder"
+        )
+    folders = [of_trial(loader, config, one, number) for number, one in enumerate(trials)]
+    below = all(folder.resolve() in one.resolve().parents for one in folders)
+    if not below or len(set(folders)) < len(folders):
+        raise UserError(
+            "hydra.sweep.subdir: should be another folder for each trial, below the sweep's, "
+            "as deep/${hydra:job.num}"
+        )
+    return folder
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """Return what sweep.json says."""
+    return json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+
+
+def note(folder: Path) -> None:
+    """Note that the sweep in this folder is the one that was begun last, wherever it lies."""
+    ROOT.mkdir(exist_ok=True)
+    with FileLock(BEGUN.with_suffix(".lock")), replacing(BEGUN) as temporary:
+        folders = [*(one for one in begun() if one != folder), folder]
+        temporary.write_text("".join(f"{shown(one)}\n" for one in folders), encoding="utf-8")
+
+
+def begun() -> list[Path]:
+    """Return the folders of all sweeps that are still there, the one begun last at the end.
+
+    The dates of files would not do: clocks are set back.
+    """
+    lines = BEGUN.read_text(encoding="utf-8").splitlines() if BEGUN.exists() else []
+    return [Path(line) for line in lines if (Path(line) / "sweep.json").exists()]
+
+
+def trials(folder: Path) -> list[Trial]:
+    """Return the trials of the sweep in a folder, without those of a sweep that lies in it."""
+    inner = {path.parent for path in folder.rglob("sweep.json")} - {folder}
+    paths = (path for path in folder.rglob("trial.json") if not inner & set(path.parents))
+    return [trial_file.read(path) for path in paths]

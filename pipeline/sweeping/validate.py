@@ -1,0 +1,138 @@
+"""Mistakes in a sweep's configuration, found before anything of it is written."""
+
+from collections.abc import Sequence
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from pipeline.errors import UserError
+from pipeline.learning.fingerprint import SETTINGS, identity
+from pipeline.settings.conf_files import VALUES_ONLY
+from pipeline.settings.params import CONF
+from pipeline.settings.schema import Config, check
+
+OWN = ("paths.output", "paths.models", "paths.metrics")  # each trial has its own
+Trials = Sequence[Sequence[str]]  # the overrides of each
+
+
+def refuse(loader: ConfigLoader, config: DictConfig, trials: Trials) -> Config:
+    """Refuse trials of which one has an unknown key or choice, or none can be trained.
+
+    Return the first trial's configuration that is right.
+
+    A bad value of some trials is their own affair. To compose a trial takes 50 ms: it is done up
+    to the first that is right, then for each new choice, as only that can be unknown, and for
+    another value of each key.
+
+    Raises
+    ------
+    UserError
+        If no trial has possible values: what is wrong with the first. If trials that differ would
+        be the same training, write into the same folder, or are sweeps. If a chosen file is
+        broken.
+    HydraException
+        If a key or a choice is unknown.
+    """
+    groups = {path.name for path in CONF.iterdir() if path.is_dir()}
+    seen: set[str] = set()
+    wrong: UserError | None = None
+    right: tuple[Sequence[str], Config] | None = None
+    for overrides in trials:
+        choices = {item for item in overrides if _key(item).lstrip("+") in groups}
+        if right and choices <= seen:
+            continue
+        composed = loader.load_sweep_config(config, list(overrides))
+        _refuse_sweep(composed, config, sorted(choices - seen))
+        seen |= choices
+        try:
+            checked = _check(composed)
+            right = right or (overrides, checked)
+        except UserError as error:
+            wrong = wrong or error
+    if not right:
+        raise wrong or UserError("the sweep has no trials: a range or list is empty")
+    for item in right[0]:
+        if _key(item) in OWN:
+            raise UserError(
+                f"{item}: each trial of a sweep writes into its own folder: leave it out"
+            )
+    _refuse_same(loader, config, trials, *right)
+    return right[1]
+
+
+def refuse_chdir(chdir: bool | None) -> None:
+    """Refuse to work in another folder than the project's root, to which all paths are relative."""
+    if chdir:
+        raise UserError(
+            "hydra.job.chdir=true is not supported: leave it out, as paths are relative "
+            "to the project's root"
+        )
+
+
+def varied(trials: Trials) -> dict[str, list[str]]:
+    """Return the overrides of each key that has several values."""
+    found: dict[str, dict[str, None]] = {}
+    for overrides in trials:
+        for item in overrides:
+            found.setdefault(_key(item), {})[item] = None
+    return {key: list(items) for key, items in found.items() if len(items) > 1}
+
+
+def _refuse_sweep(composed: DictConfig, config: DictConfig, choices: Sequence[str]) -> None:
+    """Refuse presets, chosen among others, whose own sweep would be left out."""
+    if composed.hydra.sweeper.get("params") != config.hydra.sweeper.get("params"):
+        preset = next(item for item in choices if _key(item) not in VALUES_ONLY)
+        raise UserError(
+            f"{preset} is a sweep itself: run it alone, as `python -m pipeline.train {preset}`"
+        )
+
+
+def _refuse_same(
+    loader: ConfigLoader,
+    config: DictConfig,
+    trials: Trials,
+    overrides: Sequence[str],
+    right: Config,
+) -> None:
+    """Refuse a key whose values would all be the training that the first trial is.
+
+    One value that makes another training says so of the key, but each choice may hold anything.
+    """
+    for key, items in varied(trials).items():
+        before = {str(identity(right)): next(item for item in overrides if _key(item) == key)}
+        for item in items:
+            if item in overrides:
+                continue
+            other = [item if _key(one) == key else one for one in overrides]
+            try:
+                checked = _check(loader.load_sweep_config(config, other))
+            except (UserError, HydraException):  # their own affair
+                continue
+            same = before.setdefault(str(identity(checked)), item)
+            if same != item:
+                raise UserError(f"{same} and {item} would be the same training{_advice(key)}")
+            if "/" not in key and not (CONF / key.lstrip("+")).is_dir():
+                break
+
+
+def _advice(key: str) -> str:
+    if key == "dataset":
+        return ", on the data that `dvc repro` has made: run `dvc exp run -S dataset=...` for each"
+    return f", which {', '.join(sorted(SETTINGS))} decide: leave one out"
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0]
+
+
+def _check(composed: DictConfig) -> Config:
+    hydra = HydraConfig.instance()
+    hydra.set_config(composed)
+    try:
+        return check(
+            OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+        )
+    finally:
+        hydra.cfg = None

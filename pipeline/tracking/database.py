@@ -1,0 +1,92 @@
+"""The way to the store; one in an SQLite file is there whole or not at all."""
+
+import logging
+import os
+import shlex
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from pipeline.files import replacing
+from pipeline.settings import workspace
+from pipeline.tracking import relocation
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+def connect(uri: str, experiment: str, timeout: int) -> "tuple[MlflowClient, str]":
+    """Return a client and the id of the experiment; make store and experiment if need be.
+
+    A store in a file is made by one process at a time: two that make its tables collide.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(timeout))
+    import mlflow
+
+    logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # `Record.close` says what fails
+    uri, path = _located(uri)
+    mlflow.set_tracking_uri(uri)
+    with _made(path):
+        client = mlflow.MlflowClient(uri)
+        found = client.get_experiment_by_name(experiment)
+        if found and found.lifecycle_stage == "deleted":
+            raise LookupError(
+                f"the experiment {experiment!r} has been deleted there: "
+                f"`MLFLOW_TRACKING_URI={shlex.quote(uri)} mlflow experiments restore "
+                f"--experiment-id {found.experiment_id}` brings it back; "
+                "tracking.experiment=NAME takes another"
+            )
+        if found and path:
+            relocation.mend(path, found.artifact_location)
+        artifacts = relocation.beside(path) if path else None
+        return client, str(
+            found.experiment_id
+            if found
+            else client.create_experiment(experiment, artifact_location=artifacts)
+        )
+
+
+def _located(uri: str) -> tuple[str, Path | None]:
+    """Return the address, and the path of a store in a file: a relative one is of the workspace."""
+    if not uri.startswith("sqlite"):
+        return uri, None
+    from sqlalchemy import make_url
+
+    url = make_url(uri)
+    if url.database in (None, "", ":memory:"):
+        return uri, None
+    path = workspace.root() / url.database
+    return url.set(database=str(path)).render_as_string(hide_password=False), path
+
+
+@contextmanager
+def _made(path: Path | None) -> Iterator[None]:
+    """Make the file, unless it is there or the store is none; keep others from it for the block.
+
+    MLflow makes its tables one by one, and cannot go on when it was killed among them.
+    """
+    if not path:
+        yield
+        return
+    from filelock import FileLock
+
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            _make(path)
+        yield
+
+
+def _make(path: Path) -> None:
+    from mlflow import MlflowClient
+
+    with TemporaryDirectory() as folder:
+        complete = Path(folder, path.name)
+        MlflowClient(f"sqlite:///{complete}").get_experiment("0")
+        with replacing(path) as temporary:
+            shutil.copyfile(complete, temporary)

@@ -1,0 +1,105 @@
+"""What a person reads first on a run's page in MLflow: its name, parameters and description.
+
+MLflow's table shows the first 20 characters of a name, and a run's page the parameters in the order
+in which they were logged.
+"""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+
+from pipeline.errors import UserError
+from pipeline.settings import conf_files, params
+from pipeline.settings.schema import Config
+from pipeline.tracking import provenance
+
+FIRST = ("train", "seed", "optimizer", "model", "dataset")  # then all other parameters
+UNVARIED = {"paths", "download", "storage", "resident_bytes", "tracking", "sweep"}
+OF_THE_PLACE = ("paths.", "download.", "tracking.", "sweep.storage=")  # overrides
+MOST_FILES = 10  # that are named
+TESTED = {
+    "test_accuracy": "test accuracy",
+    "test_loss": "test loss",
+    "val_accuracy": "validation accuracy",
+    "val_loss": "validation loss",
+}
+TRAINED = {"accuracy": "training accuracy", "loss": "training loss"}
+
+
+def name(config: Config) -> str:
+    """Return a name that begins with what differs most often."""
+    return (
+        f"lr={config.train.learning_rate:g} batch={config.train.batch_size or 'full'} "
+        f"seed={config.seed} {config.optimizer.name} {config.model.name} {config.dataset.name}"
+    )
+
+
+def parameters(config: Config) -> dict[str, Any]:
+    """Return what can be varied, by dotted keys, the learning rate first."""
+    varied = config.model_dump(mode="json", exclude=UNVARIED, exclude_unset=True)
+    varied["train"] = {"learning_rate": None} | varied["train"]
+    varied["dataset"] = {"name": config.dataset.name}
+    return flat({key: varied[key] for key in FIRST} | varied)
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the leaves of nested mappings by dotted keys."""
+    leaves: dict[str, Any] = {}
+    for key, item in tree.items():
+        leaves |= (
+            flat(item, f"{prefix}{key}.") if isinstance(item, dict) else {f"{prefix}{key}": item}
+        )
+    return leaves
+
+
+def result(metrics: Mapping[str, float]) -> str:
+    """Return the scores in a line; those of training only where there are no others."""
+    names = TESTED if TESTED.keys() & metrics.keys() else TRAINED
+    return ", ".join(f"{said} {metrics[key]:.4f}" for key, said in names.items() if key in metrics)
+
+
+def overrides() -> list[str]:
+    """Return the overrides that this stage was called with."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+
+
+def reproduction(arguments: Sequence[str]) -> str:
+    """Return Markdown: the commit and the commands that give the same results.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Of `python -m pipeline.train`; without any, the command is DVC's.
+    """
+    kept = [item for item in arguments if not item.lstrip("+").startswith(OF_THE_PLACE)]
+    commit, changed, edited = provenance.commit(), [*provenance.changed()], _edited_params()
+    commands = [f"git checkout {commit[:12]}"] if commit else []
+    if kept:
+        commands += ["dvc repro preprocess", f"python -m pipeline.train {shlex.join(kept)}"]
+        changed += edited
+    elif edited:
+        commands.append(f"dvc exp run {' '.join(f'-S {shlex.quote(item)}' for item in edited)}")
+        changed = [path for path in changed if path != str(params.FILE)]
+    else:
+        commands.append("dvc repro")
+    text = f"Reproduce it with `{' && '.join(commands)}`"  # short, as MLflow folds what is long
+    if changed:
+        more = f" and {len(changed) - MOST_FILES} more" if len(changed) > MOST_FILES else ""
+        text += f"; not committed were {', '.join(changed[:MOST_FILES])}{more}"
+    return text
+
+
+def _edited_params() -> list[str]:
+    """Return KEY=VALUE for what params.yaml has and the commit's does not."""
+    try:
+        texts = conf_files.read(params.FILE), provenance.committed(params.FILE)
+        now, before = (flat(conf_files.parse(text, params.FILE)) for text in texts)
+    except UserError:
+        return []
+    return [
+        f"{key}={'null' if value is None else value}"
+        for key, value in now.items()
+        if before.get(key) != value
+    ]

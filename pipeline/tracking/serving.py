@@ -1,0 +1,101 @@
+"""The model as MLflow serves it: pixels in, class probabilities out."""
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from numpy.typing import NDArray
+
+from pipeline.learning import determinism
+
+NUMBERS = "buif"  # kinds of NumPy's dtypes
+
+
+class PixelError(MlflowException):
+    """What is wrong with the pixels, in a sentence; a server answers with it and status 400."""
+
+    def __init__(self, sentence: str):
+        super().__init__(sentence, INVALID_PARAMETER_VALUE)
+
+    def serialize_as_json(self) -> str:
+        """Return the server's answer, without the whole input, which MLflow puts before it."""
+        self.message = str(self)
+        return str(super().serialize_as_json())  # type: ignore[no-untyped-call]
+
+
+class Classifier:
+    """Softmax probabilities of a trained model.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds weights.npz, and model.json with `features`, `classes`, the model's name and options.
+    """
+
+    def __init__(self, folder: Path):
+        if "tensorflow" not in sys.modules:
+            determinism.enable(seed=None, keras=False)  # the generators are the caller's
+        from pipeline.learning import weights
+        from pipeline.models import MODELS
+
+        options = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        self.features, classes = options.pop("features"), options.pop("classes")
+        self.model = MODELS[options.pop("name")](self.features, classes, 0, **options)
+        weights.restore(self.model, folder / "weights.npz")
+
+    def predict(self, data: Any, params: dict[str, Any] | None = None) -> NDArray[np.float32]:
+        """Return probabilities, float32 (n, classes), for what `pixels` takes."""
+        from pipeline.learning.inference import probabilities
+
+        return probabilities(self.model, pixels(data, self.features))
+
+
+def pixels(data: Any, features: int) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """Return examples as the model was trained on them: flat, bytes as uint8, the rest as float32.
+
+    Parameters
+    ----------
+    data : array, DataFrame or list
+        Of the shape (n, features), or images (n, rows, columns) of so many pixels: bytes as uint8,
+        or other numbers in [0, 1].
+
+    Raises
+    ------
+    PixelError
+        If it is anything else, or empty.
+    """
+    try:
+        array = np.asarray(data)
+        if array.dtype == object:  # cells of several types, or each a list
+            array = np.array(array.tolist(), np.float64)
+    except (TypeError, ValueError, OverflowError):  # rows of different lengths, too
+        array = np.array("")
+    if array.dtype.kind not in NUMBERS:
+        raise PixelError(f"The input must be numbers, each example {features} pixels.")
+    if not array.size:
+        raise PixelError("The input has no examples.")
+    if array.ndim < 2 or math.prod(array.shape[1:]) != features:
+        raise PixelError(
+            f"The input has the shape {array.shape}, but must be (n, {features}), or images "
+            f"(n, rows, columns) of {features} pixels each, also if n is 1."
+        )
+    array = array.reshape(len(array), features)
+    if array.dtype == np.uint8:
+        return array
+    if (wrong := ~((array >= 0) & (array <= 1))).any():  # NaN is neither
+        example, pixel = np.argwhere(wrong)[0]
+        raise PixelError(
+            f"Example {example} has the value {array[example, pixel]:g}, but pixels lie between 0 "
+            "and 1: divide bytes by 255, or give them as an array of uint8."
+        )
+    return array.astype(np.float32)
+
+
+def _load_pyfunc(path: str) -> Classifier:
+    """Load what `results.log_model` logged; MLflow calls this by its name."""
+    return Classifier(Path(path))

@@ -1,0 +1,135 @@
+"""The answer of a sweep: shown, written into its folder and put on its MLflow run."""
+
+import re
+import time
+from pathlib import Path
+
+from pipeline.errors import UserError
+from pipeline.learning.history import text
+from pipeline.tracking.client import Record
+from pipeline.trials import promotion, tables
+from pipeline.trials.ranking import Answer
+from pipeline.trials.spread import Setting, spread
+from pipeline.trials.trial_file import Trial
+
+MOST_NOTE = 4000  # characters; MLflow takes 5000 with the rest of the description
+MOST_NAME = 200  # of a metric's 250
+
+
+def give(found: Answer, folder: Path, record: Record) -> None:
+    """Show and record the tables, the figures and what is best."""
+    rows = tables.trials(found)
+    print(tables.aligned(rows, found.objective))
+    runs = ["run", *(one.run_id for one in found.trials)]
+    files = [folder / "sweep.csv"]
+    tables.write(files[0], [[*row, run] for row, run in zip(rows, runs, strict=True)])
+    if found.settings:
+        files.append(folder / "seeds.csv")
+        settings = tables.settings(found)
+        tables.write(files[1], settings)
+        if len(found.settings) > 1:
+            print(tables.aligned(settings, found.objective).removeprefix("\n"))
+        if 1 < len(found.settings) != found.ranked:
+            print(f"A setting has a rank if it has finished with all {found.seeds} seeds.")
+    record.send("files", paths=[str(path) for path in files + _figures(folder, found)])
+    measured = sum(one.has(found.objective) for one in found.trials)
+    record.send("metrics", points=[(_metrics(found), measured, time.time())])
+    if found.best:
+        best = {"setting": found.settings[0].name} if found.settings else _identity(found.best)
+        record.send("tags", tags={f"best_{key}": value for key, value in best.items()})
+    line = _said(found, found.best) if found.best else _none(found)
+    print(f"Best: {line}\n{_promise(found, found.best)}" if found.best else line)
+    line = f"the best is {line}" if found.best else line
+    record.send("result", line="\n".join([line, _done_before(found.trials)]))
+
+
+def _none(found: Answer) -> str:
+    """Return why nothing is best, and of a sweep over seeds alone what it has found."""
+    why = f"None is best: {found.problem}."
+    values = list(found.settings[0].values(found.objective).values()) if found.settings else []
+    if len(found.settings) > 1 or len(values) < 2:
+        return why
+    name = f"{found.settings[0].name}: " if found.settings[0].name else ""
+    of = f" of {found.seeds}" if len(values) < found.seeds else ""
+    mean, deviation, low, high = (text(found.objective, v) for v in spread(values) if v is not None)
+    return (
+        f"{name}{len(values)}{of} seeds: {found.objective} {mean}, standard deviation {deviation}, "
+        f"95 % interval of the mean {low} to {high}\n{why}"
+    )
+
+
+def _said(found: Answer, best: Trial) -> str:
+    """Return the best trial or setting with its value, and how far the next setting is."""
+    name = found.objective
+    if not found.settings:
+        return f"trial {best.number}, {best.name}: {name} {text(name, best.metrics[name])}"
+    first, *others = found.settings[: found.ranked]
+    mean = spread(list(first.values(name).values())).mean
+    line = f"{first.name}: {name} {text(name, mean)}, mean of {found.seeds} seeds"
+    return "\n".join([line, *(_lead(first, second, name) for second in others[:1])])
+
+
+def _promise(found: Answer, best: Trial) -> str:
+    """Return that promote makes the best the pipeline's, or why it cannot."""
+    try:
+        promotion.plan(best, with_seed=found.seeds == 1)
+    except UserError as error:
+        return f"`python -m pipeline.promote` cannot make it that of the pipeline: {error}"
+    own = ", with the seed of params.yaml" if found.seeds > 1 else ""
+    return f"`python -m pipeline.promote` makes its settings those of the pipeline{own}."
+
+
+def _lead(first: Setting, second: Setting, name: str) -> str:
+    """Return by how much a setting differs from another on the same seeds."""
+    ours, theirs = first.values(name), second.values(name)
+    if ours.keys() != theirs.keys():
+        return f"Next: {second.name}, on other seeds"
+    mean, _, low, high = spread([ours[seed] - theirs[seed] for seed in ours])
+    return (
+        f"Next: {second.name}; the best differs from it by {mean:+.4g}, "
+        f"95 % interval, seed by seed, {low:+.4g} to {high:+.4g}"
+    )
+
+
+def _metrics(found: Answer) -> dict[str, float]:
+    """Return the numbers for the sweep's run: the best one, and the spread of each setting."""
+    name = found.objective
+    numbers: dict[str, float] = {}
+    if found.best and not found.settings:
+        numbers[f"best_{name}"] = found.best.metrics[name]
+    for one in found.settings:
+        if values := list(one.values(name).values()):
+            within = re.sub(r"[^\w.\- :]", "_", one.name.replace("=", ":"))[:MOST_NAME]
+            suffix = f"/{within}" if within and len(found.settings) > 1 else ""
+            for key, value in spread(values)._asdict().items():
+                if value is not None:
+                    numbers[f"{name}_{key}{suffix}"] = value
+            numbers[f"seeds{suffix}"] = len(values)
+    if found.best and found.settings:
+        numbers[f"best_{name}"] = spread(list(found.settings[0].values(name).values())).mean
+    return numbers
+
+
+def _identity(best: Trial) -> dict[str, str]:
+    return {"trial": str(best.number), "run_id": best.run_id}
+
+
+def _done_before(trials: list[Trial]) -> str:
+    """Return a Markdown list of the trials that other sweeps have run, empty without any.
+
+    Their MLflow runs are not below this sweep's. An empty line would end the result's paragraph.
+    """
+    lines = [f"- {one.name}: [{one.run_id}](#/runs/{one.run_id})" for one in trials if one.repeats]
+    title = "Trials that were done before, in other sweeps (sweep.csv has all runs):"
+    return "\n".join([title, *lines])[:MOST_NOTE] if lines else ""
+
+
+def _figures(folder: Path, found: Answer) -> list[Path]:
+    if not any(one.has(found.objective) for one in found.trials):
+        return []
+    from pipeline.trials import figures
+
+    paths = [folder / "objective.png", folder / "curves.png"]
+    figures.objective(paths[0], found)
+    figures.curves(paths[1], found)
+    return paths

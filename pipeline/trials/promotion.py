@@ -1,0 +1,115 @@
+"""What must change in params.yaml and conf/ for a trial's settings to be those of the pipeline."""
+
+import json
+import re
+import shutil
+from collections import defaultdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from pipeline.errors import UserError
+from pipeline.files import shown
+from pipeline.learning.fingerprint import settings
+from pipeline.settings import conf_files, params, yaml_edit
+from pipeline.settings.explain import one_line
+from pipeline.settings.schema import Config, check
+from pipeline.trials.trial_file import Trial
+
+Settings = dict[str, Any]  # by dotted key
+
+
+def plan(trial: Trial, *, with_seed: bool) -> dict[Path, str]:
+    """Return the new text of each file that changes; nothing is written.
+
+    Parameters
+    ----------
+    trial : Trial
+        Whose settings to take.
+    with_seed : bool
+        Whether to take its seed as well, instead of keeping that of params.yaml.
+
+    Raises
+    ------
+    UserError
+        If the files, so changed, would not be composed into the trial's settings.
+    """
+    if not trial.choices:
+        raise UserError(f"trial {trial.number} is of an earlier version: run the sweep again")
+    wanted = params.leaves(trial.settings)
+    choices = [f"{group}={name}" for group, name in trial.choices.items()]
+    present = _settings(composed(params.CONF, choices))
+    if not with_seed:
+        wanted["seed"] = present["seed"]
+    values: dict[Path, Settings] = defaultdict(dict)
+    values[params.FILE] |= trial.choices
+    for key in _differing(wanted, present):
+        if key in wanted and key.partition(".")[0] in Config.model_fields:
+            path, inner = _place(key, trial.choices)
+            values[path][inner] = wanted[key]
+    texts = {path: conf_files.read(path) for path in values}
+    changed = {path: yaml_edit.with_values(texts[path], new) for path, new in values.items()}
+    changed = {path: text for path, text in changed.items() if text != texts[path]}
+    _check(changed, wanted, trial)
+    return changed
+
+
+def _place(key: str, choices: dict[str, str]) -> tuple[Path, str]:
+    """Return the file that a setting belongs into, and its key there."""
+    path = params.CONF / "config.yaml"
+    ours = params.leaves(conf_files.parse(conf_files.read(path), path))
+    if found := re.fullmatch(r"\$\{params:([\w.]+)\}", str(ours.get(key))):
+        return params.FILE, found[1]
+    group, _, inner = key.partition(".")
+    if key not in ours and group in choices:
+        return params.CONF / group / f"{choices[group]}.yaml", inner
+    return path, key
+
+
+def _check(changed: dict[Path, str], wanted: Settings, trial: Trial) -> None:
+    """Compose the changed files, as copies, and compare what comes out with what is wanted."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copytree(params.CONF, folder / "conf")
+        shutil.copy(params.FILE, folder)
+        for path, text in changed.items():
+            within = "conf" / path.relative_to(params.CONF) if path.is_absolute() else path
+            (folder / within).write_text(text, encoding="utf-8")
+        found = _settings(composed(folder / "conf", []))
+    if differing := _differing(wanted, found):
+        what = "; ".join(
+            f"{key} is {_said(wanted, key)} in the trial and {_said(found, key)} in "
+            f"{shown(_place(key, trial.choices)[0])}"
+            for key in differing
+        )
+        raise UserError(
+            f"trial {trial.number} has settings that the files of conf/ cannot be given: {what}. "
+            "Change them there and promote again; nothing was changed"
+        )
+
+
+def composed(conf: Path, overrides: list[str]) -> Config:
+    """Return the configuration that the files of a folder give, and the params.yaml beside it."""
+    params.resolve_from(params.load(conf.parent))
+    try:
+        with initialize_config_dir(str(conf), version_base="1.3"):
+            return check(compose("config", [*overrides, "paths.output=."]))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(one_line(error)) from error
+
+
+def _settings(config: Config) -> Settings:
+    return params.leaves(settings(config))
+
+
+def _differing(one: Settings, other: Settings) -> list[str]:
+    """Return the keys whose values would not give the same fingerprint."""
+    return [key for key in {**one, **other} if _said(one, key) != _said(other, key)]
+
+
+def _said(settings: Settings, key: str) -> str:
+    return json.dumps(settings[key]) if key in settings else "not set"

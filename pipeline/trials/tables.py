@@ -1,0 +1,66 @@
+"""The tables of a sweep: its trials, and the spread of each setting over its seeds."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.files import replacing
+from pipeline.learning.history import text
+from pipeline.trials.ranking import Answer
+from pipeline.trials.spread import Spread, spread
+
+METRICS = ("val_accuracy", "val_loss")  # and the objective, if it is another
+Cell = str | int | float | None
+Row = list[Cell]
+
+
+def trials(found: Answer) -> list[Row]:
+    """Return a header and a row for each trial; its rank is its setting's in a sweep over seeds."""
+    objective = found.objective
+    metrics = METRICS if objective in METRICS else (objective, *METRICS)
+    rows: list[Row] = [["rank", "trial", "overrides", *metrics, "seconds", "status"]]
+    of_setting = {id(one): k for k, s in enumerate(found.settings, 1) for one in s.trials}
+    for place, one in enumerate(found.trials, 1):
+        rank = of_setting.get(id(one), place)
+        has_rank = rank <= found.ranked and len(found.settings) != 1 and one.has(objective)
+        values = [one.metrics.get(name) for name in metrics]
+        seconds = None if one.seconds is None else f"{one.seconds:.1f}"
+        shown = rank if has_rank else None
+        rows.append([shown, one.number, one.name, *values, seconds, one.status])
+    return rows
+
+
+def settings(found: Answer) -> list[Row]:
+    """Return a header and a row for each setting."""
+    name = found.objective
+    rows: list[Row] = [["rank", "setting", "seeds", "of", f"{name}_mean", *Spread._fields[1:]]]
+    for place, one in enumerate(found.settings, 1):
+        values = list(one.values(name).values())
+        numbers = spread(values) if values else [None] * len(Spread._fields)
+        rank = place if place <= found.ranked and len(found.settings) > 1 else None
+        rows.append([rank, one.name, len(values), found.seeds, *numbers])
+    return rows
+
+
+def aligned(rows: Sequence[Row], objective: str) -> str:
+    """Return rows as text with aligned columns, less those without any value."""
+    cells = [
+        [_cell(item, name, objective) for name, item in zip(rows[0], row, strict=True)]
+        for row in rows
+    ]
+    columns = [column for column in zip(*cells, strict=True) if any(column[1:])]
+    widths = [max(map(len, column)) for column in columns]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in zip(*columns, strict=True)]
+    return "\n".join(["", *lines, ""])
+
+
+def _cell(item: Cell, column: Cell, objective: str) -> str:
+    if isinstance(item, float):
+        return text(str(column) if column in (*METRICS, objective) else objective, item)
+    return "" if item is None else str(item)
+
+
+def write(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows as CSV, numbers with all their digits."""
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
