@@ -23,6 +23,7 @@ from pipeline.files import sha256
 from pipeline.learning import checkpoint, determinism, history, weights
 from pipeline.learning.checkpoint import Checkpoint
 from pipeline.optimizers import adam, sgd
+from pipeline.settings import inputs
 from pipeline.settings.schema import Config, check
 from pipeline.trials import trial_file
 
@@ -114,12 +115,12 @@ def test_a_killed_training_goes_on(long: Project, uninterrupted: Project) -> Non
 
 def kill_and_go_on(long: Project, uninterrupted: Project, how: str) -> None:
     lost = how == "the store too"  # which this process must not have opened then
-    before = set() if lost else {run.info.run_id for run in runs(long, "pipeline")}
+    before = set() if lost else {run.info.run_id for run in runs(long, "training")}
     begun = how == "the stage"  # whose recorder lives on
     if how == "everything":  # DVC and the recorder too
         process = start(long, "dvc", "repro", "train")
         os.killpg(process.pid, signal.SIGKILL)
-        begun = len(runs(long, "pipeline")) > len(before)  # or MLflow was still being imported
+        begun = len(runs(long, "training")) > len(before)  # or MLflow was still being imported
     else:
         process = start(long, sys.executable, "-m", "pipeline.train")
         process.send_signal(signal.SIGTERM if lost else signal.SIGKILL)
@@ -133,7 +134,7 @@ def kill_and_go_on(long: Project, uninterrupted: Project, how: str) -> None:
     assert (long / "dvc.lock").read_text(encoding="utf-8") == (
         uninterrupted / "dvc.lock"
     ).read_text(encoding="utf-8")
-    (run,) = [run for run in runs(long, "pipeline") if run.info.run_id not in before]
+    (run,) = [run for run in runs(long, "training") if run.info.run_id not in before]
     assert_whole(long, run)
     assert ("resumed" in run.data.tags) == begun
     assert checkpoints(long) == []
@@ -308,6 +309,7 @@ def test_a_foreign_checkpoint_is_ignored(
     else:
         name, old = {"code": ("models", "The models"), "lock": ("", "# This")}[change]
         reproduced.edit(f"pipeline/{name}.py" if name else "requirements.txt", old, f"{old} ")
+        inputs.code.cache_clear()  # as another process, which imports what is there now
     assert Training(config, **DEFAULT).epochs == []
     assert caplog.messages == [
         f"{path} is ignored: it is of other settings, data, code or versions; training starts anew"

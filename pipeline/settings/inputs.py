@@ -130,7 +130,8 @@ def import_all(stage: str) -> None:
     for path, hashes in code(stage).items():
         for name in hashes:
             if name.endswith(".py") and name.startswith(f"{PACKAGE}/"):
-                import_module(name.removesuffix(".py").replace("/", "."))
+                module = name.removesuffix(".py").removesuffix("/__init__")
+                import_module(module.replace("/", "."))
         for name, digest in _hashes(path).items():
             if hashes.get(name) != digest:
                 raise _changed(name, stage)
