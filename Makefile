@@ -28,6 +28,8 @@ slow: .venv/dev
 
 lint: .venv/dev
 	@ruff check . && ruff format --check . && mypy
+	@check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+	@check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 # so many random inputs for each test of tests/test_fuzz.py: an hour
 N ?= 100000
