@@ -1,0 +1,158 @@
+"""Every command of the documents is run, here or by the test named beside it; no link is broken."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT, Project
+
+README = ROOT / "README.md"
+DOCUMENTS = [README, *(ROOT / f"{name}.md" for name in ("CONTRIBUTING", "CHANGELOG"))]
+DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
+TEXTS = {path: path.read_text(encoding="utf-8") for path in DOCUMENTS}
+BY_HAND = ""
+ELSEWHERE = {  # commands of make are looked for in the Makefile
+    ". .venv/bin/activate": BY_HAND,  # the tests' own environment
+    "mlflow ui": "test_tracking.py::test_a_bare_mlflow_ui_shows_the_run",
+    "mlflow models serve --env-manager local --port 5001 -m runs:/RUN_ID/model": (
+        "test_serving.py::test_the_model_is_served"
+    ),
+    "python -m pipeline": "test_config.py::test_the_commands_are_listed",
+    "python -m pipeline.train --help": "test_config.py::test_help_and_completion",
+    "python -m pipeline.train --cfg job --resolve": (
+        "test_config.py::test_the_configuration_is_shown_as_it_is_used"
+    ),
+    ". conf/completion.bash": "test_config.py::test_help_and_completion",
+    "python -m pipeline.train +experiment=grid": "test_sweep.py::test_every_preset_runs",
+    "python -m pipeline.train +experiment=seeds": "test_sweep.py::test_every_preset_runs",
+    "python -m pipeline.verify": (
+        "test_verify.py::test_the_commit_is_reproduced_and_nothing_is_touched"
+    ),
+    "python -m pipeline.verify workspace=true": "test_verify.py::test_the_workspace_as_it_is",
+    "python -m pipeline.verify record=true": (
+        "test_verify.py::test_the_commit_is_reproduced_and_nothing_is_touched"
+    ),
+    "dvc exp run -S dataset=yours": (
+        "test_download.py::test_another_data_set_leaves_the_files_of_the_first"
+    ),
+    "dvc exp run -S model=mlp": (
+        "test_pipeline.py::test_dvc_exp_run_edits_params_and_keeps_comments"
+    ),
+    "dvc exp run -S train.learning_rate=0.3": (
+        "test_pipeline.py::test_dvc_exp_run_edits_params_and_keeps_comments"
+    ),
+    "$EDITOR conf/hydra/launcher/slurm.yaml": BY_HAND,
+    "export MLFLOW_TRACKING_URI=http://mlflow.example:5000": BY_HAND,
+    "python -m pipeline.train -m hydra/launcher=slurm train.learning_rate=0.03,0.1,0.3 seed=0,1": (
+        "../cluster/test_slurm.py::"
+        "test_a_cancelled_job_takes_only_its_own_trial_and_the_same_command_makes_it"
+    ),
+}
+
+
+def sections() -> dict[str, list[str]]:
+    """Return the commands of each section, by document and heading."""
+    found = {}
+    for path, text in TEXTS.items():
+        for heading, section in re.findall(
+            r"^## (.*?)\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE
+        ):
+            blocks = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+            lines = [line.split(" #")[0].strip() for block in blocks for line in block.splitlines()]
+            found[f"{path.stem}: {heading}"] = [line for line in lines if line]
+    return found
+
+
+def examples(path: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", TEXTS[path], re.DOTALL)
+
+
+def run_here() -> dict[str, list[str]]:
+    """Return the commands of each section that are run here; a repeated one, where it is first."""
+    seen = {*ELSEWHERE}
+    found: dict[str, list[str]] = {}
+    for heading, lines in ALL.items():
+        for command in lines:
+            if command not in seen and not command.startswith("make "):
+                found.setdefault(heading, []).append(command)
+        seen.update(lines)
+    return found
+
+
+ALL = sections()
+HERE = run_here()
+RENAMED = "yours: Another name for the project"
+
+
+def test_commands_run_elsewhere_are_run_there() -> None:
+    commands = {command for lines in ALL.values() for command in lines}
+    assert commands >= ELSEWHERE.keys()
+    for where in filter(None, ELSEWHERE.values()):
+        name, _, test = where.partition("::")
+        assert f"def {test}(" in (ROOT / "tests" / name).read_text(encoding="utf-8")
+    targets = re.findall(
+        r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    shown = [one for one in commands if one.startswith("make ")]
+    shown += [one for text in TEXTS.values() for one in re.findall(r"`(make [^`]+)`", text)]
+    assert {one.split()[1] for one in shown} <= {*targets}
+
+
+@pytest.mark.parametrize("cold", ["", pytest.param("1", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("section", sorted({*HERE} - {RENAMED}))
+def test_every_command_runs(reproduced: Project, section: str, cold: str) -> None:
+    for command in HERE[section]:
+        done = reproduced.run("bash", "-c", command, COLD=cold)
+        assert "Traceback" not in done.stderr, f"{command}: {done.stderr}"
+
+
+def test_a_project_of_another_name_is_the_same(reproduced: Project) -> None:
+    for command in HERE[RENAMED]:
+        reproduced.run("bash", "-c", command)
+    reproduced.commit()
+    reproduced.run("git", "grep", "-i", "softmax[-_]", code=1)  # there is none
+    config = reproduced.stage("train", "--cfg", "job", "--resolve").stdout
+    assert "experiment: digits-mnist" in config
+    assert reproduced.repro() == []
+    reproduced.stage("train", "-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=1", "seed=1,2")
+
+
+def test_the_examples_of_code_work(reproduced: Project) -> None:
+    (model,), (optimizer,) = examples(README), examples(ROOT / "docs/yours.md")
+    for name, code in {"models": model, "optimizers": optimizer}.items():
+        path = reproduced / f"pipeline/{name}.py"
+        path.write_text(f"{path.read_text(encoding='utf-8')}\n\n{code}", encoding="utf-8")
+    (reproduced / "conf/model/small.yaml").write_text("name: small\nscale: 2.0\n", encoding="utf-8")
+    (reproduced / "conf/optimizer/rmsprop.yaml").write_text("name: rmsprop\nrho: 0.95\n", "utf-8")
+    chosen = ("model=small", "optimizer=rmsprop")
+    reproduced.stage("train", *chosen)
+    with np.load(reproduced / "models/weights.npz") as weights:
+        assert weights.files == ["weight"]
+    (line,) = reproduced.stage("train", *chosen, "model.scale=x", code=1).stderr.splitlines()
+    assert line == ("train: model.scale=x on the command line should be a valid number, not 'x'")
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+def test_links(path: Path) -> None:
+    prose = re.sub(r"```.*?```", "", TEXTS[path], flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)]+)\)", prose):
+        if link.startswith("https://"):
+            continue
+        name, _, place = link.partition("#")
+        target = path.parent / name
+        assert target.exists(), link
+        if place:
+            headings = re.findall(r"^#+ (.*)", target.read_text(encoding="utf-8"), re.MULTILINE)
+            slugs = [re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in headings]
+            assert place in slugs, link
+
+
+def test_the_readme_is_short_and_true() -> None:
+    assert len(TEXTS[README].split()) <= 900
+    scores = json.loads((ROOT / "metrics/evaluation.json").read_text(encoding="utf-8"))
+    assert f"test_accuracy {scores['accuracy']}" in TEXTS[README]
+    linked = set(re.findall(r"\]\((?:docs/)?([\w-]+\.md)\)", TEXTS[README]))
+    assert linked >= {path.name for path in DOCUMENTS} - {"README.md"}
