@@ -134,7 +134,7 @@ def test_the_commands_are_listed(ready: Project) -> None:
     modules = (ready / "pipeline").glob("*.py")
     runs = {path.stem for path in modules if '__name__ == "__main__"' in path.read_text("utf-8")}
     names = set(re.findall(r"^  (\w+) {2,}\S.{10,}$", listed, re.MULTILINE))
-    assert names == runs - {"__main__", "recorder"}  # the recorder is started by the stages
+    assert names == runs - {"__main__"}
     (line,) = ready.run(sys.executable, "-m", "pipeline", "train", code=1).stderr.splitlines()
     assert line.startswith("pipeline: 'train' is not known: `python -m pipeline` lists")
 
