@@ -105,11 +105,12 @@ class Server:
             self.become(connection, request, descriptors, group)
         for descriptor in descriptors:
             os.close(descriptor)
+        test = os.fsdecode(request.environment.get(b"PYTEST_CURRENT_TEST", b"")).rpartition(" ")[0]
         if pid == UNLIKE:
+            print(f"cold {test}", flush=True)
             with connection, suppress(OSError):
                 connection.sendall(UNLIKE.to_bytes(4, sys.byteorder, signed=True))
             return
-        test = os.fsdecode(request.environment.get(b"PYTEST_CURRENT_TEST", b"")).rpartition(" ")[0]
         self.commands[pid] = Command(connection, test, group == request.peer)
         self.selector.register(connection, selectors.EVENT_READ, pid)
 

@@ -23,14 +23,14 @@ exec {python} -IS {shim} {address} {script} "$@"
 """
 
 
-def inherited() -> dict[str, str]:
-    """Return the environment of commands, less what pytest and the tests have put into it.
+DROPPED = ("COLUMNS", "LINES", "MLFLOW_", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "TF_")
+# before tests import TensorFlow, scikit-learn and others, which set variables; some are pytest's
+AT_FIRST = {name: value for name, value in os.environ.items() if not name.startswith(DROPPED)}
 
-    Bytecode is written, as it is for most users.
-    """
-    xdist = ("COLUMNS", "LINES", "PYTHONPATH")
-    dropped = (*xdist, "MLFLOW_", "PYTHONDONTWRITEBYTECODE", "TF_")
-    return {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+
+def inherited() -> dict[str, str]:
+    """Return the environment of commands: the user's, but for what decides results."""
+    return AT_FIRST | {"PYTEST_CURRENT_TEST": os.environ.get("PYTEST_CURRENT_TEST", "")}
 
 
 def folder() -> str | None:
