@@ -30,15 +30,15 @@ def main(config: Config, inputs: Inputs) -> None:
     require(config.paths.models / "weights.npz", "train")
     record = results.look_up(config)
     determinism.enable(config.seed, config.determinism, keras=False)
-    from pipeline.learning.inference import best, make_evaluate, read
+    from pipeline.learning.inference import make_evaluate, predict, tensor_blocks
 
     model = weights.build(config, x.shape[1])
     weights.restore(model, config.paths.models / "weights.npz")
     answers = []
 
     def answered() -> Iterator[Any]:
-        for block in read(x, y):
-            answers.append(best(model, block[0]))
+        for block in tensor_blocks(x, y):
+            answers.append(predict(model, block[0]))
             yield block
 
     loss, accuracy = make_evaluate(model, often=len(y) > MANY)(answered())

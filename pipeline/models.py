@@ -4,7 +4,6 @@ A model is called with a batch and gives logits; its keyword-only arguments are 
 YAML file, checked against their annotations before TensorFlow is imported.
 """
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,8 +13,6 @@ from pydantic import Field
 if TYPE_CHECKING:
     import tensorflow as tf
 
-WIDTH = 16  # columns that oneDNN's AVX2 kernels compute at a time
-
 
 class Model:
     """Named weights, and logits computed from them.
@@ -24,12 +21,9 @@ class Model:
     ----------
     weights : dict of str to tf.Variable
         The trained arrays, float32, by the name they have in weights.npz.
-    heads : int
-        How many models it is, whose logits lie side by side; all but one class are one.
     """
 
     weights: dict[str, "tf.Variable"]
-    heads = 1
 
     def __init__(self, features: int, classes: int, seed: int, **options: Any):
         raise NotImplementedError
@@ -92,43 +86,6 @@ class LogisticRegression(Model):
     def __call__(self, x: "tf.Tensor") -> "tf.Tensor":
         """Return the logits, float32 (n, classes)."""
         return product(x, self.weight) + self.bias
-
-
-class SideBySide(Model):
-    """Logistic regressions of the same shape as one: logits (n, heads * classes).
-
-    A product with more columns costs less than several products. The weights' columns are filled
-    up with zeros to a multiple of `WIDTH`, which oneDNN multiplies as it does a head alone.
-    """
-
-    def __init__(self, models: Sequence[LogisticRegression]):
-        import tensorflow as tf
-
-        _, classes = models[0].weight.shape
-        self.heads = len(models)
-        self.sizes = [classes] * self.heads + [-self.heads * classes % WIDTH]
-        weight = tf.pad(
-            tf.concat([model.weight for model in models], 1), [[0, 0], [0, self.sizes[-1]]]
-        )
-        bias = tf.pad(tf.concat([model.bias for model in models], 0), [[0, self.sizes[-1]]])
-        self.weight = tf.Variable(weight, name="weight")
-        self.bias = tf.Variable(bias, name="bias")
-        self.weights = {"weight": self.weight, "bias": self.bias}
-
-    def __call__(self, x: "tf.Tensor") -> "tf.Tensor":
-        """Return the logits, float32 (n, heads * classes)."""
-        import tensorflow as tf
-
-        @tf.custom_gradient  # type: ignore[untyped-decorator]  # TensorFlow has no types
-        def add(logits: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Any]:
-            def gradients(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-                heads = tf.split(dy, self.sizes, 1)  # the order of a sum depends on the columns
-                return dy, tf.concat([tf.reduce_sum(head, 0) for head in heads], 0)
-
-            return logits + bias, gradients
-
-        logits = add(product(x, self.weight), tf.convert_to_tensor(self.bias))
-        return logits[:, : sum(self.sizes[:-1])]
 
 
 class MLP(Model):

@@ -34,7 +34,7 @@ for line in sys.stdin:
         sys.argv[1:] = json.loads(line)
         code = 0
         try:
-            app.run(main, train=main)
+            app.run(main, sweeps=True)
         except SystemExit as stop:
             print(stop.code if isinstance(stop.code, str) else "", end="", file=sys.stderr)
             code = 1 if isinstance(stop.code, str) else stop.code

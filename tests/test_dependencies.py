@@ -143,6 +143,7 @@ FLOORS = (  # a package imports those before it; the stages and commands come af
     ("data",),
     ("sources",),
     ("learning",),
+    ("side_by_side",),
     ("report", "verification"),
     ("tracking",),
     ("trials",),

@@ -16,7 +16,8 @@ import hashlib, json, sys
 import numpy as np
 from pipeline.learning import determinism
 determinism.enable(0, sys.argv[1])
-from pipeline import models, optimizers, training
+from pipeline import models, optimizers
+from pipeline.learning import training
 generator = np.random.default_rng(1)
 x = generator.random((2500, 784), np.float32)
 y = generator.integers(0, 10, 2500).astype(np.uint8)

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline import models
 from pipeline.files import sha256
-from pipeline.learning import determinism, same_bits, together
+from pipeline.learning import determinism
 from pipeline.optimizers import SIDE_BY_SIDE, adam, sgd
 from pipeline.trials import trial_file
 from pipeline.trials.trial_file import Trial
@@ -19,8 +18,12 @@ from tests.conftest import Project, make_project
 
 determinism.enable(seed=0)
 
-from pipeline.learning.training import train, train_heads  # noqa: E402
-from pipeline.models import LogisticRegression, SideBySide  # noqa: E402
+from pipeline.learning.training import train  # noqa: E402
+from pipeline.models import LogisticRegression  # noqa: E402
+from pipeline.side_by_side import model as side_by_side_model  # noqa: E402
+from pipeline.side_by_side import same_bits  # noqa: E402
+from pipeline.side_by_side.model import EachHead, SideBySide  # noqa: E402
+from pipeline.side_by_side.training import _epoch_of_each, learning_rates  # noqa: E402
 
 FEATURES, CLASSES = 63, 10
 RATES = (0.02, 0.1, 0.7)
@@ -47,8 +50,9 @@ def test_side_by_side_each_has_the_bits_that_it_has_alone(
         return LogisticRegression(FEATURES, CLASSES, 0)
 
     wide = SideBySide([initial() for _ in RATES])
-    optimizer = OPTIMIZERS[name](together.learning_rates(RATES, wide.sizes))  # type: ignore[operator]
-    histories = zip(*train_heads(wide, optimizer, *split, **options), strict=True)
+    optimizer = OPTIMIZERS[name](learning_rates(RATES, wide.sizes))  # type: ignore[operator]
+    epochs = train(wide, optimizer, *split, **options, score=EachHead(len(RATES)))  # type: ignore[arg-type]
+    histories = zip(*map(_epoch_of_each, epochs), strict=True)
     for head, (rate, history) in enumerate(zip(RATES, histories, strict=True)):
         model = initial()
         alone = list(train(model, OPTIMIZERS[name](rate), *split, **options))  # type: ignore[operator]
@@ -60,10 +64,12 @@ def test_side_by_side_each_has_the_bits_that_it_has_alone(
 
 def test_bits_that_would_be_others_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = (784, CLASSES), "{}", 4, frozenset({64, 128}), frozenset({512})
-    assert same_bits.side_by_side(*arguments)
-    monkeypatch.setattr(models, "WIDTH", 1)  # 40 columns end in 8, which have a kernel of their own
+    assert same_bits.keeps_bits(*arguments)
+    monkeypatch.setattr(
+        side_by_side_model, "WIDTH", 1
+    )  # 40 columns end in 8, which have a kernel of their own
     same_bits._of_block.cache_clear()
-    assert not same_bits.side_by_side(*arguments)
+    assert not same_bits.keeps_bits(*arguments)
     same_bits._of_block.cache_clear()
 
 

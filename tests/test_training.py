@@ -16,7 +16,14 @@ determinism.enable(seed=0)
 
 import tensorflow as tf  # noqa: E402  # after the settings that decide its bits
 
-from pipeline.learning.inference import cross_entropy, make_evaluate, probabilities, read, scaled  # noqa: E402
+from pipeline.learning.inference import (  # noqa: E402  # noqa: E402
+    Score,
+    cross_entropy,
+    make_evaluate,
+    probabilities,
+    scaled,
+    tensor_blocks,
+)
 from pipeline.learning.training import make_step, train  # noqa: E402
 from pipeline.models import MLP, LogisticRegression, Model  # noqa: E402
 from pipeline.optimizers import adam, sgd  # noqa: E402
@@ -213,7 +220,7 @@ def test_adam_and_momentum_take_their_first_steps(examples: arrays.Arrays) -> No
 
     def after_steps(optimizer: object, steps: int) -> np.ndarray:
         model = LogisticRegression(FEATURES, CLASSES, seed=0)
-        step = make_step(model, optimizer, ROWS)  # type: ignore[arg-type]
+        step = make_step(model, optimizer, ROWS, Score())  # type: ignore[arg-type]
         for _ in range(steps):
             step(lambda start, stop: (x[start:stop], y[start:stop].astype(np.int32)), ROWS)
         return model.weight.numpy()
@@ -233,7 +240,7 @@ def test_evaluate_counts_every_example() -> None:
     y[:100] = 1
     model = LogisticRegression(CLASSES, CLASSES, seed=0)
     model.weight.assign(9 * np.eye(CLASSES, dtype=np.float32))
-    loss, accuracy = make_evaluate(model, often=False)(read(x, y))
+    loss, accuracy = make_evaluate(model, often=False)(tensor_blocks(x, y))
     assert accuracy == 0.99
     w, b = model.weight.numpy().astype(np.float64), np.zeros(CLASSES)
     assert loss == pytest.approx(oracle_loss(x, y, w, b).mean(), abs=1e-6)

@@ -15,7 +15,8 @@ class GridSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Begin the sweep and run its trials."""
         from pipeline.masking import masked_config
-        from pipeline.sweeping import sweep, upcoming
+        from pipeline.side_by_side import later_trials
+        from pipeline.sweeping import sweep
         from pipeline.trials import spread
 
         assert self.hydra_context is not None
@@ -26,7 +27,7 @@ class GridSweeper(BasicSweeper):
         here = isinstance(self.launcher, BasicLauncher)
         seeds = spread.planned_seeds(trials)
         sweep.begin(loader, self.config, trials, here=here, seeds=seeds)
-        upcoming.plan(trials)
+        later_trials.plan(trials)
         self.config = masked_config(self.config)  # is written into multirun.yaml
         super().sweep(arguments)
 

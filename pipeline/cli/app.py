@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -26,21 +26,19 @@ from pipeline.settings.explain import one_line
 from pipeline.settings.inputs import Inputs
 from pipeline.settings.schema import Config, check
 
-if TYPE_CHECKING:
-    from pipeline.sweeping.trial import Train
-
 Main = Callable[[Config, Inputs], None]
 MISTAKES = (UserError, HydraException, OmegaConfBaseException)
 MULTIRUN = {"-m", "--multirun"}
 HELP = {"-h", "--help"}
 INTERRUPTED = 130
+NO_SWEEP = "sweeps are of the train stage: `python -m pipeline.train -m ...`"
 
 
-def run(main: Main, train: "Train | None" = None) -> None:
+def run(main: Main, *, sweeps: bool = False) -> None:
     """Run a stage as a command: compose and check its configuration, then call `main`.
 
     A user's mistake ends with one line on standard error and exit code 1, and so does an input that
-    was edited meanwhile. With `--multirun`, `train` is called for each trial of a sweep.
+    was edited meanwhile. With `--multirun`, a stage that `sweeps` trains the trials of a sweep.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach this function unformatted
     _end_in_order()
@@ -49,20 +47,21 @@ def run(main: Main, train: "Train | None" = None) -> None:
 
     def task(composed: DictConfig) -> None:
         if HydraConfig.get().mode is RunMode.MULTIRUN:
+            if not sweeps:  # a preset is one
+                raise UserError(NO_SWEEP)
             from pipeline.sweeping import trial
 
             with suppress(ValueError):  # not in the main thread of its process
                 _end_in_order()
-            assert train is not None
-            trial.run(train, composed, inputs)
+            trial.run(composed, inputs)
         else:
             _run_once(main, composed, inputs)
 
     command = hydra.main(version_base="1.3", config_path=str(params.CONF), config_name="config")
     interrupted = True
     try:
-        if train is None and MULTIRUN & set(sys.argv):
-            raise UserError("sweeps are of the train stage: `python -m pipeline.train -m ...`")
+        if not sweeps and MULTIRUN & set(sys.argv):
+            raise UserError(NO_SWEEP)
         inputs = _begin(_name(main))
         if HELP & set(sys.argv):
             from pipeline.cli import usage
@@ -81,7 +80,7 @@ def run(main: Main, train: "Train | None" = None) -> None:
         interrupted = False
         _stop(main, line)
     except KeyboardInterrupt:
-        hint = ": the same command goes on where it was" if train else ""
+        hint = ": the same command goes on where it was" if sweeps else ""
         print(f"{_name(main)}: interrupted{hint}", file=sys.stderr)
         sys.exit(INTERRUPTED)
     finally:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from pipeline.data import idx
 from pipeline.errors import UserError
 from pipeline.files import require, shown
-from pipeline.settings.schema import Dataset
+from pipeline.settings.explain import subject
+from pipeline.settings.schema import Config, Dataset
 
 BLOCK = 256  # rows that lie together in the file
 LABELS: dict[str, Literal["train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte"]] = {
@@ -30,10 +31,40 @@ Pixels = NDArray[np.float32] | NDArray[np.uint8]
 Arrays = tuple[Pixels, NDArray[np.uint8]]
 
 
-def load(folder: Path, split: str, dataset: Dataset) -> Arrays:
-    """Map a split's x, float32 or uint8 (n, features), and y, uint8 (n,), into memory.
+class Split(NamedTuple):
+    """The examples to train on, and those held out; the latter may have no rows."""
 
-    `storage` decided which x it is; bytes are yet to be divided by 255.
+    training: Arrays
+    validation: Arrays
+
+    @property
+    def features(self) -> int:
+        """Columns of x."""
+        return self.training[0].shape[1]
+
+
+def split(config: Config) -> Split:
+    """Return the training set, less the last `train.validation_size` rows, and those rows.
+
+    Raises
+    ------
+    UserError
+        If there is nothing left to train on, and as `load` does.
+    """
+    x, y = load(config.paths.processed, "train", config.dataset)
+    rows = len(x) - config.train.validation_size
+    if rows < 1:
+        raise UserError(
+            f"{subject('train.validation_size')} should be less than the {len(x):,} training "
+            f"examples, not {config.train.validation_size:,}"
+        )
+    return Split((x[:rows], y[:rows]), (x[rows:], y[rows:]))
+
+
+def load(folder: Path, name: str, dataset: Dataset) -> Arrays:
+    """Map x, float32 or uint8 (n, features), and y, uint8 (n,), of `train` or `test` into memory.
+
+    With `storage: uint8`, x holds pixels 0..255, not yet divided by 255.
 
     Raises
     ------
@@ -41,19 +72,19 @@ def load(folder: Path, split: str, dataset: Dataset) -> Arrays:
         If an array is missing, not readable, or not of that type and shape, a label is not a class,
         or the labels are not those of the data set.
     """
-    x, y = (_map(require(folder / f"{name}_{split}.npy", "preprocess")) for name in "xy")
+    x, y = (_map(require(folder / f"{array}_{name}.npy", "preprocess")) for array in "xy")
     types = x.dtype in (np.float32, np.uint8) and y.dtype == np.uint8
     if not types or x.ndim != 2 or y.shape != x.shape[:1]:
         raise UserError(
-            f"{folder}: x_{split}.npy is {x.dtype} {x.shape}, y_{split}.npy {y.dtype} {y.shape}; "
+            f"{folder}: x_{name}.npy is {x.dtype} {x.shape}, y_{name}.npy {y.dtype} {y.shape}; "
             "float32 or uint8 (n, features) and uint8 (n,) are needed: run `dvc repro preprocess`"
         )
     if y.max(initial=0) >= len(dataset.classes):
         raise UserError(
-            f"{folder}/y_{split}.npy: label {y.max()} is not one of {len(dataset.classes)} classes"
+            f"{folder}/y_{name}.npy: label {y.max()} is not one of {len(dataset.classes)} classes"
         )
     raw = hashlib.sha256(idx.header(y.shape) + y.tobytes()).hexdigest()
-    if raw != dataset.files[LABELS[split]]:
+    if raw != dataset.files[LABELS[name]]:
         raise UserError(
             f"{shown(folder)}: holds another data set than conf/dataset/{dataset.name}.yaml: "
             f"set `dataset: {dataset.name}` in params.yaml and run `dvc repro`"

@@ -54,6 +54,8 @@ class Checkpoint:
         The last epoch that is kept.
     least_pause : float
         Seconds between two writings, at least.
+    seconds : float
+        How long this was trained while another training was timed, less what others had of its own.
     run : dict of str to str
         Names the training to the record: an id that stays the same when it goes on, and the file
         that whoever records it has locked.
@@ -73,7 +75,7 @@ class Checkpoint:
             "training": training,
             "lock": str(self.path.with_suffix(".lock")),
         }
-        self.least_pause = 0.0
+        self.least_pause, self.seconds = 0.0, float(self._found.get("seconds", 0.0))
         self._written, self._took = -inf, 0.0
 
     def restore(self, model: "Model", optimizer: "keras.optimizers.Optimizer") -> list[Epoch]:
@@ -106,6 +108,7 @@ class Checkpoint:
         arrays = {f"variable_{n}": one.numpy() for n, one in enumerate(self._variables)}
         arrays["history"] = np.array([[*vars(epoch).values()] for epoch in epochs], np.float64)
         arrays["training"] = np.array(self.run["training"])
+        arrays["seconds"] = np.array(self.seconds)
         try:
             arrays["key"] = np.array(self._key.result())
             content = _packed(arrays)
@@ -162,7 +165,7 @@ def _packed(arrays: dict[str, NDArray[Any]]) -> bytes:
 
 
 def _key(known: dict[str, Any]) -> str:
-    """Return what all that decides the result has in common with no other: a hash of it."""
+    """Return a hash of everything that decides the result."""
     portable = known["settings"]["determinism"] == "portable"
     processor = "" if portable else determinism.processor()
     content = fingerprint(**known), {name: version(name) for name in VERSIONS}, processor

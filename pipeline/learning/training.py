@@ -16,18 +16,15 @@ import tensorflow as tf
 from pipeline.data import arrays
 from pipeline.learning.history import Epoch
 from pipeline.learning.inference import (
+    Score,
     Sums,
-    add_up,
-    cross_entropy,
-    is_correct,
+    add,
     make_evaluate,
-    nothing,
-    of_heads,
-    plus,
-    read,
     scaled,
+    sum_blocks,
     tensor,
-    total,
+    tensor_blocks,
+    zero_sums,
 )
 from pipeline.models import Model
 
@@ -41,13 +38,7 @@ Step = Callable[[Fetch, Any], Sums]
 RunEpoch = Callable[[int], Sums]
 
 
-def train(*learner: Any, **options: Any) -> Iterator[Epoch]:
-    """Train a model in place, yielding the history's row after each epoch: see `train_heads`."""
-    for (epoch,) in train_heads(*learner, **options):
-        yield epoch
-
-
-def train_heads(
+def train(
     model: Model,
     optimizer: "keras.optimizers.Optimizer",
     training: arrays.Arrays,
@@ -58,8 +49,9 @@ def train_heads(
     batch_size: int | None,
     seed: int,
     resident: bool = True,
-) -> Iterator[list[Epoch]]:
-    """Train the model in place, yielding the row of each head's history after each epoch.
+    score: Score | None = None,
+) -> Iterator[Epoch]:
+    """Train the model in place, yielding the history's row after each epoch.
 
     Parameters
     ----------
@@ -79,20 +71,21 @@ def train_heads(
         Of the order of the examples; without effect on full batches, which keep the file's order.
     resident : bool
         Whether the training set fits into memory, else it is read in pieces.
+    score : Score
+        How logits are judged.
     """
-    rows = len(training[0])
-    step = make_step(model, optimizer, batch_size or rows)
+    rows, judge = len(training[0]), score or Score()
+    step = make_step(model, optimizer, batch_size or rows, judge)
     run_epoch = _make_run_epoch(
-        step, nothing(model), training, batch_size=batch_size, seed=seed, resident=resident
+        step, zero_sums(judge), training, batch_size=batch_size, seed=seed, resident=resident
     )
-    evaluate = make_evaluate(model, often=True)
-    held_out = list(read(*validation)) if resident else None
+    evaluate = make_evaluate(model, often=True, score=judge)
+    held_out = list(tensor_blocks(*validation)) if resident else None
     for epoch in range(start, epochs + 1):
-        scores = [sums.numpy() / rows for sums in run_epoch(epoch)]
+        metrics = [sums.numpy() / rows for sums in run_epoch(epoch)]
         if len(validation[0]):
-            scores += evaluate(held_out or read(*validation))
-        histories = np.reshape(scores, [len(scores), model.heads]).T.tolist()
-        yield [Epoch(epoch, *row) for row in histories]
+            metrics += evaluate(held_out or tensor_blocks(*validation))
+        yield Epoch(epoch, *(np.asarray(metric).tolist() for metric in metrics))
 
 
 def block_sizes(rows: int, batch_size: int | None) -> frozenset[int]:
@@ -108,17 +101,21 @@ def block_rows(batch_size: int) -> int:
     return min(max(-(-batch_size // 2), LEAST), MOST)
 
 
-def terms_of_block(model: Model, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, ...]:
+def block_gradients(
+    model: Model, score: Score, x: tf.Tensor, y: tf.Tensor
+) -> tuple[tf.Tensor, ...]:
     """Return the `Sums` of a few examples and the sum of their gradients by each weight."""
     variables = list(model.weights.values())
     with tf.GradientTape() as tape:
-        logits, y = of_heads(model, model(x), y)
-        loss = total(model, cross_entropy(logits, y))
+        losses, correct = score(model(x), y)
+        loss = tf.reduce_sum(losses, -1)
     gradients = tape.gradient(loss, variables)
-    return tf.cast(loss, tf.float64), total(model, is_correct(logits, y)), *gradients
+    return tf.cast(loss, tf.float64), tf.reduce_sum(correct, -1), *gradients
 
 
-def make_step(model: Model, optimizer: "keras.optimizers.Optimizer", batch_size: int) -> Step:
+def make_step(
+    model: Model, optimizer: "keras.optimizers.Optimizer", batch_size: int, score: Score
+) -> Step:
     """Return the update on one batch of up to `batch_size` rows.
 
     It is called with a function that fetches rows of the batch and their number, and gives the sum
@@ -130,14 +127,14 @@ def make_step(model: Model, optimizer: "keras.optimizers.Optimizer", batch_size:
 
     def step(fetch: Fetch, rows: tf.Tensor) -> Sums:
         def of_block(start: Any) -> tuple[tf.Tensor, ...]:
-            return terms_of_block(model, *fetch(start, start + block))
+            return block_gradients(model, score, *fetch(start, start + block))
 
-        sums = (*nothing(model), *(tf.zeros_like(variable) for variable in variables))
+        sums = (*zero_sums(score), *(tf.zeros_like(variable) for variable in variables))
         if batch_size <= 2 * block:  # a loop in the graph would cost more
             for start in range(0, batch_size, block):
-                sums = plus(sums, of_block(start))
+                sums = add(sums, of_block(start))
         else:
-            sums = add_up(of_block, rows, block, sums)
+            sums = sum_blocks(of_block, rows, block, sums)
         loss, correct, *gradients = sums
         mean = [gradient / tf.cast(rows, tf.float32) for gradient in gradients]
         optimizer.apply_gradients(zip(mean, variables, strict=True))
@@ -183,7 +180,7 @@ def _make_run_epoch(
 
             return step(fetch, tf.size(chosen))
 
-        return add_up(of_batch, tf.size(order), batch_size, sums)
+        return sum_blocks(of_batch, tf.size(order), batch_size, sums)
 
     def resident_epoch(epoch: int) -> Sums:
         return steps(x, y, tf.constant(arrays.order(rows, seed, epoch)), none)

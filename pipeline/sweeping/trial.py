@@ -16,16 +16,20 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from pipeline.data import arrays
 from pipeline.files import shown
-from pipeline.learning import together
+from pipeline.learning.bar import Bar
 from pipeline.learning.checkpoint import Checkpoint
 from pipeline.learning.fingerprint import fingerprint, identity
 from pipeline.learning.history import Epoch, text
+from pipeline.learning.learner import Learner
 from pipeline.masking import masked
 from pipeline.settings.conf_files import VALUES_ONLY
 from pipeline.settings.inputs import Inputs
 from pipeline.settings.schema import Config, Tracking, check, check_section
-from pipeline.sweeping import folders, progress, pruning, rerecording, upcoming
+from pipeline.side_by_side import later_trials
+from pipeline.side_by_side.training import train_with
+from pipeline.sweeping import folders, progress, pruning, rerecording
 from pipeline.sweeping.pruning import Pruned
 from pipeline.sweeping.rerecording import PARENT
 from pipeline.tracking import client, description, provenance, results
@@ -36,12 +40,8 @@ log = logging.getLogger(__name__)
 _unsettled: list["Trial"] = []
 MLFLOW_STATUS = {"PRUNED": "KILLED"}  # which MLflow does not have
 
-Report = Callable[[Epoch], None]
-Others = list[Config]  # that this process will train later
-Train = Callable[[Config, Checkpoint, client.Record, Report, Others], Epoch]  # the last epoch
 
-
-def run(train: Train, composed: DictConfig, inputs: Inputs) -> None:
+def run(composed: DictConfig, inputs: Inputs) -> None:
     """Train as one trial of a sweep, unless a finished and recorded one has the same fingerprint.
 
     The inputs are those that the sweep began with, in the process that launches its trials. Only an
@@ -88,7 +88,7 @@ def run(train: Train, composed: DictConfig, inputs: Inputs) -> None:
     def training() -> Epoch:
         if problem or not config or not saved:
             raise problem or AssertionError
-        return _train(train, config, saved, record, inputs)
+        return _train(config, saved, record, inputs)
 
     tags = {PARENT: sweep["run_id"]} if sweep["run_id"] else {}
     run = {"tags": tags} | (saved.run if saved else {})
@@ -128,26 +128,36 @@ def say(trial: Trial, sweep: Path) -> None:
     log.info("  ".join(part for part in said if part))
 
 
-def _train(
-    train: Train,
-    config: Config,
-    saved: Checkpoint,
-    record: client.Record,
-    inputs: Inputs,
-) -> Epoch:
+def _train(config: Config, saved: Checkpoint, record: client.Record, inputs: Inputs) -> Epoch:
+    """Train as the train stage does, and tell each epoch to the study that may prune the trial."""
     results.add_settings(record, config)
-    others = upcoming.with_other_rates(config, HydraConfig.get().job.num)
-    if not config.sweep.rerun:
-        others = [one for one in others if not find(fingerprint(**identity(one)), record.uri)]
+    split = arrays.split(config)
+    learner = Learner(config, split.features, saved)
+    results.add_epochs(record, learner.epochs)
+    report = pruning.reporter(config.sweep)
+    for epoch in learner.epochs:
+        report(epoch)
+    with Bar(len(learner.epochs), config.train.epochs, brief=True) as bar:
+        listeners = [
+            lambda epoch: results.add_epochs(record, [epoch]),
+            bar.show,
+            lambda epoch: inputs.check_sweep(),
+            report,
+        ]
+        learner.fit(split, listeners, train_with(_others(config, record.uri)))
+    learner.save()
+    results.add_training(record, config)
+    return learner.epochs[-1]
+
+
+def _others(config: Config, uri: str) -> list[Config]:
+    """Return the later trials of this process that can be trained together with this one."""
     if not config.sweep.together:
-        others.clear()
-    tell = pruning.reporter(config.sweep)
-
-    def report(epoch: Epoch) -> None:
-        inputs.check_sweep()
-        tell(epoch)
-
-    return train(config, saved, record, report, others)
+        return []
+    others = later_trials.with_other_rates(config, HydraConfig.get().job.num)
+    if config.sweep.rerun:
+        return others
+    return [one for one in others if not find(fingerprint(**identity(one)), uri)]
 
 
 def _run(
@@ -178,7 +188,7 @@ def _run(
             (folder / "error.txt").write_text(masked(traceback.format_exc()), encoding="utf-8")
             record.send("files", paths=[str(folder / "error.txt")])
     finally:
-        seconds = time.monotonic() - started + (together.moved_seconds(saved) if saved else 0.0)
+        seconds = time.monotonic() - started + (saved.seconds if saved else 0.0)
         trial.seconds = round(seconds, 3)
         ending = {"pipeline.status": trial.status} | ({"error": trial.error} if trial.error else {})
         record.send("tags", tags=ending)

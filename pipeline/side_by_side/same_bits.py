@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 
-def side_by_side(
+def keeps_bits(
     shape: tuple[int, int],
     options: str,
     heads: int,
@@ -31,11 +31,11 @@ def side_by_side(
     trained, held_out : iterable of int
         How many rows there are in the blocks of a training step, and of an evaluation.
     """
-    from pipeline.learning.inference import sums_of_block
-    from pipeline.learning.training import terms_of_block
+    from pipeline.learning.inference import block_metrics
+    from pipeline.learning.training import block_gradients
 
-    blocks = [(terms_of_block, rows) for rows in trained]
-    blocks += [(sums_of_block, rows) for rows in held_out]
+    blocks = [(block_gradients, rows) for rows in trained]
+    blocks += [(block_metrics, rows) for rows in held_out]
     return all(_of_block(function, rows, shape, options, heads) for function, rows in blocks)
 
 
@@ -47,7 +47,9 @@ def _of_block(
     options: str,
     heads: int,
 ) -> bool:
-    from pipeline.models import LogisticRegression, SideBySide
+    from pipeline.learning.inference import Score
+    from pipeline.models import LogisticRegression
+    from pipeline.side_by_side.model import EachHead, SideBySide
 
     features, classes = shape
     generator = np.random.default_rng(0)
@@ -56,11 +58,11 @@ def _of_block(
         model.weight.assign(generator.standard_normal(shape, np.float32))
     x = generator.random((rows, features), np.float32)
     y = generator.integers(0, classes, rows).astype(np.int32)
-    wide = function(SideBySide(models), x, y)
+    wide = function(SideBySide(models), EachHead(heads), x, y)
     values = [value.numpy()[..., : heads * classes] for value in wide]
     of_heads = zip(*(np.split(value, heads, -1) for value in values), strict=True)
     return all(
         alone.numpy().tobytes() == part.tobytes()
         for model, parts in zip(models, of_heads, strict=True)
-        for alone, part in zip(function(model, x, y), parts, strict=True)
+        for alone, part in zip(function(model, Score(), x, y), parts, strict=True)
     )

@@ -1,0 +1,170 @@
+"""Trainings that differ in their learning rate alone, done at once.
+
+k logistic regressions side by side are one with k times as many columns, which costs a fraction of
+k. Each has the bits that it has alone, or it is trained alone: `same_bits` looks first.
+"""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.data.arrays import Split
+from pipeline.learning.history import Epoch
+from pipeline.learning.learner import Learner, rest
+from pipeline.optimizers import OPTIMIZERS, SIDE_BY_SIDE
+from pipeline.settings.schema import Config
+from pipeline.side_by_side import same_bits
+
+if TYPE_CHECKING:
+    import keras
+
+
+log = logging.getLogger(__name__)
+MOST = 32  # trainings at once
+KEEP_SECONDS = 1.0  # between checkpoints, which are written for all after the same epoch
+
+
+def train_with(others: Sequence[Config]) -> Callable[[Learner, Split], Iterator[Epoch]]:
+    """Return how to train a learner, and others with it where each keeps its bits.
+
+    The others are those that this process will train later, with another learning rate.
+    """
+
+    def epochs(learner: Learner, split: Split) -> Iterator[Epoch]:
+        learners = trainable_together(learner, others, split) if others else [learner]
+        return train(learners, split) if len(learners) > 1 else rest(learner, split)
+
+    return epochs
+
+
+def trainable_together(first: Learner, others: Sequence[Config], split: Split) -> list[Learner]:
+    """Return the trainings, `first` included, that can be trained as one from the same epoch on."""
+    from pipeline.learning import inference, training
+    from pipeline.models import MODELS, LogisticRegression
+
+    config, ((x, _), (x_val, _)) = first.config, split
+    if (
+        config.determinism != "portable"
+        or x.nbytes > config.resident_bytes
+        or MODELS[config.model.name] is not LogisticRegression
+        or OPTIMIZERS[config.optimizer.name] not in SIDE_BY_SIDE
+        or len(first.epochs) == config.train.epochs
+    ):
+        return [first]
+    found = [first.checkpoint.of(other) for other in others[: MOST - 1]]
+    level = [one for one in found if one.reached == len(first.epochs)]
+    shape = x.shape[1], len(config.dataset.classes)
+    options = json.dumps(config.model.options)
+    sizes = training.block_sizes(len(x), config.train.batch_size), inference.block_sizes(len(x_val))
+    if not level or not same_bits.keeps_bits(shape, options, 1 + len(level), *sizes):
+        return [first]
+    return [first, *(Learner(one.config, x.shape[1], one) for one in level)]
+
+
+def train(learners: Sequence[Learner], split: Split) -> Iterator[Epoch]:
+    """Train all, yielding the first one's epochs; the others find theirs in their checkpoints.
+
+    One that diverges is left to itself. If this is left before its end, the checkpoints are at
+    most a second or an epoch old.
+    """
+    from pipeline.learning import training
+    from pipeline.side_by_side.model import EachHead, SideBySide
+
+    first, *others = learners
+    config, classes = first.config, len(first.config.dataset.classes)
+    models: Any = [learner.model for learner in learners]
+    rates = [learner.config.train.learning_rate for learner in learners]
+    wide = SideBySide(models)
+    optimizer = OPTIMIZERS[config.optimizer.name](
+        learning_rates(rates, wide.sizes), **config.optimizer.options
+    )
+    optimizer.build(list(wide.weights.values()))
+    trained = [*wide.weights.values(), *optimizer.variables]
+    _join(trained, learners)
+    log.info("trained together: learning rates %s", ", ".join(f"{rate:g}" for rate in rates))
+    first.checkpoint.least_pause = KEEP_SECONDS
+    started = time.monotonic()
+    for wide_epoch in training.train(
+        wide,
+        optimizer,
+        *split,
+        epochs=config.train.epochs,
+        start=len(first.epochs) + 1,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        score=EachHead(len(learners)),
+    ):
+        mine, *theirs = _epoch_of_each(wide_epoch)
+        _take_over(first, trained, slice(classes))
+        sound = [number for number, learner in enumerate(others) if _is_sound(learner)]
+        for number in sound:
+            others[number].epochs.append(theirs[number])
+        yield mine
+        share = (time.monotonic() - started) / len(learners)
+        if mine.epoch in (first.checkpoint.reached, config.train.epochs):
+            for number in (number for number in sound if _is_sound(others[number])):
+                start = (number + 1) * classes
+                _take_over(others[number], trained, slice(start, start + classes))
+                others[number].checkpoint.seconds = share
+                others[number].checkpoint.keep(others[number].epochs, always=True)
+        first.checkpoint.seconds = -share * len(others)
+
+
+def _epoch_of_each(wide: Epoch) -> list[Epoch]:
+    """Return each model's row of the history from one that has a list for each metric."""
+    columns: Any = wide.metrics.values()
+    return [Epoch(wide.epoch, *row) for row in zip(*columns, strict=True)]
+
+
+def _is_sound(learner: Learner) -> bool:
+    """Tell whether its loss is finite so far."""
+    return not learner.epochs or all(map(math.isfinite, learner.epochs[-1].metrics.values()))
+
+
+def _variables(learner: Learner) -> list[Any]:
+    """Return what training changes."""
+    rate = learner.optimizer.learning_rate
+    state = [variable for variable in learner.optimizer.variables if variable is not rate]
+    return [*learner.model.weights.values(), *state]
+
+
+def _take_over(learner: Learner, values: Sequence[Any], columns: slice) -> None:
+    """Give a learner its columns of what was trained side by side."""
+    for value, variable in zip(values, _variables(learner), strict=True):
+        array = value.numpy()
+        variable.assign(array[..., columns] if array.ndim else array)
+
+
+def _join(variables: Sequence[Any], learners: Sequence[Learner]) -> None:
+    """Put what each learner has side by side."""
+    of_all = zip(*map(_variables, learners), strict=True)
+    for variable, parts in zip(variables, of_all, strict=True):
+        arrays = [part.numpy() for part in parts]
+        if arrays[0].ndim:
+            joined = np.zeros(variable.shape, np.float32)
+            columns = np.concatenate(arrays, -1)
+            joined[..., : columns.shape[-1]] = columns
+            variable.assign(joined)
+        else:
+            variable.assign(arrays[0])
+
+
+def learning_rates(
+    rates: Sequence[float], sizes: Sequence[int]
+) -> "keras.optimizers.schedules.LearningRateSchedule":
+    """Return a learning rate for each column; of those that fill up it does not matter."""
+    import keras
+
+    columns = np.repeat(np.array([*rates, 1.0], np.float32), sizes)
+
+    class Rates(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+        def __call__(self, step: Any) -> NDArray[np.float32]:
+            return columns
+
+    return Rates()
