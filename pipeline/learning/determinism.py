@@ -35,8 +35,8 @@ PINNED: "dict[Mode, dict[str, str]]" = {
     "portable": {"TF_ENABLE_ONEDNN_OPTS": "1", "ONEDNN_MAX_CPU_ISA": "AVX2"},
     "machine": {"TF_ENABLE_ONEDNN_OPTS": "1"},
 }
-DECIDING = ("TF_", "ONEDNN_", "DNNL_", "XLA_")  # a user's own such variables can change the bits,
-HARMLESS = ("TF_NUM_INTEROP_THREADS", "ONEDNN_VERBOSE")  # but for these
+DECIDING = ("TF_", "ONEDNN_", "DNNL_", "XLA_")  # variables that begin so can change the bits
+HARMLESS = ("TF_NUM_INTEROP_THREADS", "ONEDNN_VERBOSE")  # these change no bits, and are kept
 
 OPTIONAL = ("matplotlib", "pandas", "sklearn")  # Keras would import them, a second, for nothing
 
@@ -68,7 +68,7 @@ def enable(seed: int | None, mode: "Mode" = "portable", *, keras: bool = True) -
     with _without_stderr(), _hidden(*OPTIONAL, *(() if keras else ("keras",))):
         import tensorflow as tf
 
-    tf.get_logger().setLevel("ERROR")  # a sweep makes a graph a trial, which is no mistake
+    tf.get_logger().setLevel("ERROR")  # it warns of retracing; each trial of a sweep needs a graph
     if mode != "off":
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.experimental.enable_op_determinism()
