@@ -110,6 +110,8 @@ def test_every_command_runs(reproduced: Project, section: str, cold: str) -> Non
 
 
 def test_a_project_of_another_name_is_the_same(reproduced: Project) -> None:
+    if not (ROOT / HERE[RENAMED][0].split()[2]).exists():
+        pytest.skip("this project has been renamed")
     for command in HERE[RENAMED]:
         reproduced.run("bash", "-c", command)
     reproduced.commit()
