@@ -99,6 +99,9 @@ def test_commands_run_elsewhere_are_run_there() -> None:
     shown = [one for one in commands if one.startswith("make ")]
     shown += [one for text in TEXTS.values() for one in re.findall(r"`(make [^`]+)`", text)]
     assert {one.split()[1] for one in shown} <= {*targets}
+    for name in (".ci/run", ".github/workflows/ci.yml"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert all(f"{command}\n" in text for command in ("make test", "make repro")), name
 
 
 @pytest.mark.parametrize("cold", ["", pytest.param("1", marks=pytest.mark.slow)])
