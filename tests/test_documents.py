@@ -147,7 +147,7 @@ def test_links(path: Path) -> None:
         if link.startswith("https://"):
             continue
         name, _, place = link.partition("#")
-        target = path.parent / name
+        target = path.parent / name if name else path
         assert target.exists(), link
         if place:
             headings = re.findall(r"^#+ (.*)", target.read_text(encoding="utf-8"), re.MULTILINE)
