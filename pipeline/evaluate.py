@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.cli.app import run
 from pipeline.data import arrays
-from pipeline.errors import UserError
-from pipeline.files import replacing, require, shown
+from pipeline.files import reading, replacing, require
 from pipeline.learning import determinism, weights
 from pipeline.report import scores
 from pipeline.settings.inputs import Inputs
@@ -92,13 +91,9 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     UserError
         If the file is missing or not an evaluation.
     """
-    try:
-        values: dict[str, Any] = json.loads(require(path, "evaluate").read_text(encoding="utf-8"))
+    with reading(path, "evaluate"):
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         float(values["loss"]), float(values["accuracy"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{shown(path)}: is not an evaluation ({error}): run `dvc repro evaluate`"
-        ) from None
     return values
 
 

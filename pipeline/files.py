@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 UNWRITABLE = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -88,6 +88,26 @@ def require(path: Path, stage: str) -> Path:
     if not path.is_file():
         raise UserError(f"{shown(path)}: not found: run `dvc repro {stage}`, which makes it")
     return path
+
+
+@contextmanager
+def reading(path: Path, stage: str) -> Iterator[Path]:
+    """Yield `path`, a file that a stage makes, for a block that does nothing but read it.
+
+    Raises
+    ------
+    UserError
+        If there is no such file, or the block raises anything: what is damaged makes NumPy, zipfile
+        and other readers fail in many ways.
+    """
+    require(path, stage)
+    try:
+        yield path
+    except UserError:
+        raise
+    except Exception as error:
+        why = first_line(error)
+        raise UserError(f"{shown(path)}: cannot be read ({why}): run `dvc repro {stage}`") from None
 
 
 def sha256(path: Path) -> str:

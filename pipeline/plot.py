@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.cli.app import run
 from pipeline.data import idx
-from pipeline.errors import UserError, first_line
-from pipeline.files import require, shown
+from pipeline.files import reading, shown
 from pipeline.learning import history
 from pipeline.report import scores
 from pipeline.settings.inputs import Inputs
@@ -54,14 +53,8 @@ def read_first(path: Path) -> NDArray[np.float32]:
     UserError
         If the file is missing or damaged.
     """
-    try:
-        with require(path, "train").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            array: NDArray[np.float32] = arrays[arrays.files[0]]
-    except UserError:
-        raise
-    except Exception as error:  # of any kind, as zipfile and NumPy meet what is no such archive
-        why = first_line(error)
-        raise UserError(f"{shown(path)}: cannot be read ({why}): run `dvc repro train`") from None
+    with reading(path, "train"), np.load(path, allow_pickle=False) as arrays:
+        array: NDArray[np.float32] = arrays[arrays.files[0]]
     return array
 
 
@@ -73,14 +66,9 @@ def read_csv(path: Path) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     UserError
         If the file is missing or not of numbers.
     """
-    try:
-        with require(path, "evaluate").open(newline="", encoding="utf-8") as file:
-            header, *rows = list(csv.reader(file))
+    with reading(path, "evaluate"), path.open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
         return np.array(rows, np.float64).reshape(len(rows), len(header))
-    except ValueError as error:
-        raise UserError(
-            f"{shown(path)}: is not a table of numbers ({error}): run `dvc repro evaluate`"
-        ) from None
 
 
 if __name__ == "__main__":

@@ -14,10 +14,12 @@ trial had, and the test metrics. For example, after
 """
 
 import difflib
-import sys
 from pathlib import Path
+from typing import Annotated
 
-from pipeline.cli.output import keep_printing
+from pydantic import Field
+
+from pipeline.cli import arguments
 from pipeline.errors import UserError
 from pipeline.files import shown
 from pipeline.settings import conf_files, params, yaml_edit
@@ -29,9 +31,16 @@ from pipeline.trials.ranking import Answer
 from pipeline.trials.trial_file import Trial
 
 
-def main(arguments: list[str]) -> None:
+class Options(arguments.Options):
+    """The key that is explained above."""
+
+    run_id: Annotated[str, Field(min_length=1)] | None = None
+
+
+def main(given: list[str]) -> int:
     """Write the trial's settings into their files, all or none; say where, and what is next."""
-    folder, chosen = by_run_id(arguments) if arguments else (latest(), None)
+    run_id = arguments.parse(Options, given).run_id
+    folder, chosen = by_run_id(run_id) if run_id else (latest(), None)
     found = answer_of(folder)
     with_seed = chosen is not None or found.seeds == 1
     chosen = chosen or found.best
@@ -52,6 +61,7 @@ def main(arguments: list[str]) -> None:
     yaml_edit.write_all(changed)
     print("\n".join(differences) or f"{params.FILE} and conf/ have its settings already")
     print("Next: `dvc repro`, which trains it into the workspace and evaluates it on the test set.")
+    return 0
 
 
 def latest() -> Path:
@@ -68,14 +78,14 @@ def answer_of(folder: Path) -> Answer:
     return ranking.answer(trials, sweep["objective"], sweep["direction"], sweep.get("seeds", 0))
 
 
-def by_run_id(arguments: list[str]) -> tuple[Path, Trial]:
-    """Return the trial of the MLflow run that `run_id=ID` names, and its sweep's folder."""
-    key, _, run_id = arguments[0].partition("=")
-    if len(arguments) > 1 or key != "run_id" or not run_id:
-        raise UserError(
-            f"{' '.join(arguments)} is not known: use no argument for the best trial of the latest "
-            "sweep, or run_id=ID"
-        )
+def by_run_id(run_id: str) -> tuple[Path, Trial]:
+    """Return the folder of a sweep and its trial that has this MLflow run.
+
+    Raises
+    ------
+    UserError
+        If there is no such trial, or it is not FINISHED.
+    """
     ids = {}
     every = ((folder, one) for folder in folders.begun() for one in folders.trials(folder))
     for folder, found in every:
@@ -107,12 +117,4 @@ def _difference(path: Path, text: str) -> str:
 
 
 if __name__ == "__main__":
-    keep_printing()
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        print((__doc__ or "").strip())
-        sys.exit()
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        print(f"promote: {error}", file=sys.stderr)
-        sys.exit(1)
+    arguments.run(main)

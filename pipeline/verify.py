@@ -19,8 +19,6 @@ that are there; with a tolerance, also if every result is equal within it. Other
 
 import os
 import shutil
-import signal
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -28,24 +26,20 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from pipeline import git
+from pipeline.cli import arguments
 from pipeline.errors import UserError
-from pipeline.settings import params
 from pipeline.verification import lock, machine
 from pipeline.verification.lock import Out
 from pipeline.verification.report import Report
 from pipeline.verification.reproduction import Reproduction, md5
 
-OPTIONS_HELP = "`python -m pipeline.verify --help` says what there is"
-INTERRUPTED = 130
 
+class Options(arguments.Options):
+    """The keys that are explained above."""
 
-class Options(BaseModel):
-    """What `KEY=VALUE` arguments may say."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
     rev: Annotated[str, Field(min_length=1)] = "HEAD"
     workspace: bool = False
     stage: str | None = None
@@ -56,9 +50,9 @@ class Options(BaseModel):
     record: bool = False
 
 
-def main(arguments: list[str]) -> int:
+def main(given: list[str]) -> int:
     """Reproduce and compare as often as asked; return the exit code."""
-    options = parse(arguments)
+    options = parse(given)
     if not Path("dvc.yaml").exists():
         raise UserError(f"dvc.yaml: not found in {Path.cwd()}: run from the project's root")
     commit = git.revision(options.rev)
@@ -73,32 +67,20 @@ def main(arguments: list[str]) -> int:
     return 0 if good else 1
 
 
-def parse(arguments: list[str]) -> Options:
+def parse(given: list[str]) -> Options:
     """Return the options.
 
     Raises
     ------
     UserError
-        With the key that is not known, or its value that is not possible.
+        With the key that is not known, the value that it may not have, or the keys that exclude
+        each other.
     """
-    values = {}
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if key not in Options.model_fields:
-            hint = params.nearest(key, Options.model_fields)
-            raise UserError(f"{key} is not known{hint}")
-        if not equals:
-            raise UserError(f"{key} needs a value: {key}=VALUE; {OPTIONS_HELP}")
-        values[key] = value
-    try:
-        options = Options.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        message = first["msg"].removeprefix("Input ").removeprefix("String ")
-        raise UserError(f"{first['loc'][0]} {message}, not {first['input']!r}") from None
-    if options.workspace and "rev" in values:
+    options = arguments.parse(Options, given)
+    revised = "rev" in options.model_fields_set
+    if options.workspace and revised:
         raise UserError("rev and workspace exclude each other: one is a commit, the other is not")
-    if options.record and (options.tolerance or options.stage or "rev" in values):
+    if options.record and (options.tolerance or options.stage or revised):
         raise UserError("record goes with neither rev, stage nor tolerance: it is of all bits here")
     return options
 
@@ -125,7 +107,7 @@ def verify(options: Options, commit: str) -> bool:
             raise UserError(
                 f"stage: there is no {options.stage!r}; choose one of {', '.join(expected)}"
             )
-        outs = [lying(out) if options.workspace else out for out in lock.outs(expected)]
+        outs = [as_in_workspace(out) if options.workspace else out for out in lock.outs(expected)]
         print(f"Made on   {machine.made_on(reproduction.project, outs)}")
         limit = [f"threads={options.threads}"] if options.threads else []
         here = [machine.line(machine.here()), *limit, *machine.settings()]
@@ -149,8 +131,8 @@ def verify(options: Options, commit: str) -> bool:
     return report.good
 
 
-def lying(out: Out) -> Out:
-    """Return an out with the MD5 of the file that lies in the workspace, if there is one."""
+def as_in_workspace(out: Out) -> Out:
+    """Return an out with the MD5 of the workspace's file, if that is there."""
     return out._replace(md5=md5(Path(out.path)) or out.md5)
 
 
@@ -168,20 +150,4 @@ def temporary_folder(*, keep: bool) -> Iterator[Path]:
 
 
 if __name__ == "__main__":
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            signal.signal(number, lambda number, _: sys.exit(128 + number))
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        print((__doc__ or "").strip())
-        sys.exit()
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UserError as error:
-        print(f"verify: {error}", file=sys.stderr)
-        sys.exit(1)
-    except OSError as error:  # a full disk, a folder that cannot be written
-        print(f"verify: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("verify: interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+    arguments.run(main)

@@ -48,9 +48,9 @@ BROKEN = {
         "plot",
         "metrics/history.csv",
         b"a,b\n1,2\n",
-    ): "metrics/history.csv: is not a training history",
-    ("plot", "metrics/predictions.csv", b"a\nx\n"): "metrics/predictions.csv: is not a table of",
-    ("record", "metrics/evaluation.json", b"{"): "metrics/evaluation.json: is not an evaluation",
+    ): "metrics/history.csv: cannot be read (",
+    ("plot", "metrics/predictions.csv", b"a\nx\n"): "metrics/predictions.csv: cannot be read (",
+    ("record", "metrics/evaluation.json", b"{"): "metrics/evaluation.json: cannot be read (",
 }
 
 

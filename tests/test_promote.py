@@ -163,10 +163,7 @@ def test_there_is_nothing_to_promote(reproduced: Project) -> None:
     assert refused() == (
         "promote: multirun: has no sweep: run `python -m pipeline.train -m KEY=VALUE,VALUE`\n"
     )
-    assert refused("best") == (
-        "promote: best is not known: use no argument for the best trial of the latest sweep, "
-        "or run_id=ID\n"
-    )
+    assert refused("best") == ("promote: best is not known; known are run_id\n")
     assert refused("run_id=abc") == (
         "promote: multirun: has no trial with the run_id abc: the column `run` of a "
         "sweep's sweep.csv has them\n"

@@ -266,8 +266,7 @@ def of_folder(folder: Path) -> list[str]:
 def test_options_that_are_wrong(reproduced: Project) -> None:
     for arguments, line in {
         ("stages=train",): "stages is not known; did you mean stage?",
-        ("stage",): "stage needs a value: stage=VALUE; "
-        "`python -m pipeline.verify --help` says what there is",
+        ("stage",): "stage needs a value: stage=VALUE; `--help` lists the keys",
         ("threads=0",): "threads should be greater than or equal to 1, not '0'",
         ("threads=two",): "threads should be a valid integer, "
         "unable to parse string as an integer, not 'two'",

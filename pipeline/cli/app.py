@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -17,7 +16,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pipeline.cli.arguments import HELP, INTERRUPTED
 from pipeline.cli.output import keep_printing
+from pipeline.cli.signals import end_in_order
 from pipeline.errors import UserError
 from pipeline.files import UNWRITABLE, cannot_write
 from pipeline.masking import masked
@@ -27,10 +28,8 @@ from pipeline.settings.inputs import Inputs
 from pipeline.settings.schema import Config, check
 
 Main = Callable[[Config, Inputs], None]
-MISTAKES = (UserError, HydraException, OmegaConfBaseException)
+USER_ERRORS = (UserError, HydraException, OmegaConfBaseException)
 MULTIRUN = {"-m", "--multirun"}
-HELP = {"-h", "--help"}
-INTERRUPTED = 130
 NO_SWEEP = "sweeps are of the train stage: `python -m pipeline.train -m ...`"
 
 
@@ -41,7 +40,7 @@ def run(main: Main, *, sweeps: bool = False) -> None:
     was edited meanwhile. With `--multirun`, a stage that `sweeps` trains the trials of a sweep.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach this function unformatted
-    _end_in_order()
+    end_in_order()
     keep_printing()
     OmegaConf.register_new_resolver("sweep_folder", _sweep_folder, use_cache=True, replace=True)
 
@@ -52,7 +51,7 @@ def run(main: Main, *, sweeps: bool = False) -> None:
             from pipeline.sweeping import trial
 
             with suppress(ValueError):  # not in the main thread of its process
-                _end_in_order()
+                end_in_order()
             trial.run(composed, inputs)
         else:
             _run_once(main, composed, inputs)
@@ -73,7 +72,7 @@ def run(main: Main, *, sweeps: bool = False) -> None:
     except Exception as error:  # of what Hydra lets through, the user's mistakes get a line
         if isinstance(error, OSError) and error.errno in UNWRITABLE and error.filename:
             line = str(cannot_write(Path(error.filename), error))
-        elif isinstance(error, MISTAKES) or _composing(error):
+        elif isinstance(error, USER_ERRORS) or _composing(error):
             line = one_line(error)
         else:
             raise
@@ -141,15 +140,3 @@ def _name(main: Main) -> str:
 def _stop(main: Main, line: str) -> NoReturn:
     print(f"{_name(main)}: {masked(line)}", file=sys.stderr)
     sys.exit(1)
-
-
-def _end_in_order() -> None:
-    """Let this process end its run when it is terminated or its terminal is closed."""
-    for number in (signal.SIGHUP, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            signal.signal(number, _terminated)
-
-
-def _terminated(number: int, _: object) -> NoReturn:
-    signal.signal(number, signal.SIG_IGN)  # a second one must not cut the ending off
-    sys.exit(128 + number)

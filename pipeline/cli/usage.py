@@ -39,7 +39,7 @@ def _commented_values(*, _root_: DictConfig) -> str:
     parts.append(PARAM.sub(lambda found: found[0] + comments.get(found[1], ""), config))
     text = "".join(parts)
     written = params.leaves(conf_files.parse(text, params.CONF))
-    in_force = params.leaves({str(key): value for key, value in composed.items()})
+    in_force = params.leaves(composed)
     other = {k: v for k, v in in_force.items() if k not in written or written[k] != v}
     text = COMMENT.sub(lambda found: f"{found[1]:<30} # ", yaml_edit.with_values(text, other))
     return masked(text).rstrip().replace("$", "$$")  # it becomes part of a string.Template

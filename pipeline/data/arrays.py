@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.data import idx
 from pipeline.errors import UserError
-from pipeline.files import require, shown
+from pipeline.files import reading, shown
 from pipeline.settings.explain import subject
 from pipeline.settings.schema import Config, Dataset
 
@@ -72,7 +72,7 @@ def load(folder: Path, name: str, dataset: Dataset) -> Arrays:
         If an array is missing, not readable, or not of that type and shape, a label is not a class,
         or the labels are not those of the data set.
     """
-    x, y = (_map(require(folder / f"{array}_{name}.npy", "preprocess")) for array in "xy")
+    x, y = (_map(folder / f"{array}_{name}.npy") for array in "xy")
     types = x.dtype in (np.float32, np.uint8) and y.dtype == np.uint8
     if not types or x.ndim != 2 or y.shape != x.shape[:1]:
         raise UserError(
@@ -93,10 +93,8 @@ def load(folder: Path, name: str, dataset: Dataset) -> Arrays:
 
 
 def _map(path: Path) -> NDArray[Any]:
-    try:
+    with reading(path, "preprocess"):
         array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
-    except Exception as error:  # on a damaged header NumPy raises many kinds
-        raise UserError(f"{path}: cannot be read ({error}): run `dvc repro preprocess`") from None
     return array
 
 

@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from pipeline.errors import UserError
-from pipeline.files import replacing, require, shown
+from pipeline.files import reading, replacing
 
 
 @dataclass(frozen=True)
@@ -53,21 +52,17 @@ def read(path: Path) -> list[Epoch]:
     UserError
         If the file is missing or not a history.
     """
-    try:
-        with require(path, "train").open(newline="", encoding="utf-8") as file:
-            return [
-                Epoch(
-                    int(epoch),
-                    float(loss),
-                    float(accuracy),
-                    *map(_optional, (val_loss, val_accuracy)),
-                )
-                for epoch, loss, accuracy, val_loss, val_accuracy in list(csv.reader(file))[1:]
-            ]
-    except ValueError as error:
-        raise UserError(
-            f"{shown(path)}: is not a training history ({error}): run `dvc repro train`"
-        ) from None
+    with reading(path, "train"), path.open(newline="", encoding="utf-8") as file:
+        _, *rows = csv.reader(file)
+        return [
+            Epoch(
+                int(epoch),
+                float(loss),
+                float(accuracy),
+                *map(_optional, (val_loss, val_accuracy)),
+            )
+            for epoch, loss, accuracy, val_loss, val_accuracy in rows
+        ]
 
 
 def _optional(text: str) -> float | None:

@@ -7,8 +7,8 @@ from zipfile import ZipFile
 import numpy as np
 
 from pipeline.data import npy
-from pipeline.errors import UserError, first_line
-from pipeline.files import replacing, require, shown
+from pipeline.errors import UserError
+from pipeline.files import reading, replacing, shown
 from pipeline.settings.schema import Config
 
 if TYPE_CHECKING:
@@ -34,12 +34,11 @@ def restore(model: "Model", path: Path) -> None:
         If the file is missing or damaged, if its names, shapes or types are not the model's, or a
         value is not finite.
     """
-    require(path, "train")
     expected = {
         name: (tuple(variable.shape), np.dtype(np.float32))
         for name, variable in model.weights.items()
     }
-    try:
+    with reading(path, "train"):
         with ZipFile(path) as members:
             found = {
                 name.removesuffix(".npy"): _header(members, name) for name in members.namelist()
@@ -47,9 +46,6 @@ def restore(model: "Model", path: Path) -> None:
         if found == expected:
             with np.load(path, allow_pickle=False) as file:
                 arrays = dict(file)
-    except Exception as error:  # of any kind, as zipfile and NumPy meet what is no such archive
-        why = first_line(error)
-        raise UserError(f"{shown(path)}: cannot be read ({why}): run `dvc repro train`") from None
     if found != expected:
         raise UserError(
             f"{shown(path)}: holds {_described(found)}, but the model and the data set "

@@ -38,8 +38,8 @@ def _beside(key: str, error: BaseException | None) -> str:
     """Return a hint that names the nearest of the keys beside one that OmegaConf did not find."""
     section = getattr(error, "parent_node", None)
     if isinstance(section, DictConfig) and (above := section._get_full_key("")):
-        return params.nearest(key, [f"{above}.{name}" for name in map(str, section)])
-    return params.nearest(key, params.known_keys())
+        return params.did_you_mean(key, [f"{above}.{name}" for name in map(str, section)])
+    return params.did_you_mean(key, params.known_keys())
 
 
 def unresolved(error: OmegaConfBaseException, composed: DictConfig) -> str:
@@ -81,7 +81,7 @@ def _problem(
     if detail["type"] == "extra_forbidden":
         above = ".".join(str(part) for part in location[:-1])
         known = _fields(schema, detail["loc"][:-1])
-        hint = params.nearest(key, [f"{above}.{name}" if above else name for name in known])
+        hint = params.did_you_mean(key, [f"{above}.{name}" if above else name for name in known])
         return f"{where} is not known{hint}"
     if detail["type"] == "missing":
         return f"{where} is missing"

@@ -4,7 +4,7 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,14 @@ def load(folder: Path = Path()) -> dict[str, Any]:
     return {str(key): item for key, item in container.items()}  # type: ignore[union-attr]
 
 
-def leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the values of nested dictionaries by their dotted keys."""
+def leaves(tree: Mapping[Any, Any], prefix: str = "", *, lists: bool = False) -> dict[str, Any]:
+    """Return the values of nested dictionaries, and of `lists` in them, by their dotted keys."""
     found: dict[str, Any] = {}
     for key, item in tree.items():
-        nested = isinstance(item, dict) and item
-        found |= leaves(item, f"{prefix}{key}.") if nested else {f"{prefix}{key}": item}
+        inner = dict(enumerate(item)) if lists and isinstance(item, list) else item
+        nested = isinstance(inner, dict) and inner
+        below = leaves(inner, f"{prefix}{key}.", lists=lists) if nested else {}
+        found |= below or {f"{prefix}{key}": item}
     return found
 
 
@@ -90,7 +92,7 @@ def check() -> None:
         if inside := [name for name in known if name.startswith(f"{key}.")]:
             raise UserError(f"{FILE}: {key} should hold {', '.join(inside)}")
         if key not in known:
-            raise UserError(f"{FILE}: {key} is not known{nearest(key, known)}")
+            raise UserError(f"{FILE}: {key} is not known{did_you_mean(key, known)}")
     for key in known:
         _value(tree, key)
     for group in conf_files.VALUES_ONLY:
@@ -102,7 +104,7 @@ def check() -> None:
             )
 
 
-def nearest(key: str, known: Iterable[str]) -> str:
+def did_you_mean(key: str, known: Iterable[str]) -> str:
     """Return a hint that names the key most like `key` in its last part, or all of them."""
     names = {name.rpartition(".")[2]: name for name in known}
     if close := difflib.get_close_matches(key.rpartition(".")[2], names, n=1):

@@ -41,17 +41,7 @@ def parameters(config: Config) -> dict[str, Any]:
     varied = config.model_dump(mode="json", exclude=UNVARIED, exclude_unset=True)
     varied["train"] = {"learning_rate": None} | varied["train"]
     varied["dataset"] = {"name": config.dataset.name}
-    return flat({key: varied[key] for key in FIRST} | varied)
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the leaves of nested mappings by dotted keys."""
-    leaves: dict[str, Any] = {}
-    for key, item in tree.items():
-        leaves |= (
-            flat(item, f"{prefix}{key}.") if isinstance(item, dict) else {f"{prefix}{key}": item}
-        )
-    return leaves
+    return params.leaves({key: varied[key] for key in FIRST} | varied)
 
 
 def result(metrics: Mapping[str, float]) -> str:
@@ -95,7 +85,7 @@ def _edited_params() -> list[str]:
     """Return KEY=VALUE for what params.yaml has and the commit's does not."""
     try:
         texts = conf_files.read(params.FILE), provenance.committed(params.FILE)
-        now, before = (flat(conf_files.parse(text, params.FILE)) for text in texts)
+        now, before = (params.leaves(conf_files.parse(text, params.FILE)) for text in texts)
     except UserError:
         return []
     return [

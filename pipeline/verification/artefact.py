@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data import idx
+from pipeline.settings.params import leaves
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -60,15 +61,8 @@ def _csv(path: Path) -> Arrays:
 
 
 def _json(path: Path) -> Arrays:
-    return dict(_leaves(json.loads(path.read_text(encoding="utf-8"))))
-
-
-def _leaves(tree: Any, key: str = "") -> Iterator[tuple[str, NDArray[Any]]]:
-    if isinstance(tree, dict | list):
-        for name, item in tree.items() if isinstance(tree, dict) else enumerate(tree):
-            yield from _leaves(item, f"{key}.{name}" if key else str(name))
-    else:
-        yield key, np.array(json.dumps(tree))
+    values = leaves(json.loads(path.read_text(encoding="utf-8")), lists=True)
+    return {key: np.array(json.dumps(value)) for key, value in values.items()}
 
 
 def _png(path: Path) -> Arrays:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from pipeline.errors import UserError
+from pipeline.settings.params import leaves
 
 Stages = dict[str, dict[str, Any]]
 NAME = "dvc.lock"
@@ -65,7 +66,7 @@ def inputs(stages: Stages, made: set[str]) -> dict[tuple[str, str], Any]:
             if dep["path"] not in made:
                 found[name, dep["path"]] = dep.get("md5")
         for file, values in stage.get("params", {}).items():
-            found |= {(name, f"{file} {key}"): value for key, value in _leaves(values)}
+            found |= {(name, f"{file} {key}"): value for key, value in leaves(values).items()}
     return found
 
 
@@ -82,13 +83,3 @@ def changes(before: Stages, after: Stages) -> list[str]:
                 what = f"{name} is not the one that {NAME} names"
             found.setdefault(what, []).append(stage)
     return [f"{what} (read by {', '.join(readers)})" for what, readers in found.items()]
-
-
-def _leaves(tree: Any, key: str = "") -> list[tuple[str, Any]]:
-    if not isinstance(tree, dict) or not tree:
-        return [(key, tree)]
-    return [
-        leaf
-        for name, item in tree.items()
-        for leaf in _leaves(item, f"{key}.{name}" if key else str(name))
-    ]
