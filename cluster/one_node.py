@@ -19,7 +19,7 @@ from cluster import mlflow_server, packages
 from cluster.processes import Processes, output
 
 FOLDER = Path(tempfile.gettempdir()).resolve() / "one-node-cluster"
-JOBS_SECONDS = 60  # that Slurm may take to end the jobs
+JOBS_SECONDS = 60  # Slurm may take so long to end the jobs
 SLURM_CONF = """\
 ClusterName=one-node
 SlurmctldHost={host}(127.0.0.1)

@@ -56,7 +56,7 @@ def test_any_stage_killed_at_any_moment(
 
 
 def test_the_watch_sees_a_file_in_part(tmp_path: Path) -> None:
-    """Check the check, on a pipeline that writes under the final names."""
+    """Test that the watcher notices a pipeline that writes under the final names."""
     project = make_project(tmp_path / "project", train=4000, test=1000, shape=(28, 28))
     project.run("dvc", "repro", "preprocess")
     expected = outs.of_stages(project.folder)["preprocess"]

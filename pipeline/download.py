@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def main(config: Config, _: Inputs) -> None:
-    """Fetch what is not there or not right, going from source to source."""
+    """Fetch the files that are missing or wrong, from one source after the other."""
     dataset, folder = config.dataset, config.paths.raw
     limits = Limits(**dict(config.download), max_bytes=dataset.max_bytes)
     hashes = {str(name): digest for name, digest in dataset.files.items()}
@@ -65,7 +65,7 @@ def nearby(folder: Path, hashes: dict[str, str]) -> Iterator[Source]:
 
 
 def wrong(folder: Path, hashes: dict[str, str]) -> dict[str, str]:
-    """Return what of the names and their SHA-256 the folder does not have."""
+    """Return the names and SHA-256 of the files that the folder lacks or has with other bytes."""
     return {name: digest for name, digest in hashes.items() if not is_right(folder / name, digest)}
 
 
@@ -78,7 +78,7 @@ def is_right(path: Path, digest: str) -> bool:
 
 
 def fetch(source: Source, hashes: dict[str, str], folder: Path, limits: Limits) -> list[str]:
-    """Save the files that one source has with the right SHA-256; say why it has not the others."""
+    """Save the files that one source has with the right SHA-256; return why it lacks the others."""
     ((kind, where),) = source.model_dump(exclude_unset=True).items()
     problems = []
     try:

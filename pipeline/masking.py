@@ -20,7 +20,7 @@ def masked(text: str) -> str:
 
 
 def masked_config(config: DictConfig) -> DictConfig:
-    """Return a copy of a configuration without them, with its interpolations as they are."""
+    """Return a copy of a configuration without passwords; its interpolations are kept."""
     copy = OmegaConf.create(masked(OmegaConf.to_yaml(config)))
     assert isinstance(copy, DictConfig)
     return copy

@@ -1,7 +1,8 @@
-"""Repair: files that DVC was writing when it was killed, and would stop at now.
+"""Repair: what DVC left half written when it was killed, and would stop at now.
 
-DVC writes dvc.lock and the list of who reads and writes what in place: half of one, which a kill or
-a full disk leaves, is an error in its next call. `make repro` begins with this.
+DVC writes two files in place: dvc.lock, and the list of the processes that read and write files. A
+kill or a full disk may leave half of one, which is an error in DVC's next call. `make repro` begins
+with this.
 """
 
 import fcntl

@@ -58,7 +58,7 @@ def main(given: list[str]) -> int:
     commit = git.revision(options.rev)
     if options.threads and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
-    print(f"Verifying {subject(options, commit)}")
+    print(f"Verifying {scope(options, commit)}")
     good = True
     for number in range(1, options.repeat + 1):
         if options.repeat > 1:
@@ -85,8 +85,8 @@ def parse(given: list[str]) -> Options:
     return options
 
 
-def subject(options: Options, commit: str) -> str:
-    """Say what is verified, and what is not."""
+def scope(options: Options, commit: str) -> str:
+    """Return what is verified, and what is not."""
     if options.workspace:
         return "the workspace as it is, uncommitted changes included"
     text = f"{options.rev} ({git.run('log', '-1', '--format=%h %s', commit).strip()})"

@@ -118,7 +118,7 @@ def test_results_of_other_inputs_are_found_though_the_lock_looks_right(reproduce
     assert "models/weights.npz   " in out
     assert f"metrics/history.csv: column loss, row 3: expected 0.5, got {cells[1]}; 1 of 15" in out
     assert "The two trainings part in epoch 3." in out
-    assert "none in sight: code, parameters and versions are those of dvc.lock" in out
+    assert "none is known: code, parameters and versions are those of dvc.lock" in out
     assert "1 of 2 results are not the same" in out
 
 

@@ -1,4 +1,4 @@
-"""Hydra's own sweeper, which refuses a sweep of mistakes before anything is written."""
+"""Hydra's own sweeper, which has the whole sweep checked before anything is written."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

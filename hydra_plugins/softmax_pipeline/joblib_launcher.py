@@ -94,11 +94,15 @@ class Settings(JobLibLauncherConf):
     _target_: str = f"{__name__}.{JoblibLauncher.__name__}"
 
 
-class Chosen(SearchPathPlugin):
-    """Makes `hydra/launcher=joblib` this launcher; Hydra calls it when all plugins are loaded."""
+class Registration(SearchPathPlugin):
+    """Lets `hydra/launcher=joblib` choose this launcher instead of the published one.
+
+    Hydra calls search path plugins when it has loaded all plugins, the published one too. A file
+    conf/hydra/launcher/joblib.yaml would do the same, but Hydra warns of it.
+    """
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Replace the published settings."""
+        """Replace the published settings; the search path stays."""
         ConfigStore.instance().store(group="hydra/launcher", name="joblib", node=Settings)
 
 

@@ -1,4 +1,4 @@
-"""Standard output and error, which no reader, character or closed descriptor makes fail."""
+"""Standard output and error that do not fail when a reader goes away or a character is unknown."""
 
 import io
 import os

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline.data import idx
 from pipeline.errors import UserError
 from pipeline.files import reading, shown
-from pipeline.settings.explain import subject
+from pipeline.settings.explain import where_set
 from pipeline.settings.schema import Config, Dataset
 
 BLOCK = 256  # rows that lie together in the file
@@ -55,7 +55,7 @@ def split(config: Config) -> Split:
     rows = len(x) - config.train.validation_size
     if rows < 1:
         raise UserError(
-            f"{subject('train.validation_size')} should be less than the {len(x):,} training "
+            f"{where_set('train.validation_size')} should be less than the {len(x):,} training "
             f"examples, not {config.train.validation_size:,}"
         )
     return Split((x[:rows], y[:rows]), (x[rows:], y[rows:]))
@@ -122,9 +122,9 @@ def order(rows: int, seed: int, epoch: int) -> NDArray[np.int64]:
 
 
 def pieces(rows: int, size: int, seed: int, epoch: int, most: int) -> Iterator[NDArray[np.int64]]:
-    """Yield `order` in pieces of whole batches of `size` rows, within a window if they can be.
+    """Yield `order` in pieces, each of whole batches of `size` rows of one window if that can be.
 
-    A piece has no more than `most` rows, unless a single batch has.
+    A piece has at most `most` rows, unless a single batch has more.
     """
     rest = np.empty(0, np.int64)
     for window in windows(rows, seed, epoch):
@@ -141,7 +141,7 @@ def pieces(rows: int, size: int, seed: int, epoch: int, most: int) -> Iterator[N
 def streamed(
     x: Pixels, y: NDArray[np.uint8], size: int, seed: int, epoch: int
 ) -> Iterator[tuple[Pixels, NDArray[np.int32], NDArray[np.int64]]]:
-    """Yield rows of x and y, in the order of the file, and the positions in them of some batches.
+    """Yield rows of x and y in the order of the file, and the positions in them of some batches.
 
     All positions together are the `pieces` of the epoch. While one is used, threads read the next:
     by `read`, since pages that are mapped are slow to be dropped when memory is short. tf.data's

@@ -18,9 +18,9 @@ from pipeline.files import shown
 
 MOST_BYTES = 100_000
 MOST_DEPTH = 20
-VALUES_ONLY = ("dataset", "model", "optimizer")  # the groups whose files stay below their own key
+VALUES_ONLY = ("dataset", "model", "optimizer")  # groups whose files may only hold values
 KEY_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
-OWN = ("config", "hydra")  # parts of the code, which may name classes
+OWN = ("config", "hydra")  # the project's own file and group, which may name classes
 
 
 class Loader(yaml.CSafeLoader):
@@ -100,12 +100,14 @@ def parse(text: str, path: Path) -> dict[Any, Any]:
 
 
 def check(folder: Path, name: str, text: str | None = None) -> str:
-    """Return the text of a file below conf/, or the one that it had; its .yaml may be left out.
+    """Check a file below conf/ and return its text; `name` may leave out .yaml.
+
+    A `text` that was read before is checked in its place.
 
     Raises
     ------
     UserError
-        If it cannot be read, or would make Hydra run code.
+        If the file cannot be read, or would make Hydra run code.
     """
     path = folder / f"{name.removesuffix('.yaml')}.yaml"
     text = read(path) if text is None else text

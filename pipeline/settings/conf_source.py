@@ -20,7 +20,7 @@ from pipeline.settings import conf_files
 
 
 def register() -> None:
-    """Let Hydra read folders in this way alone, here and in the processes of a sweep."""
+    """Let Hydra read all folders by this class, here and in the processes of a sweep."""
     Plugins.instance()  # registers Hydra's own, which cannot be replaced before
     SourcesRegistry.instance().types[FileConfigSource.scheme()] = FileConfigSource
 
@@ -28,7 +28,7 @@ def register() -> None:
 class FileConfigSource(Published):
     """The YAML files of a folder, read once.
 
-    Its name is that of Hydra's own: where a worker registers that one again, this one stays.
+    It has the name of Hydra's own class, so that it stays where a worker registers that one again.
     """
 
     def __init__(self, provider: str, path: str):
@@ -38,7 +38,7 @@ class FileConfigSource(Published):
             name = file.relative_to(self.path).as_posix()
             try:
                 self.texts[name] = conf_files.read(file)
-            except UserError as error:  # it may not be chosen
+            except UserError as error:  # the file may never be chosen
                 self.texts[name] = error
 
     def load_config(self, config_path: str) -> ConfigResult:

@@ -30,7 +30,10 @@ def _stages() -> dict[str, Any]:
 
 
 def deps(stage: str) -> tuple[list[Path], list[Path]]:
-    """Return what a stage depends on: hand-made, and made by stages; nothing if it is no stage."""
+    """Return the hand-made files that a stage depends on, and those that stages make.
+
+    A command that is no stage depends on none.
+    """
     stages = _stages()
     outs = [out for one in stages.values() for out in one.get("outs", [])]
     made = [Path(out if isinstance(out, str) else next(iter(out))) for out in outs]

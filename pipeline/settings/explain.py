@@ -16,7 +16,7 @@ from pipeline.settings import conf_files, params
 
 def one_line(error: BaseException) -> str:
     """Return what is wrong when Hydra could not compose the configuration."""
-    if known := _told(error):
+    if known := _user_error(error):
         return known
     text = str(error)
     if choice := re.search(
@@ -29,13 +29,13 @@ def one_line(error: BaseException) -> str:
     if twice := re.match(r"Multiple values for .* use 'override (\S+): (.*)'", text):
         return f"{twice[1]} has a value: use {twice[1]}={twice[2]}"
     if override := re.match(r"Could not override '([^']+)'", text):
-        return f"{override[1]} is not known{_beside(override[1], error.__cause__)}"
+        return f"{override[1]} is not known{_hint(override[1], error.__cause__)}"
     lines = (line.strip() for line in text.splitlines() if "full_key:" not in line)
     return " ".join(line for line in lines if line) or first_line(error)
 
 
-def _beside(key: str, error: BaseException | None) -> str:
-    """Return a hint that names the nearest of the keys beside one that OmegaConf did not find."""
+def _hint(key: str, error: BaseException | None) -> str:
+    """Return a hint that names the most similar key of the section in which one was not found."""
     section = getattr(error, "parent_node", None)
     if isinstance(section, DictConfig) and (above := section._get_full_key("")):
         return params.did_you_mean(key, [f"{above}.{name}" for name in map(str, section)])
@@ -43,13 +43,13 @@ def _beside(key: str, error: BaseException | None) -> str:
 
 
 def unresolved(error: OmegaConfBaseException, composed: DictConfig) -> str:
-    """Return which value of a composed configuration cannot be worked out, and why."""
-    if known := _told(error):
+    """Return which value of a composed configuration cannot be resolved, and why."""
+    if known := _user_error(error):
         return known
     wanted = re.match(r"Interpolation key '((\w+)\.\w+)' not found", str(error))
     if wanted and wanted[2] in conf_files.VALUES_ONLY:  # conf/config.yaml reads it from there
-        return f"{subject(wanted[1], composed)} is missing"
-    return f"{subject(str(error.full_key or ''), composed)}: {first_line(error)}"
+        return f"{where_set(wanted[1], composed)} is missing"
+    return f"{where_set(str(error.full_key or ''), composed)}: {first_line(error)}"
 
 
 def invalid(
@@ -62,8 +62,8 @@ def invalid(
     return "; ".join(_problem(detail, schema, composed, prefix) for detail in error.errors())
 
 
-def _told(error: BaseException) -> str:
-    """Return what a `UserError` says from which this error comes, empty if there is none."""
+def _user_error(error: BaseException) -> str:
+    """Return the message of the `UserError` that caused this error, empty if none did."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, UserError):
@@ -77,7 +77,7 @@ def _problem(
 ) -> str:
     location = [*prefix, *(part for part in detail["loc"] if part != "[key]")]
     key = ".".join(str(part) for part in location)
-    where = subject(key, composed)
+    where = where_set(key, composed)
     if detail["type"] == "extra_forbidden":
         above = ".".join(str(part) for part in location[:-1])
         known = _fields(schema, detail["loc"][:-1])
@@ -112,8 +112,8 @@ def _fields(schema: type[BaseModel], location: tuple[int | str, ...]) -> list[st
     return list(schema.model_fields)
 
 
-def subject(key: str, composed: DictConfig | None = None) -> str:
-    """Return what a message about a key is about: the override that sets it, or its file."""
+def where_set(key: str, composed: DictConfig | None = None) -> str:
+    """Return where a key is set, as messages begin: the override that sets it, or its file."""
     if HydraConfig.initialized():
         task: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
         for override in reversed(task):

@@ -28,7 +28,7 @@ class Noted(NamedTuple):
     ----------
     path : Path
     look : callable
-        Returns what counts of it: values by their keys, or hashes by the names of files.
+        Returns what is compared: values by their keys, or hashes by the names of files.
     stamps : dict of str to tuple of int
         The size and the date of each file; while they stay the same, so does the content.
     content : dict of str to Any
@@ -52,8 +52,8 @@ class Noted(NamedTuple):
 class Inputs:
     """What dvc.yaml names for a stage, as it was when this was made.
 
-    Files count by their SHA-256, but for large ones that stages make, which do by size and date; of
-    params.yaml and conf/, only the values count that the stage reads.
+    Files are compared by their SHA-256; large files that stages make, by size and date. Of
+    params.yaml and conf/, only the values that the stage reads are compared.
     """
 
     def __init__(self, stage: str):

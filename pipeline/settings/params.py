@@ -1,4 +1,4 @@
-"""What a configuration reads: params.yaml by `${params:KEY}`, the environment by another name."""
+"""What a configuration reads by resolvers: `${params:KEY}` and `${environment:NAME,DEFAULT}`."""
 
 import difflib
 import json
@@ -85,7 +85,7 @@ def check() -> None:
     Raises
     ------
     UserError
-        With the nearest key that is known, the one that is missing, or what can be chosen.
+        With the most similar known key, the key that is missing, or what can be chosen.
     """
     known, tree = known_keys(), load()
     for key in leaves(tree):
@@ -113,7 +113,7 @@ def did_you_mean(key: str, known: Iterable[str]) -> str:
 
 
 def environment(name: str, default: str) -> str:
-    """Return a variable of the environment; an empty one is not set."""
+    """Return a variable of the environment, or the default if it is empty or not set."""
     return os.environ.get(name, "").strip() or default
 
 

@@ -200,7 +200,7 @@ def check(composed: DictConfig) -> Config:
     except ValidationError as error:
         raise UserError(explain.invalid(error, Config, composed)) from None
     if (file := explain.chosen("dataset")) not in ("", name := config.dataset.name):
-        key = explain.subject("dataset.name", composed)
+        key = explain.where_set("dataset.name", composed)
         raise UserError(f"{key} must be {file!r}, as the file is called, not {name!r}")
     for group, table in (("model", MODELS), ("optimizer", OPTIMIZERS)):
         choice: Choice = getattr(config, group)

@@ -9,8 +9,8 @@ COPIES = ".dvc/tmp/exps"  # `dvc exp run --temp` and the queue work there, and r
 def root() -> Path:
     """Return the current folder, or in a copy the folder that it is a copy of.
 
-    DVC says in DVC_ROOT what is copied. It does so in every stage, and what a stage starts inherits
-    it, in other projects too: it is believed in a copy alone.
+    DVC sets DVC_ROOT, the folder that is copied, in every stage. Whatever a stage starts inherits
+    it, in other projects too. So it counts only inside a copy.
     """
     here, said = Path.cwd(), os.environ.get("DVC_ROOT", "")
     if not said or not here.is_relative_to(Path(said).resolve() / COPIES):
@@ -29,7 +29,7 @@ def experiment() -> str:
 def place(folder: Path) -> str:
     """Return the path of a folder in the workspace, and in a copy the experiment's name with it.
 
-    It tells runs apart: those of a copy are no runs of the workspace, until they are applied there.
+    Runs are found by it. A run of a copy is no run of the workspace until it is applied there.
     """
     here, workspace, resolved = Path.cwd(), root(), folder.resolve()
     if workspace == here or not resolved.is_relative_to(here):

@@ -1,4 +1,4 @@
-"""The folders of sweeps: which one a command has, which was begun last, the trials in one."""
+"""The folders of sweeps: the one of this command, all that were begun, the trials in one."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ from pipeline.trials.trial_file import Trial
 ROOT = Path("multirun")
 BEGUN = ROOT / ".begun"  # a folder a line, in the order in which sweeps were begun or gone on with
 SUBDIR = "${hydra:job.num}"
-ELSEWHERE = (  # do not make another sweep
+SAME_SWEEP = (  # overrides that do not make another sweep
     "hydra/launcher=",
     "hydra.launcher.",
     "hydra.sweeper.n_trials=",
@@ -34,9 +34,9 @@ ELSEWHERE = (  # do not make another sweep
 
 
 def of_command() -> str:
-    """Return the folder of the sweep that this command is: the same command, the same folder.
+    """Return the folder of this command's sweep.
 
-    As long as settings, code and data are the same too; else it is another sweep.
+    It is the same for the same command, as long as settings, code and data are the same.
     """
     names = [item.partition("=")[0] for item in _arguments()]
     keys = dict.fromkeys(name.rpartition(".")[2] for name in names if "hydra" not in name)
@@ -45,7 +45,7 @@ def of_command() -> str:
 
 
 def of_all() -> str:
-    """Return the SHA-256, in hexadecimal, of the command, and the settings, code and data now."""
+    """Return the SHA-256, in hexadecimal, of this command with its settings, code and data."""
     processed = Path("data/processed")
     files = [FILE, *sorted(CONF.rglob("*.yaml")), *(processed / name for name in ARRAYS)]
     hashes = [sha256_once(path) for path in files if path.exists()]
@@ -54,7 +54,7 @@ def of_all() -> str:
 
 
 def _arguments() -> list[str]:
-    return [item for item in sys.argv[1:] if not item.startswith(("-", *ELSEWHERE))]
+    return [item for item in sys.argv[1:] if not item.startswith(("-", *SAME_SWEEP))]
 
 
 def of_trial(
@@ -78,7 +78,7 @@ def of_trial(
 
 
 def check(loader: ConfigLoader, config: DictConfig, trials: Sequence[Sequence[str]]) -> Path:
-    """Return the folder of a sweep that a command begins, or goes on with.
+    """Return the folder of the sweep that this command begins or goes on with.
 
     Raises
     ------

@@ -33,7 +33,7 @@ def count(folder: Path, *, trained: bool = True) -> str:
 def shown(folder: Path) -> str:
     """Return how many trials have ended, and how long the others may take, as `3 of 9, 01:30 left`.
 
-    They are taken to last as long as those that were trained so far, others side by side.
+    They are expected to take as long as the trials trained so far, as many of them at once.
     """
     state = _read(folder)
     left = state["total"] - state["ended"]

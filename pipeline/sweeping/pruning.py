@@ -1,4 +1,4 @@
-"""What a trial of an Optuna study tells it after each epoch, and learns: whether to stop."""
+"""What a trial reports to its Optuna study after each epoch; the study says whether to stop."""
 
 from collections.abc import Callable
 from contextlib import nullcontext

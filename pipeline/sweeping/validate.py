@@ -1,4 +1,4 @@
-"""Mistakes in a sweep's configuration, found before anything of it is written."""
+"""A sweep's configuration, checked before anything of the sweep is written."""
 
 from collections.abc import Sequence
 
@@ -18,13 +18,13 @@ Trials = Sequence[Sequence[str]]  # the overrides of each
 
 
 def refuse(loader: ConfigLoader, config: DictConfig, trials: Trials) -> Config:
-    """Refuse trials of which one has an unknown key or choice, or none can be trained.
+    """Refuse a sweep if a trial has an unknown key or choice, or if none can be trained.
 
-    Return the first trial's configuration that is right.
+    Return the configuration of the first trial that can be trained.
 
-    A bad value of some trials is their own affair. To compose a trial takes 50 ms: it is done up
-    to the first that is right, then for each new choice, as only that can be unknown, and for
-    another value of each key.
+    A trial with a bad value fails alone, when it is run. To compose a trial takes 50 ms. So the
+    trials are composed up to the first that is right, then one for each new choice, as only that
+    can be unknown, and one for another value of each key.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def varied(trials: Trials) -> dict[str, list[str]]:
 
 
 def _refuse_sweep(composed: DictConfig, config: DictConfig, choices: Sequence[str]) -> None:
-    """Refuse presets, chosen among others, whose own sweep would be left out."""
+    """Refuse a preset that is a sweep itself, as one choice of this sweep."""
     if composed.hydra.sweeper.get("params") != config.hydra.sweeper.get("params"):
         preset = next(item for item in choices if _key(item) not in VALUES_ONLY)
         raise UserError(
@@ -108,7 +108,7 @@ def _refuse_same(
             other = [item if _key(one) == key else one for one in overrides]
             try:
                 checked = _check(loader.load_sweep_config(config, other))
-            except (UserError, HydraException):  # their own affair
+            except (UserError, HydraException):  # such a trial fails alone
                 continue
             same = before.setdefault(str(identity(checked)), item)
             if same != item:

@@ -1,1 +1,1 @@
-"""What the trials of a sweep have said: ranked, averaged, drawn, promoted."""
+"""What the trials of a sweep have found: ranked, averaged, drawn, promoted."""

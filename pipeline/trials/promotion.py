@@ -59,7 +59,7 @@ def plan(trial: Trial, *, with_seed: bool) -> dict[Path, str]:
 
 
 def _place(key: str, choices: dict[str, str]) -> tuple[Path, str]:
-    """Return the file that a setting belongs into, and its key there."""
+    """Return the file that holds a setting, and its key there."""
     path = params.CONF / "config.yaml"
     ours = params.leaves(conf_files.parse(conf_files.read(path), path))
     if found := re.fullmatch(r"\$\{params:([\w.]+)\}", str(ours.get(key))):
@@ -82,7 +82,7 @@ def _check(changed: dict[Path, str], wanted: Settings, trial: Trial) -> None:
         found = _settings(composed(folder / "conf", []))
     if differing := _differing(wanted, found):
         what = "; ".join(
-            f"{key} is {_said(wanted, key)} in the trial and {_said(found, key)} in "
+            f"{key} is {_shown(wanted, key)} in the trial and {_shown(found, key)} in "
             f"{shown(_place(key, trial.choices)[0])}"
             for key in differing
         )
@@ -108,8 +108,8 @@ def _settings(config: Config) -> Settings:
 
 def _differing(one: Settings, other: Settings) -> list[str]:
     """Return the keys whose values would not give the same fingerprint."""
-    return [key for key in {**one, **other} if _said(one, key) != _said(other, key)]
+    return [key for key in {**one, **other} if _shown(one, key) != _shown(other, key)]
 
 
-def _said(settings: Settings, key: str) -> str:
+def _shown(settings: Settings, key: str) -> str:
     return json.dumps(settings[key]) if key in settings else "not set"

@@ -65,7 +65,7 @@ def spread(values: Sequence[float]) -> Spread:
 def by_setting(trials: Iterable[Trial]) -> list[Setting]:
     """Return the settings of trials, in the order of the trials' numbers.
 
-    A trial whose configuration was refused has no settings; its overrides tell where it belongs.
+    A trial whose configuration was refused has no settings; it is assigned by its overrides.
     """
     found: dict[str, Setting] = {}
     keys: dict[str, str] = {}  # of settings, by the overrides less the seed

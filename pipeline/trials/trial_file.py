@@ -1,4 +1,4 @@
-"""What a trial of a sweep has to say, in a file trial.json of its own folder."""
+"""What is known of a trial: the file trial.json in its own folder."""
 
 import json
 from collections.abc import Collection, Sequence

@@ -12,7 +12,7 @@ HISTORY = "metrics/history.csv"
 DIGITS = 12  # of the hashes that the table shows; all are compared
 SAME, OTHER, NOT_MADE = "same", "NOT THE SAME", "NOT MADE"
 NO_CAUSE = (
-    "none in sight: code, parameters and versions are those of dvc.lock. Either the results were "
+    "none is known: code, parameters and versions are those of dvc.lock. Either the results were "
     "not made from these inputs, or this machine computes other bits"
 )
 
