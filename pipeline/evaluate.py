@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cli.app import run
+from pipeline.cli import app
 from pipeline.data import arrays
-from pipeline.files import reading, replacing, require
+from pipeline.files import reading, replacing
 from pipeline.learning import determinism, weights
 from pipeline.report import scores
 from pipeline.settings.inputs import Inputs
 from pipeline.settings.schema import Config
-from pipeline.tracking import results
+from pipeline.tracking.run import Run
 
 log = logging.getLogger(__name__)
 MANY = 50_000  # examples for which it pays to make a graph
@@ -26,8 +26,7 @@ MANY = 50_000  # examples for which it pays to make a graph
 def main(config: Config, inputs: Inputs) -> None:
     """Write evaluation.json, classes.csv, predictions.csv and mistakes.csv, and log them."""
     x, y = arrays.load(config.paths.processed, "test", config.dataset)
-    require(config.paths.models / "weights.npz", "train")
-    record = results.look_up(config)
+    run = Run.look_up(config)
     determinism.enable(config.seed, config.determinism, keras=False)
     from pipeline.learning.inference import make_evaluate, predict, tensor_blocks
 
@@ -61,9 +60,9 @@ def main(config: Config, inputs: Inputs) -> None:
         mistakes(y, predicted, probability),
     )
     log.info("test_loss %.4g  test_accuracy %.4f  (%s examples)", loss, accuracy, f"{len(y):,}")
-    found = results.resume(record, config)
-    results.add_evaluation(record, config, evaluation, found.get("metrics", {}))
-    record.close()
+    run.resume(config)
+    run.evaluation(config, evaluation)
+    run.close()
 
 
 def summary(
@@ -112,4 +111,4 @@ def write_csv(path: Path, header: list[str], rows: Any) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    app.run(main)

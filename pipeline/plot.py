@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cli.app import run
+from pipeline.cli import app
 from pipeline.data import idx
 from pipeline.files import reading, shown
 from pipeline.learning import history
 from pipeline.report import scores
 from pipeline.settings.inputs import Inputs
 from pipeline.settings.schema import Config
-from pipeline.tracking import results
+from pipeline.tracking.run import Run
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def main(config: Config, inputs: Inputs) -> None:
     wrong = read_csv(paths.metrics / "mistakes.csv")
     rows = [(int(row[0]), int(row[1]), int(row[2]), float(row[3])) for row in wrong]
 
-    record = results.look_up(config)
+    run = Run.look_up(config)
     from pipeline.report import figures
 
     figures.loss(paths.plots / "loss.png", epochs)
@@ -40,9 +40,9 @@ def main(config: Config, inputs: Inputs) -> None:
     figures.mistakes(paths.plots / "mistakes.png", images, rows, classes)
     log.info("%s: loss, accuracy, confusion_matrix, weights, mistakes", shown(paths.plots))
     inputs.check()
-    results.resume(record, config)
-    results.add_figures(record, config)
-    record.close()
+    run.resume(config)
+    run.figures(config)
+    run.close()
 
 
 def read_first(path: Path) -> NDArray[np.float32]:
@@ -72,4 +72,4 @@ def read_csv(path: Path) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
 
 
 if __name__ == "__main__":
-    run(main)
+    app.run(main)

@@ -9,12 +9,12 @@ import logging
 import shlex
 from urllib.parse import urlsplit
 
-from pipeline.cli.app import run
+from pipeline.cli import app
 from pipeline.evaluate import read_evaluation
-from pipeline.files import require
 from pipeline.settings.inputs import Inputs
 from pipeline.settings.schema import Config
-from pipeline.tracking import results
+from pipeline.tracking import description
+from pipeline.tracking.run import Run
 
 log = logging.getLogger(__name__)
 LOCAL = "sqlite:///mlflow.db"  # which a bare `mlflow ui` opens
@@ -22,23 +22,22 @@ LOCAL = "sqlite:///mlflow.db"  # which a bare `mlflow ui` opens
 
 def main(config: Config, _: Inputs) -> None:
     """Find or make the run of these weights and add what it lacks."""
-    require(config.paths.models / "weights.npz", "train")
     evaluation = read_evaluation(config.paths.metrics / "evaluation.json")
-    record = results.look_up(config)
-    found = results.resume(record, config)
-    if not found["problem"]:
-        if not results.test_metrics(evaluation).keys() <= found["metrics"].keys():
-            results.add_evaluation(record, config, evaluation, found["metrics"])
-        if not found["figures"]:
-            results.add_figures(record, config)
+    run = Run.look_up(config)
+    found = run.resume(config)
+    if not found.problem:
+        if not description.test_metrics(evaluation).keys() <= found.metrics.keys():
+            run.evaluation(config, evaluation)
+        if not found.figures:
+            run.figures(config)
         log.info("test_loss %.4g  test_accuracy %.4f", evaluation["loss"], evaluation["accuracy"])
         log.info(
             "MLflow has the run %r in experiment %r. To look at it: %s",
-            found["run"],
+            found.name,
             config.tracking.experiment,
-            way_to(config.tracking.uri, found["experiment_id"]),
+            way_to(config.tracking.uri, found.experiment_id),
         )
-    record.close()
+    run.close()
 
 
 def way_to(uri: str, experiment_id: str) -> str:
@@ -56,4 +55,4 @@ def way_to(uri: str, experiment_id: str) -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    app.run(main)

@@ -4,31 +4,30 @@ The tutorial's softmax regression by default: flattened pixels, mini-batches, cr
 GradientTape, SGD. The test set is not touched.
 """
 
-from pipeline.cli.app import run
+from pipeline.cli import app
 from pipeline.data import arrays
 from pipeline.learning.bar import Bar
 from pipeline.learning.checkpoint import Checkpoint
 from pipeline.learning.learner import Learner
 from pipeline.settings.inputs import Inputs
 from pipeline.settings.schema import Config
-from pipeline.tracking import results
-from pipeline.tracking.client import recorded
+from pipeline.tracking.run import recorded
 
 
 def main(config: Config, inputs: Inputs) -> None:
     """Train the configured model and write weights.npz and history.csv."""
     split = arrays.split(config)
     checkpoint = Checkpoint(config, config.paths.output)
-    with recorded(results.begin(config, checkpoint)) as record:
+    with recorded(config, checkpoint) as run:
         learner = Learner(config, split.features, checkpoint)
-        results.add_epochs(record, learner.epochs)  # those from before an interruption
+        run.epochs(learner.epochs)  # those from before an interruption
         with Bar(len(learner.epochs), config.train.epochs) as bar:
-            learner.fit(split, [lambda epoch: results.add_epochs(record, [epoch]), bar.show])
+            learner.fit(split, [lambda epoch: run.epochs([epoch]), bar.show])
         inputs.check()
         learner.save()
-        results.add_training(record, config)
+        run.training(config)
     checkpoint.remove()
 
 
 if __name__ == "__main__":
-    run(main, sweeps=True)
+    app.run(main, sweeps=True)

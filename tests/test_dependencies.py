@@ -165,3 +165,9 @@ def test_imports_run_one_way_between_packages() -> None:
                 assert other == package or floor[other] < floor[package] or floor[other] == 0, (
                     f"{module} imports {imported}"
                 )
+
+
+def test_no_package_has_more_modules_than_one_can_keep_in_mind() -> None:
+    for folder in (path.parent for path in (ROOT / "pipeline").glob("*/__init__.py")):
+        modules = [path.stem for path in folder.glob("*.py") if path.stem != "__init__"]
+        assert len(modules) <= 10, folder

@@ -287,6 +287,6 @@ def test_the_logged_model_is_loaded_by_the_pipeline(reproduced: Project) -> None
     description, *_ = reproduced.folder.glob("mlruns/**/MLmodel")  # a copy adds to its origin
     flavors = yaml.safe_load(description.read_text(encoding="utf-8"))["flavors"]
     assert set(flavors) == {"python_function"}
-    assert flavors["python_function"]["loader_module"] == "pipeline.tracking.serving"
+    assert flavors["python_function"]["loader_module"] == "pipeline.tracking.served_model"
     kinds = {path.suffix for path in description.parent.rglob("*") if path.is_file()}
     assert kinds <= {"", ".npz", ".json", ".txt", ".yaml", ".py", ".toml"}

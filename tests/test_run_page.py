@@ -13,7 +13,7 @@ from mlflow.entities import Run
 
 from pipeline.files import sha256
 from pipeline.record import way_to
-from pipeline.tracking import description, results
+from pipeline.tracking import description
 from tests.conftest import Project
 from tests.defaults import EXPERIMENT
 
@@ -159,7 +159,7 @@ def test_the_way_to_the_runs(uri: str, way: str) -> None:
 
 def test_metrics_have_names_that_mlflow_takes() -> None:
     evaluation = {"loss": 0.5, "top 5 %": 0.9, "recall: é": 1, "note": "ours", "whole": True}
-    metrics = results.test_metrics(evaluation)
+    metrics = description.test_metrics(evaluation)
     assert metrics == {"test_loss": 0.5, "test_top 5 _": 0.9, "test_recall_ é": 1}
 
 

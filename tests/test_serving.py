@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.tracking.serving import PixelError, pixels
+from pipeline.tracking.served_model import PixelError, pixels
 from tests.conftest import Project
 from tests.test_tracking import free_port, runs, server
 

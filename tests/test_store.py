@@ -2,7 +2,6 @@
 
 import shutil
 import sqlite3
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ import pytest
 
 from pipeline.errors import first_line
 from pipeline.settings.schema import Tracking
-from pipeline.tracking.client import Record
+from pipeline.tracking.client import Client
+from pipeline.tracking.run import Run
 from tests.conftest import ROOT, Project
 
 
@@ -32,15 +32,15 @@ def client(folder: Path) -> mlflow.MlflowClient:
 
 def record(folder: Path, name: str = "a run") -> str:
     """Record a run with an artifact; return its id."""
-    kept = Record(
-        Tracking(uri=f"sqlite:///{folder / 'mlflow.db'}", experiment="e", timeout=5), folder
-    )
-    begun = kept.ask("begin", name=name, tags={"pipeline.place": "."}, started=time.time())
+    tracking = Tracking(uri=f"sqlite:///{folder / 'mlflow.db'}", experiment="e", timeout=5)
+    run = Run(Client(tracking, folder))
+    run.begin(name, {"pipeline.place": "."})
     Path("a file.txt").write_text(name, encoding="utf-8")
-    kept.send("files", paths=["a file.txt"])
-    kept.send("end", status="FINISHED")
-    kept.close()
-    return str(begun["run_id"])
+    run.files([Path("a file.txt")])
+    run.end("FINISHED")
+    run_id = run.id()
+    run.close()
+    return run_id
 
 
 def text(folder: Path, run_id: str) -> str:
@@ -92,10 +92,11 @@ def test_artifacts_that_are_lost_are_said_and_a_folder_of_ones_own_stays(
 
 def problem(folder: Path, **settings: Any) -> str:
     tracking = Tracking(uri=f"sqlite:///{folder / 'mlflow.db'}", experiment="e", timeout=5)
-    kept = Record(tracking.model_copy(update=settings), folder)
-    answer = kept.ask("begin", name="b", tags={"pipeline.place": "."}, started=time.time())
-    kept.close()
-    return str(answer["problem"])
+    run = Run(Client(tracking.model_copy(update=settings), folder))
+    run.begin("b", {"pipeline.place": "."})
+    run.id()
+    run.close()
+    return run.problem
 
 
 def test_a_deleted_experiment_is_named_with_its_remedy(

@@ -22,7 +22,8 @@ from mlflow.entities import Run
 
 from pipeline.files import sha256
 from pipeline.settings.schema import Tracking
-from pipeline.tracking.client import Record
+from pipeline.tracking import run as record
+from pipeline.tracking.client import Client
 from tests.conftest import ROOT, Project
 from tests.defaults import EXPERIMENT
 
@@ -269,25 +270,31 @@ def test_a_trial_whose_run_cannot_be_begun_writes_into_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    record = Record(Tracking(uri="sqlite:///mlflow.db", experiment="e", timeout=5), tmp_path)
-    begin = {"started": time.time(), "tags": {"pipeline.place": "."}}
-    assert not record.ask("begin", name="sweep", **begin)["problem"]
-    refused = begin | {"started": None}
-    assert record.ask("begin", name="a", **refused)["problem"]
-    for value, name in ((1.0, ""), (2.0, "b")):
-        if name:
-            assert not record.ask("begin", name=name, **begin)["problem"]
-        record.send("metrics", points=[({"loss": value}, 1, time.time())])
-        record.send("end", status="FINISHED")
-    record.send("metrics", points=[({"best_loss": 2.0}, 0, time.time())])
-    record.send("end", status="FAILED")
-    record.close()
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    process = Client(Tracking(uri="sqlite:///mlflow.db", experiment="e", timeout=5), tmp_path)
+    sweep, refused, late, trial = (record.Run(process) for _ in range(4))
+    tags, in_the_way = {"pipeline.place": "."}, tmp_path / "in the way"
+    in_the_way.touch()
+    sweep.begin("sweep", tags)
+    refused.begin("refused", tags, lock=str(in_the_way / "lock"))
+    late.begin("late", tags, lock=str(in_the_way / "lock"))
+    trial.begin("trial", tags)
+    for value, run in enumerate((refused, late, trial)):
+        run.metrics({"loss": value}, 1)
+        run.end("FINISHED")
+    assert not refused.id()
+    assert "File exists" in refused.problem
+    assert len({sweep.id(), trial.id()} - {""}) == 2
+    refused.metrics({"loss": 4.0}, 2)
+    in_the_way.unlink()
+    process.close()  # as the process that has begun the sweep has died
     client = mlflow.MlflowClient("sqlite:///mlflow.db")
     experiment = client.get_experiment_by_name("e")
     found = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
     assert {name: (run.info.status, run.data.metrics) for name, run in found.items()} == {
-        "sweep": ("FAILED", {"best_loss": 2.0}),
-        "b": ("FINISHED", {"loss": 2.0}),
+        "sweep": ("KILLED", {}),
+        "late": ("FINISHED", {"loss": 1.0}),
+        "trial": ("FINISHED", {"loss": 2.0}),
     }
     assert "has no complete record of this run: " in caplog.text
 
@@ -351,7 +358,7 @@ def test_two_trainings_can_make_a_store_at_once(reproduced: Project, tmp_path: P
 
 
 def test_a_store_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
-    message = {"do": "connect", "ask": True, "experiment": "e", "timeout": 10}
+    settings = {"uri": "sqlite:///mlflow.db", "experiment": "e", "timeout": 10}
     with subprocess.Popen(
         [sys.executable, "-m", "pipeline.tracking.recorder"],
         cwd=tmp_path,
@@ -361,7 +368,7 @@ def test_a_store_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
         encoding="utf-8",
     ) as recorder:
         assert recorder.stdin
-        print(json.dumps(message | {"uri": "sqlite:///mlflow.db"}), file=recorder.stdin, flush=True)
+        print(json.dumps(settings), file=recorder.stdin, flush=True)
         while not (tmp_path / "mlflow.db").exists():
             assert recorder.poll() is None
             time.sleep(0.001)

@@ -63,7 +63,10 @@ def test_the_served_model_refuses_them_too(tmp_path: Path) -> None:
     np.savez(tmp_path / "weights.npz", weight=GOOD["weight"][:4], bias=GOOD["bias"])
     description = {"name": "logistic_regression", "features": 5, "classes": 3}
     (tmp_path / "model.json").write_text(json.dumps(description), encoding="utf-8")
-    code = "import sys; from pipeline.tracking import serving; serving._load_pyfunc(sys.argv[1])"
+    code = (
+        "import sys; from pipeline.tracking import served_model; "
+        "served_model._load_pyfunc(sys.argv[1])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code, tmp_path],
         capture_output=True,

@@ -8,7 +8,6 @@ import json
 import logging
 import shlex
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,13 +16,15 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.errors import UserError
-from pipeline.files import replacing, require, shown
+from pipeline.files import replacing, require, sha256_once, shown
 from pipeline.learning import determinism
 from pipeline.learning.fingerprint import ARRAYS, fingerprint, identity
 from pipeline.masking import masked
 from pipeline.settings.schema import Config, Sweep, Tracking, check_section
-from pipeline.sweeping import folders, progress, trial, validate
-from pipeline.tracking import client, description, provenance
+from pipeline.sweeping import folders, progress, validate
+from pipeline.tracking import description, provenance
+from pipeline.tracking.client import REPEAT, Client
+from pipeline.tracking.run import Run
 from pipeline.trials import answer, ranking, trial_file
 from pipeline.trials.trial_file import Trial
 
@@ -33,11 +34,9 @@ log = logging.getLogger(__name__)
 class Running:
     """The sweep that this process has begun."""
 
-    def __init__(
-        self, folder: Path, lock: FileLock, settings: Sweep, record: client.Record, seeds: int
-    ):
-        self.folder, self.lock, self.settings, self.record = folder, lock, settings, record
-        self.seeds = seeds
+    def __init__(self, folder: Path, lock: FileLock, settings: Sweep, client: Client, seeds: int):
+        self.folder, self.lock, self.settings, self.seeds = folder, lock, settings, seeds
+        self.client, self.run = client, Run(client)
         self.ended = {one.folder: one for one in self.trials()}
 
     def trials(self) -> list[Trial]:
@@ -81,12 +80,10 @@ def begin(
         raise UserError(
             f"{shown(folder)}: this sweep is already running: wait for its end, or stop it"
         ) from None
-    record = client.shared(place, folder)
-    record.owner = True
-    current = Running(folder, lock, settings, record, seeds)
+    current = Running(folder, lock, settings, Client(place, folder, REPEAT), seeds)
     if here and not _is_known(first):
         determinism.enable(first.seed, first.determinism)
-    run_id = _open(config, folder, settings)
+    run_id = _open(config, folder, settings, current.run)
     definition = {
         "command": shlex.join(sys.argv[1:]),
         "overrides": OmegaConf.to_container(config.hydra.overrides.task),
@@ -104,42 +101,36 @@ def begin(
     progress.begin(folder, len(trials))
 
 
-def _open(config: DictConfig, folder: Path, settings: Sweep) -> str:
-    """Return the id of the sweep's run, empty if the store does not answer."""
-    assert current
-    record, lock = current.record, str(folder / ".record.lock")
-    if (folder / "sweep.json").exists():
-        before = folders.read(folder)["run_id"]
-        if before and not record.ask("reopen", run_id=before, lock=lock)["problem"]:
-            return str(before)
+def _open(config: DictConfig, folder: Path, settings: Sweep, run: Run) -> str:
+    """Begin the sweep's run, or go on with it; return its id, empty if the store has no answer."""
+    before = folders.read(folder)["run_id"] if (folder / "sweep.json").exists() else ""
     tags = {
         "kind": "sweep",
         **provenance.tags(),
         "pipeline.place": shown(folder),
         "mlflow.note.content": description.reproduction(sys.argv[1:]),
     }
-    begin = {"name": f"sweep {folder.name}", "tags": tags, "started": time.time(), "lock": lock}
-    answer = record.ask("begin", **begin)
-    if answer["problem"]:
-        log.warning("MLflow at %s takes no record: %s", record.uri, answer["problem"])
-        return ""
+    lock = str(folder / ".record.lock")
+    run.begin(f"sweep {folder.name}", tags, lock=lock, again=before)
     overrides = OmegaConf.to_container(config.hydra.overrides.task)
     launcher, sweeper = (str(config.hydra[name]["_target_"]) for name in ("launcher", "sweeper"))
-    record.send(
-        "params",
-        params={
+    run.params(
+        {
             "sweep.overrides": " ".join(map(str, overrides or [])),
             "sweep.objective": settings.objective,
             "sweep.direction": settings.direction,
             "launcher": launcher.rpartition(".")[2],
             "sweeper": sweeper.rpartition(".")[2],
-        },
+        }
     )
     processed = Path(str(config.paths.processed))
     if (processed / ARRAYS[0]).exists():
-        files = {"data_sha256": str(processed / ARRAYS[0])}
-        record.send("data", name=str(config.dataset.name), files=files)
-    return str(answer["run_id"])
+        hashes = {"data_sha256": sha256_once(processed / ARRAYS[0])}
+        run.data(str(config.dataset.name), processed, hashes)
+    run_id = run.id()
+    if run.problem:
+        log.warning("MLflow at %s takes no record: %s", run.client.uri, run.problem)
+    return run_id
 
 
 def finish(*, interrupted: bool) -> int | None:
@@ -151,9 +142,7 @@ def finish(*, interrupted: bool) -> int | None:
     if current is None:
         return None
     sweep, current = current, None
-    record, folder = sweep.record, sweep.folder
-    trial.settle(record)
-    settings = sweep.settings
+    run, folder, settings = sweep.run, sweep.folder, sweep.settings
     found = ranking.answer(sweep.trials(), settings.objective, settings.direction, sweep.seeds)
     ranked = found.trials
     failed = [
@@ -162,11 +151,11 @@ def finish(*, interrupted: bool) -> int | None:
         if one.status in ("FAILED", "KILLED") and sweep.ended.get(one.folder) != one
     ]
     if ranked:
-        answer.give(found, folder, record)
-    record.send("kill_children")
+        answer.give(found, folder, run)
+    run.kill_children()
     whole = ranked and not failed
-    record.send("end", status="KILLED" if interrupted else "FINISHED" if whole else "FAILED")
-    record.close()
+    run.end("KILLED" if interrupted else "FINISHED" if whole else "FAILED")
+    run.close()
     sweep.lock.release()
     for one in failed:
         print(f"train: trial {one.number} ({one.name}) {one.status}: {one.error}", file=sys.stderr)

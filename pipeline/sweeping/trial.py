@@ -10,8 +10,8 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -29,15 +29,16 @@ from pipeline.settings.inputs import Inputs
 from pipeline.settings.schema import Config, Tracking, check, check_section
 from pipeline.side_by_side import later_trials
 from pipeline.side_by_side.training import train_with
-from pipeline.sweeping import folders, progress, pruning, rerecording
+from pipeline.sweeping import folders, progress, pruning, rerecording, sweep
 from pipeline.sweeping.pruning import Pruned
 from pipeline.sweeping.rerecording import PARENT
-from pipeline.tracking import client, description, provenance, results
+from pipeline.tracking import description, provenance
+from pipeline.tracking.client import REPEAT, Client, of_sweep
+from pipeline.tracking.run import Run
 from pipeline.trials import trial_file
 from pipeline.trials.trial_file import Trial, find, keep
 
 log = logging.getLogger(__name__)
-_unsettled: list["Trial"] = []
 MLFLOW_STATUS = {"PRUNED": "KILLED"}  # which MLflow does not have
 
 
@@ -50,8 +51,8 @@ def run(composed: DictConfig, inputs: Inputs) -> None:
     logging.raiseExceptions = False  # in a launcher's own process too, the reader may have gone
     hydra = HydraConfig.get()
     folder = Path(hydra.sweep.dir)
-    sweep = folders.read(folder)
-    place = client.of_sweep(sweep, check_section(Tracking, composed, "tracking"))
+    definition = folders.read(folder)
+    place = of_sweep(definition, check_section(Tracking, composed, "tracking"))
     trial = Trial(
         number=int(hydra.job.num),
         overrides=[masked(item) for item in hydra.overrides.task if not item.startswith("sweep.")],
@@ -59,9 +60,8 @@ def run(composed: DictConfig, inputs: Inputs) -> None:
         uri=masked(place.uri),
         pid=os.getpid(),
     )
-    trial.name = trial_file.name_of(trial.overrides, sweep["varied"])
-    record = client.shared(place, folder)
-    settle(record)
+    trial.name = trial_file.name_of(trial.overrides, definition["varied"])
+    client = sweep.current.client if sweep.current else _worker(folder, place.model_dump_json())
     config, saved, problem = None, None, None
     try:
         inputs.check_sweep()
@@ -71,9 +71,9 @@ def run(composed: DictConfig, inputs: Inputs) -> None:
         trial.fingerprint = fingerprint(**identity(config))
         known = None if config.sweep.rerun else find(trial.fingerprint, trial.uri)
         if known:
-            tags = _tags(known) | {"pipeline.status": known.status, PARENT: sweep["run_id"]}
+            tags = _tags(known) | {"pipeline.status": known.status, PARENT: definition["run_id"]}
             ours = known.folder == trial.folder
-            if sweep["run_id"] and rerecording.see_to(known, config, record, tags, adopt=ours):
+            if definition["run_id"] and rerecording.see_to(known, config, client, tags, adopt=ours):
                 keep(known)
             trial.status, trial.repeats, trial.run_id = known.status, known.folder, known.run_id
             trial.metrics, trial.seconds = known.metrics, known.seconds
@@ -88,22 +88,21 @@ def run(composed: DictConfig, inputs: Inputs) -> None:
     def training() -> Epoch:
         if problem or not config or not saved:
             raise problem or AssertionError
-        return _train(config, saved, record, inputs)
+        return _train(config, saved, mlflow_run, inputs)
 
-    tags = {PARENT: sweep["run_id"]} if sweep["run_id"] else {}
-    run = {"tags": tags} | (saved.run if saved else {})
-    _run(trial, record, run, saved, training)
+    mlflow_run = Run(client)
+    tags = {PARENT: definition["run_id"]} if definition["run_id"] else {}
+    mlflow_run.begin(trial.name, tags | _tags(trial), **(saved.run if saved else {}))
+    _run(trial, mlflow_run, saved, training)
     if saved and trial.status != "FAILED":
         saved.remove()
     say(trial, folder)
 
 
-def settle(record: client.Record) -> None:
-    """Give the last trial the id of its run, for which it has not waited."""
-    while _unsettled:
-        trial = _unsettled.pop()
-        trial.run_id = record.answer().get("run_id", "")
-        keep(trial)
+@cache
+def _worker(folder: Path, tracking: str) -> Client:
+    """Return the client that all trials of a sweep share in a process which has not begun it."""
+    return Client(Tracking.model_validate_json(tracking), folder, REPEAT)
 
 
 def _tags(trial: Trial) -> dict[str, str]:
@@ -128,25 +127,25 @@ def say(trial: Trial, sweep: Path) -> None:
     log.info("  ".join(part for part in said if part))
 
 
-def _train(config: Config, saved: Checkpoint, record: client.Record, inputs: Inputs) -> Epoch:
+def _train(config: Config, saved: Checkpoint, run: Run, inputs: Inputs) -> Epoch:
     """Train as the train stage does, and tell each epoch to the study that may prune the trial."""
-    results.add_settings(record, config)
+    run.settings(config)
     split = arrays.split(config)
     learner = Learner(config, split.features, saved)
-    results.add_epochs(record, learner.epochs)
+    run.epochs(learner.epochs)
     report = pruning.reporter(config.sweep)
     for epoch in learner.epochs:
         report(epoch)
     with Bar(len(learner.epochs), config.train.epochs, brief=True) as bar:
         listeners = [
-            lambda epoch: results.add_epochs(record, [epoch]),
+            lambda epoch: run.epochs([epoch]),
             bar.show,
             lambda epoch: inputs.check_sweep(),
             report,
         ]
-        learner.fit(split, listeners, train_with(_others(config, record.uri)))
+        learner.fit(split, listeners, train_with(_others(config, run.client.uri)))
     learner.save()
-    results.add_training(record, config)
+    run.training(config)
     return learner.epochs[-1]
 
 
@@ -160,19 +159,11 @@ def _others(config: Config, uri: str) -> list[Config]:
     return [one for one in others if not find(fingerprint(**identity(one)), uri)]
 
 
-def _run(
-    trial: Trial,
-    record: client.Record,
-    run: dict[str, Any],
-    saved: Checkpoint | None,
-    training: Callable[[], Epoch],
-) -> None:
+def _run(trial: Trial, run: Run, saved: Checkpoint | None, training: Callable[[], Epoch]) -> None:
     """Run the training and keep how it ended, in trial.json and on the trial's MLflow run."""
     folder, started = Path(trial.folder), time.monotonic()
     trial.write()
     (folder / "error.txt").unlink(missing_ok=True)
-    run["tags"] |= _tags(trial)
-    record.send("begin", ask=True, name=trial.name, started=time.time(), **run)
     try:
         trial.metrics = training().metrics
         trial.status = "FINISHED"
@@ -186,17 +177,17 @@ def _run(
         trial.error = masked(trial.error or type(error).__name__)
         with suppress(OSError):  # the disk may be what failed
             (folder / "error.txt").write_text(masked(traceback.format_exc()), encoding="utf-8")
-            record.send("files", paths=[str(folder / "error.txt")])
+            run.files([folder / "error.txt"])
     finally:
         seconds = time.monotonic() - started + (saved.seconds if saved else 0.0)
         trial.seconds = round(seconds, 3)
         ending = {"pipeline.status": trial.status} | ({"error": trial.error} if trial.error else {})
-        record.send("tags", tags=ending)
+        run.tags(ending)
         if trial.error:
-            record.send("result", line=f"{trial.status}, {trial.error}")
-        record.send("end", status=MLFLOW_STATUS.get(trial.status, trial.status))
+            run.result(f"{trial.status}, {trial.error}")
+        run.end(MLFLOW_STATUS.get(trial.status, trial.status))
+        keep(trial)  # whatever time it takes to hear of the run
+        trial.run_id = run.id()
         keep(trial)
-        _unsettled.append(trial)
-        if not record.owner:
-            settle(record)
-            record.ask("flush")  # the sweep may end when this trial does
+        if not sweep.current:
+            run.client.wait()  # the sweep may end when this trial does

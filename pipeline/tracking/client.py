@@ -4,13 +4,12 @@ The stage sends messages and goes on; `pipeline.tracking.recorder` imports MLflo
 store meanwhile. A store that is slow or down delays nothing but the end, and that by seconds.
 """
 
+import itertools
 import json
 import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +22,27 @@ END_SECONDS = 90  # a store that has not answered by then is given up
 COMPLETE = "once that is mended, `python -m pipeline.record` completes the record."
 REPEAT = "once that is mended, the same command completes the record."
 BY_ID = "MLFLOW_EXPERIMENT_ID"
-_shared: dict[str, "Record"] = {}
+STORE = 0  # the address of the store itself; runs are numbered from 1
 
 
-class Record:
-    """Messages to the recorder, which takes them in order; see `pipeline.tracking.recorder`."""
+class Client:
+    """A recorder process, and the pipes to it; a process needs one, whatever number of runs it has.
+
+    Every message and every answer carries the number of the run that it is about, or STORE.
+
+    Parameters
+    ----------
+    tracking : Tracking
+        The store and the experiment.
+    results : Path
+        Where the results are: said when the record is not complete.
+    complete : str
+        What completes such a record: said after that.
+    """
 
     def __init__(self, tracking: Tracking, results: Path, complete: str = COMPLETE):
         self.uri = masked(tracking.uri)  # as it is shown and stored; the recorder gets the real one
-        self.owner = False  # whether this process made the sweep's run
-        self._complete = complete
+        self._results, self._complete = shown(results), complete
         if os.environ.get(BY_ID) and not os.environ.get("MLFLOW_EXPERIMENT_NAME"):
             log.warning(
                 "%s is not read: the record goes to the experiment %r; "
@@ -40,44 +50,54 @@ class Record:
                 BY_ID,
                 tracking.experiment,
             )
-        self._results = shown(results)
+        self.numbers = itertools.count(STORE + 1)
+        self._answers: dict[int, dict[str, Any]] = {}  # that have been read, but not asked for yet
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pipeline.tracking.recorder"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             encoding="utf-8",
         )
-        self.send("connect", **tracking.model_dump())
+        self._write(tracking.model_dump_json())
 
-    def send(self, do: str, *, ask: bool = False, **arguments: Any) -> None:
-        """Send a message, or a question; what cannot be delivered is said by `close`."""
-        assert self._process.stdin is not None
-        message = json.dumps({"do": do, "ask": ask} | arguments)
-        message = message if do == "connect" else masked(message)
-        try:
-            print(message, file=self._process.stdin, flush=True)
-        except OSError:  # the recorder is gone: `close` finds no answer
-            return
+    def send(self, to: int, do: str, **arguments: Any) -> None:
+        """Send a message or a question; what cannot be delivered is said by `close`."""
+        self._write(masked(json.dumps({"to": to, "do": do} | arguments)))
 
-    def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-        """Send a question and wait for its answer, which always has `problem`."""
-        self.send(do, ask=True, **arguments)
-        return self.answer()
-
-    def answer(self) -> dict[str, Any]:
-        """Wait for the answer to a question sent earlier."""
+    def answer(self, to: int) -> dict[str, Any]:
+        """Wait for the answer to a question, which has a `problem`, empty if there is none."""
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        return json.loads(line) if line else {"problem": "the recorder has stopped"}
+        while to not in self._answers:
+            line = self._process.stdout.readline()
+            if not line:
+                return {"problem": "the recorder has stopped"}
+            read = json.loads(line)
+            self._answers[read.pop("to")] = read
+        return self._answers.pop(to)
 
-    def drop(self) -> None:
+    def status(self, run_id: str) -> dict[str, Any]:
+        """Return the `status` of any run, which may be GONE, and the `parent` that it is below."""
+        self.send(STORE, "status", run_id=run_id)
+        return self.answer(STORE)
+
+    def adopt(self, run_id: str, parent: str) -> None:
+        """Put any run below another one."""
+        self.send(STORE, "adopt", run_id=run_id, parent=parent)
+        self.answer(STORE)
+
+    def wait(self) -> None:
+        """Wait until the recorder has tried to do all that it was told."""
+        self.send(STORE, "wait")
+        self.answer(STORE)
+
+    def kill(self) -> None:
         """Stop the recorder of a process that has only asked."""
         self._process.kill()
         self._process.communicate()
 
     def close(self) -> None:
         """Wait until the store has everything, or say what is missing and what to do."""
-        self.send("close")
+        self.send(STORE, "close")
         try:
             output, _ = self._process.communicate(timeout=END_SECONDS)
             answers = [json.loads(line) for line in output.splitlines()]
@@ -94,6 +114,13 @@ class Record:
                 self._complete,
             )
 
+    def _write(self, line: str) -> None:
+        assert self._process.stdin is not None
+        try:
+            print(line, file=self._process.stdin, flush=True)
+        except OSError:  # the recorder is gone: `answer` and `close` say so
+            return
+
 
 def of_sweep(sweep: dict[str, Any], own: Tracking) -> Tracking:
     """Return the store of a sweep, as sweep.json has it, for a process that records a trial.
@@ -105,44 +132,11 @@ def of_sweep(sweep: dict[str, Any], own: Tracking) -> Tracking:
     return told.model_copy(update={"uri": own.uri}) if masked(own.uri) == told.uri else told
 
 
-def shared(tracking: Tracking, sweep: Path) -> Record:
-    """Return the record that all trials of a sweep share in this process."""
-    key = f"{tracking.uri} {tracking.experiment}"
-    if key not in _shared:
-        _shared[key] = Record(tracking, sweep, REPEAT)
-    return _shared[key]
-
-
 def described(run_id: str, uri: str, own: Tracking) -> str:
     """Return how to name a run in the store at `uri` to somebody who may have deleted it."""
     if not run_id or uri != masked(own.uri):
         return f"{run_id} (in {uri})" if run_id else "not recorded"
-    record = Record(own, Path())
-    gone = record.ask("status", run_id=run_id).get("status") == "GONE"
-    record.drop()
+    client = Client(own, Path())
+    gone = client.status(run_id).get("status") == "GONE"
+    client.kill()
     return f"{run_id}, which is gone: the sweep's command records it again" if gone else run_id
-
-
-@contextmanager
-def ended(record: Record) -> Iterator[Record]:
-    """End the run as FINISHED, or as FAILED or KILLED when the block is left by an exception."""
-    try:
-        yield record
-    except (KeyboardInterrupt, SystemExit):
-        record.send("end", status="KILLED")
-        raise
-    except BaseException as error:
-        record.send("tags", tags={"error": f"{type(error).__name__}: {error}"[:5000]})
-        record.send("end", status="FAILED")
-        raise
-    record.send("end", status="FINISHED")
-
-
-@contextmanager
-def recorded(record: Record) -> Iterator[Record]:
-    """End the run as `ended` does, and wait until the store has everything."""
-    try:
-        with ended(record):
-            yield record
-    finally:
-        record.close()

@@ -4,20 +4,23 @@ MLflow's table shows the first 20 characters of a name, and a run's page the par
 in which they were logged.
 """
 
+import re
 import shlex
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
 from pipeline.errors import UserError
-from pipeline.settings import conf_files, params
+from pipeline.settings import conf_files, params, workspace
 from pipeline.settings.schema import Config
 from pipeline.tracking import provenance
 
 FIRST = ("train", "seed", "optimizer", "model", "dataset")  # then all other parameters
 UNVARIED = {"paths", "download", "storage", "resident_bytes", "tracking", "sweep"}
 OF_THE_PLACE = ("paths.", "download.", "tracking.", "sweep.storage=")  # overrides
+NO_NAME = r"[^\w./ -]"  # which MLflow does not take in the name of a metric
 MOST_FILES = 10  # that are named
 TESTED = {
     "test_accuracy": "test accuracy",
@@ -26,6 +29,20 @@ TESTED = {
     "val_loss": "validation loss",
 }
 TRAINED = {"accuracy": "training accuracy", "loss": "training loss"}
+
+
+def of_training(config: Config, **more: str) -> tuple[str, dict[str, str]]:
+    """Return the name of the run of a training, and its tags: its kind, origin and place."""
+    known, tags = name(config), {"kind": "training", **provenance.tags()}
+    if experiment := workspace.experiment():
+        known, tags["dvc_experiment"] = f"{experiment} {known}", experiment
+    note = reproduction(overrides())
+    return known, tags | {"mlflow.note.content": note, "pipeline.place": place(config)} | more
+
+
+def place(config: Config) -> str:
+    """Return the tag that tells this workspace's runs from those of others on the same server."""
+    return f"{socket.gethostname()}:{workspace.place(config.paths.output)}"
 
 
 def name(config: Config) -> str:
@@ -48,6 +65,15 @@ def result(metrics: Mapping[str, float]) -> str:
     """Return the scores in a line; those of training only where there are no others."""
     names = TESTED if TESTED.keys() & metrics.keys() else TRAINED
     return ", ".join(f"{said} {metrics[key]:.4f}" for key, said in names.items() if key in metrics)
+
+
+def test_metrics(evaluation: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers of an evaluation under the names that they have in MLflow."""
+    return {
+        f"test_{re.sub(NO_NAME, '_', key)}": value
+        for key, value in evaluation.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
 
 
 def overrides() -> list[str]:

@@ -1,12 +1,10 @@
-"""An open run, and what is put on it: `OpenRun` does the messages about that."""
+"""A run that is open in the MLflow store: each method does a message about it."""
 
 import json
 import tempfile
-from dataclasses import dataclass, field
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from pipeline.files import sha256, sha256_once
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -19,46 +17,63 @@ NOTE = "mlflow.note.content"
 RESULT = "Result: "
 
 
-@dataclass
 class OpenRun:
-    """A run that takes what it lacks; `known` is what it has already when it is not new."""
+    """A run, as MLflow had it when it was opened, and the lock of the file of its training."""
 
-    client: "MlflowClient"
-    experiment_id: str
-    run_id: str
-    lock: "FileLock | None" = None
-    known_params: set[str] = field(default_factory=set)
-    known_metrics: set[tuple[str, int]] = field(default_factory=set)
-    known_model: bool = False
+    def __init__(self, client: "MlflowClient", run: "Run", lock: "FileLock | None" = None):
+        self._client, self._opened, self._lock = client, run, lock
+        self.run_id = str(run.info.run_id)
+        self._params: set[str] = set()
+        self._metrics: set[tuple[str, int]] = set()
+        self._has_model = False
 
-    def look(self, run: "Run") -> None:
-        """Note what the run has, from what MLflow says of it."""
-        self.known_params = set(run.data.params)
-        self.known_metrics = {
-            (key, point.step)
-            for key in run.data.metrics
-            for point in self.client.get_metric_history(self.run_id, key)
+    def look(self) -> None:
+        """Note what the run has: from now on parameters, metrics and model of it are ignored.
+
+        Metrics of a sweep may be measured again.
+        """
+        data = self._opened.data
+        self._params = set(data.params)
+        if "pipeline.training" in data.tags:
+            self._metrics = {
+                (key, point.step)
+                for key in data.metrics
+                for point in self._client.get_metric_history(self.run_id, key)
+            }
+        outputs = self._opened.outputs
+        self._has_model = bool(outputs and outputs.model_outputs)
+
+    def contents(self) -> dict[str, Any]:
+        """Return what `tracking.run.Contents` has."""
+        now = self._client.get_run(self.run_id)
+        return {
+            "name": now.info.run_name,
+            "experiment_id": now.info.experiment_id,
+            "metrics": now.data.metrics,
+            "figures": bool(self._client.list_artifacts(self.run_id, "plots")),
         }
-        self.known_model = bool(run.outputs and run.outputs.model_outputs)
 
     def params(self, params: dict[str, Any]) -> None:
         """Log parameters."""
         from mlflow.entities import Param
 
-        items = [
-            Param(key, str(value)[:6000])
-            for key, value in params.items()
-            if key not in self.known_params
-        ]
-        self.client.log_batch(self.run_id, params=items)
+        new = {key: value for key, value in params.items() if key not in self._params}
+        items = [Param(key, str(value)[:6000]) for key, value in new.items()]
+        self._client.log_batch(self.run_id, params=items)
 
     def config(self, config: dict[str, Any]) -> None:
         """Log the configuration as config.yaml."""
-        self.client.log_dict(self.run_id, config, "config.yaml")
+        self._client.log_dict(self.run_id, config, "config.yaml")
+
+    def tags(self, tags: dict[str, str]) -> None:
+        """Set tags."""
+        from mlflow.entities import RunTag
+
+        self._client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
 
     def result(self, line: str) -> None:
         """Begin the description with a paragraph about the result, in place of an earlier one."""
-        note = self.client.get_run(self.run_id).data.tags.get(NOTE, "")
+        note = self._client.get_run(self.run_id).data.tags.get(NOTE, "")
         rest = note.partition("\n\n")[2] if note.startswith(RESULT) else note
         self.tags({NOTE: f"{RESULT}{line.strip()}\n\n{rest}".strip()})
 
@@ -70,52 +85,76 @@ class OpenRun:
             Metric(key, value, int(at * 1000), step)
             for metrics, step, at in points
             for key, value in metrics.items()
-            if (key, step) not in self.known_metrics
+            if (key, step) not in self._metrics
         ]
         for first in range(0, len(items), MOST_METRICS):
-            self.client.log_batch(self.run_id, metrics=items[first : first + MOST_METRICS])
+            self._client.log_batch(self.run_id, metrics=items[first : first + MOST_METRICS])
 
-    def tags(self, tags: dict[str, str]) -> None:
-        """Set tags."""
-        from mlflow.entities import RunTag
-
-        self.client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
-
-    def data(self, name: str, files: dict[str, str]) -> None:
-        """Log the training set as an input, with the SHA-256 of each file (tag: path)."""
+    def data(self, name: str, folder: str, hashes: dict[str, str]) -> None:
+        """Log the training set as an input, with the SHA-256 of each file of it, by its tag."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        hashes = {tag: sha256_once(Path(path)) for tag, path in files.items()}
-        source = json.dumps({"uri": str(Path(next(iter(files.values()))).parent), **hashes})
+        source = json.dumps({"uri": folder, **hashes})
         dataset = Dataset(name, next(iter(hashes.values()))[:36], "local", source)
         context = [InputTag("mlflow.data.context", "training")]
-        self.client.log_inputs(self.run_id, [DatasetInput(dataset, context)])
+        self._client.log_inputs(self.run_id, [DatasetInput(dataset, context)])
         self.tags(hashes)
 
-    def files(self, paths: list[str], folder: str | None = None) -> None:
+    def origin(self, fingerprint: str) -> None:
+        """Tag the run with its fingerprint, and with the finished trial that it repeats, if any."""
+        repeated = self._client.search_runs(
+            [self._opened.info.experiment_id],
+            f"tags.`pipeline.fingerprint` = '{fingerprint}' and tags.kind = 'trial' "
+            "and attributes.status = 'FINISHED'",
+            max_results=1,
+        )
+        trial = {"trial_run_id": str(repeated[0].info.run_id)} if repeated else {}
+        self.tags({"pipeline.fingerprint": fingerprint} | trial)
+
+    def files(self, paths: list[str], folder: str) -> None:
         """Log files."""
         for path in paths:
-            self.client.log_artifact(self.run_id, path, folder)
+            self._client.log_artifact(self.run_id, path, folder or None)
 
-    def model(self, weights: str, data: str, description: dict[str, Any]) -> None:
+    def model(
+        self, weights: str, weights_sha256: str, data: str, description: dict[str, Any]
+    ) -> None:
         """Log a model that `mlflow models serve` can serve, and tag the run with its weights' hash.
 
         The steps of MLflow's `log_model`, less its trial prediction, which would need TensorFlow.
         """
-        if self.known_model:
-            self.tags({"weights_sha256": sha256(Path(weights))})
-            return
-        from mlflow.entities import LoggedModelOutput
+        if not self._has_model:
+            from mlflow.entities import LoggedModelOutput
 
-        from pipeline.tracking import logged_model
+            from pipeline.tracking import served_model
 
-        logged = self.client.create_logged_model(self.experiment_id, "model", self.run_id)
-        with tempfile.TemporaryDirectory() as folder:
-            saved = logged_model.save(Path(folder), Path(weights), Path(data), description, logged)
-            self.client.log_model_artifacts(logged.model_id, str(saved))
-        self.client.finalize_logged_model(logged.model_id, "READY")
-        self.client.log_outputs(self.run_id, [LoggedModelOutput(logged.model_id, step=0)])
-        self.tags({"weights_sha256": sha256(Path(weights))})  # now `Store.find` finds the run
+            experiment_id = self._opened.info.experiment_id
+            logged = self._client.create_logged_model(experiment_id, "model", self.run_id)
+            with tempfile.TemporaryDirectory() as folder:
+                saved = served_model.save(
+                    Path(folder), Path(weights), Path(data), description, logged
+                )
+                self._client.log_model_artifacts(logged.model_id, str(saved))
+            self._client.finalize_logged_model(logged.model_id, "READY")
+            self._client.log_outputs(self.run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        self.tags({"weights_sha256": weights_sha256})  # now `Store.find` finds the run
+
+    def kill_children(self) -> None:
+        """End as KILLED the runs below this one that are RUNNING: their processes have died."""
+        children = self._client.search_runs(
+            [self._opened.info.experiment_id],
+            f"tags.mlflow.parentRunId = '{self.run_id}' and attributes.status = 'RUNNING'",
+        )
+        for child in children:
+            self._client.set_terminated(child.info.run_id, "KILLED")
+
+    def end(self, status: str) -> None:
+        """End the run as FINISHED, FAILED or KILLED, not before it began: clocks are set back."""
+        now = max(self._opened.info.start_time, int(time.time() * 1000))
+        self._client.set_terminated(self.run_id, status, now)
+        if self._lock:
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+            self._lock.release(force=True)
 
 
 def hold(path: str) -> "FileLock | None":

@@ -1,12 +1,11 @@
 """The answer of a sweep: shown, written into its folder and put on its MLflow run."""
 
 import re
-import time
 from pathlib import Path
 
 from pipeline.errors import UserError
 from pipeline.learning.history import text
-from pipeline.tracking.client import Record
+from pipeline.tracking.run import Run
 from pipeline.trials import promotion, tables
 from pipeline.trials.ranking import Answer
 from pipeline.trials.spread import Setting, spread
@@ -16,7 +15,7 @@ MOST_NOTE = 4000  # characters; MLflow takes 5000 with the rest of the descripti
 MOST_NAME = 200  # of a metric's 250
 
 
-def give(found: Answer, folder: Path, record: Record) -> None:
+def give(found: Answer, folder: Path, run: Run) -> None:
     """Show and record the tables, the figures and what is best."""
     rows = tables.trials(found)
     print(tables.aligned(rows, found.objective))
@@ -31,16 +30,16 @@ def give(found: Answer, folder: Path, record: Record) -> None:
             print(tables.aligned(settings, found.objective).removeprefix("\n"))
         if 1 < len(found.settings) != found.ranked:
             print(f"A setting has a rank if it has finished with all {found.seeds} seeds.")
-    record.send("files", paths=[str(path) for path in files + _figures(folder, found)])
+    run.files(files + _figures(folder, found))
     measured = sum(one.has(found.objective) for one in found.trials)
-    record.send("metrics", points=[(_metrics(found), measured, time.time())])
+    run.metrics(_metrics(found), measured)
     if found.best:
         best = {"setting": found.settings[0].name} if found.settings else _identity(found.best)
-        record.send("tags", tags={f"best_{key}": value for key, value in best.items()})
+        run.tags({f"best_{key}": value for key, value in best.items()})
     line = _said(found, found.best) if found.best else _none(found)
     print(f"Best: {line}\n{_promise(found, found.best)}" if found.best else line)
     line = f"the best is {line}" if found.best else line
-    record.send("result", line="\n".join([line, _done_before(found.trials)]))
+    run.result("\n".join([line, _done_before(found.trials)]))
 
 
 def _none(found: Answer) -> str:

@@ -1,14 +1,20 @@
-"""The way to the store; one in an SQLite file is there whole or not at all."""
+"""The way to the store; one in an SQLite file is there whole or not at all.
+
+Runs whose recorder was killed stay RUNNING until the next recorder connects, which ends them.
+"""
 
 import logging
 import os
 import shlex
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+
+import psutil
 
 from pipeline.files import replacing
 from pipeline.settings import workspace
@@ -16,6 +22,9 @@ from pipeline.tracking import relocation
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+RECORDER = "pipeline.tracking.recorder"
+SIGNED = "pipeline.recorder"  # the tag with a run's recorder
 
 
 def connect(uri: str, experiment: str, timeout: int) -> "tuple[MlflowClient, str]":
@@ -29,7 +38,7 @@ def connect(uri: str, experiment: str, timeout: int) -> "tuple[MlflowClient, str
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(timeout))
     import mlflow
 
-    logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # `Record.close` says what fails
+    logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # `Client.close` says what fails
     uri, path = _located(uri)
     mlflow.set_tracking_uri(uri)
     with _made(path):
@@ -45,11 +54,31 @@ def connect(uri: str, experiment: str, timeout: int) -> "tuple[MlflowClient, str
         if found and path:
             relocation.mend(path, found.artifact_location)
         artifacts = relocation.beside(path) if path else None
-        return client, str(
+        experiment_id = str(
             found.experiment_id
             if found
             else client.create_experiment(experiment, artifact_location=artifacts)
         )
+    for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
+        if _is_abandoned(run.data.tags.get(SIGNED)):
+            client.set_terminated(run.info.run_id, "KILLED")
+    return client, experiment_id
+
+
+def signature() -> str:
+    """Return the tag by which other recorders of this machine see whether this one lives."""
+    return f"{socket.gethostname()} {os.getpid()}"
+
+
+def _is_abandoned(signature: str | None) -> bool:
+    """Tell whether a run was of a recorder of this machine that has died."""
+    host, _, pid = (signature or "").rpartition(" ")
+    if host != socket.gethostname() or not pid.isdecimal():
+        return False
+    try:
+        return RECORDER not in psutil.Process(int(pid)).cmdline()
+    except psutil.Error:
+        return True
 
 
 def _located(uri: str) -> tuple[str, Path | None]:
@@ -67,7 +96,7 @@ def _located(uri: str) -> tuple[str, Path | None]:
 
 @contextmanager
 def _made(path: Path | None) -> Iterator[None]:
-    """Make the file, unless it is there or the store is none; keep others from it for the block.
+    """Hold the lock of a store in an SQLite file, which is made if it is not there.
 
     MLflow makes its tables one by one, and cannot go on when it was killed among them.
     """

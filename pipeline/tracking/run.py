@@ -1,0 +1,217 @@
+"""A run of the record, and what the stages put on it."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.files import require, sha256, sha256_once
+from pipeline.learning import history
+from pipeline.learning.checkpoint import Checkpoint
+from pipeline.learning.fingerprint import ARRAYS, fingerprint, identity
+from pipeline.learning.history import Epoch
+from pipeline.settings.schema import Config
+from pipeline.tracking import description
+from pipeline.tracking.client import Client
+
+log = logging.getLogger(__name__)
+HASHES = dict(zip(("data_sha256", "labels_sha256"), ARRAYS, strict=True))  # tag: file
+UNLOGGED = {"paths", "download", "tracking", "sweep"}
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a run holds, or the problem with finding out; without a name there is no run."""
+
+    problem: str
+    name: str = ""
+    experiment_id: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    figures: bool = False
+
+
+class Run:
+    """A run of its own number; its methods send messages, and only `id` and `resume` wait."""
+
+    def __init__(self, client: Client):
+        self.client, self._number = client, next(client.numbers)
+        self._config: Config | None = None  # until its data is logged
+        self._known: dict[str, float] = {}  # metrics that it has already
+        self.problem = ""  # why it cannot be begun, once it was asked for its id
+
+    @classmethod
+    def look_up(cls, config: Config) -> "Run":
+        """Start to look for the run that made the weights; `resume` has the answer."""
+        run = cls(Client(config.tracking, config.paths.output))
+        weights = sha256(require(config.paths.models / "weights.npz", "train"))
+        run._send("find", weights=weights, place=description.place(config))
+        run._send("contents")
+        return run
+
+    def begin(
+        self,
+        name: str,
+        tags: dict[str, str],
+        *,
+        training: str = "",
+        lock: str = "",
+        again: str = "",
+    ) -> None:
+        """Make the run; it is RUNNING from now on.
+
+        `training` and `lock` are those of `learning.checkpoint`: the run of a training that goes on
+        goes on itself. So does the one with the id `again`, unless it is gone.
+        """
+        how = {"training": training, "lock": lock, "again": again}
+        self._send("begin", name=name, tags=tags, started=time.time(), **how)
+
+    def id(self) -> str:
+        """Wait for the run's id; a run that cannot be begun now is given up: its id is empty."""
+        self._send("id")
+        answer = self.client.answer(self._number)
+        self.problem = answer["problem"]
+        return str(answer.get("run_id", ""))
+
+    def tags(self, tags: dict[str, str]) -> None:
+        """Set tags."""
+        self._send("tags", tags=tags)
+
+    def params(self, params: dict[str, Any]) -> None:
+        """Log parameters."""
+        self._send("params", params=params)
+
+    def metrics(self, metrics: dict[str, float], step: int) -> None:
+        """Log metrics of a step."""
+        self._send("metrics", points=[(metrics, step, time.time())])
+
+    def data(self, name: str, folder: Path, hashes: dict[str, str]) -> None:
+        """Log the training set as an input, with the SHA-256 of its files, by their tags."""
+        self._send("data", name=name, folder=str(folder), hashes=hashes)
+
+    def result(self, line: str) -> None:
+        """Begin the description with a paragraph about the result, in place of an earlier one."""
+        self._send("result", line=line)
+
+    def files(self, paths: list[Path], folder: str = "") -> None:
+        """Log files, into a folder of the run."""
+        self._send("files", paths=[str(path) for path in paths], folder=folder)
+
+    def kill_children(self) -> None:
+        """End as KILLED the runs below this one that are RUNNING: their processes have died."""
+        self._send("kill_children")
+
+    def end(self, status: str) -> None:
+        """End the run as FINISHED, FAILED or KILLED."""
+        self._send("end", status=status)
+
+    @contextmanager
+    def ended(self) -> Iterator["Run"]:
+        """End the run as FINISHED, or as FAILED or KILLED if the block is left by an exception."""
+        try:
+            yield self
+        except (KeyboardInterrupt, SystemExit):
+            self.end("KILLED")
+            raise
+        except BaseException as error:
+            self.tags({"error": f"{type(error).__name__}: {error}"[:5000]})
+            self.end("FAILED")
+            raise
+        self.end("FINISHED")
+
+    def settings(self, config: Config) -> None:
+        """Log the parameters and the configuration of a training that is about to begin."""
+        self._config = config
+        self.params(description.parameters(config))
+        values = config.model_dump(mode="json", exclude=UNLOGGED, exclude_unset=True)
+        self._send("config", config=values)
+
+    def epochs(self, epochs: list[Epoch]) -> None:
+        """Log the metrics of epochs, with the epoch as the step.
+
+        The first call logs the training set too, whose hashes the checkpoint has by then, and the
+        fingerprint, by which a training is tagged with the trial that it repeats.
+        """
+        if config := self._config:
+            self._config = None
+            folder = config.paths.processed
+            hashes = {tag: sha256_once(folder / name) for tag, name in HASHES.items()}
+            self.data(config.dataset.name, folder, hashes)
+            self._send("origin", fingerprint=fingerprint(**identity(config)))
+        now = time.time()
+        if epochs:
+            self._send("metrics", points=[(epoch.metrics, epoch.epoch, now) for epoch in epochs])
+
+    def training(self, config: Config) -> None:
+        """Log weights, history and the model that can be served."""
+        weights, table = config.paths.models / "weights.npz", config.paths.metrics / "history.csv"
+        self.result(description.result(history.read(table)[-1].metrics))
+        self.files([weights, table])
+        self._send(
+            "model",
+            weights=str(weights),
+            weights_sha256=sha256(weights),
+            data=str(config.paths.processed / ARRAYS[0]),
+            description=config.model.model_dump() | {"classes": len(config.dataset.classes)},
+        )
+
+    def restore(self, config: Config) -> None:
+        """Log a training from its files, and end the run."""
+        with self.ended():
+            self.settings(config)
+            self.epochs(history.read(config.paths.metrics / "history.csv"))
+            self.training(config)
+
+    def resume(self, config: Config) -> Contents:
+        """Go on with the run that `look_up` asked for, or with a new one, made from the files.
+
+        Weights can come from elsewhere (`dvc pull`); a store can be new or have been out of reach.
+        """
+        found = Contents(**self.client.answer(self._number))
+        if not found.problem and not found.name:
+            log.info("MLflow has no run with these weights: recording one from the files")
+            self._number = next(self.client.numbers)
+            self.begin(*description.of_training(config, restored="true"))
+            self.restore(config)
+            self._send("contents")
+            found = Contents(**self.client.answer(self._number))
+        self._known = found.metrics
+        return found
+
+    def evaluation(self, config: Config, evaluation: dict[str, Any]) -> None:
+        """Log the test metrics, unless they are known, and the files of the evaluation."""
+        metrics = description.test_metrics(evaluation)
+        self.metrics({k: v for k, v in metrics.items() if self._known.get(k) != v}, 0)
+        self.result(description.result(self._known | metrics))
+        self.tags({"kind": "pipeline"})  # until now it was a training
+        names = ("evaluation.json", "classes.csv", "predictions.csv", "mistakes.csv")
+        self.files([config.paths.metrics / name for name in names])
+
+    def figures(self, config: Config) -> None:
+        """Log the figures."""
+        self.files(sorted(config.paths.plots.glob("*.png")), "plots")
+
+    def close(self) -> None:
+        """Wait until the store has everything, or say what is missing and what to do."""
+        self.client.close()
+
+    def _send(self, do: str, **arguments: Any) -> None:
+        self.client.send(self._number, do, **arguments)
+
+
+@contextmanager
+def recorded(config: Config, saved: Checkpoint) -> Iterator[Run]:
+    """Record a training, which goes on with its run if it goes on from its checkpoint.
+
+    The run ends as the block does; then all is waited for.
+    """
+    run = Run(Client(config.tracking, config.paths.output))
+    try:
+        run.begin(*description.of_training(config), **saved.run)
+        with run.ended():
+            run.settings(config)
+            yield run
+    finally:
+        run.close()
