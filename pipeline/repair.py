@@ -9,7 +9,7 @@ import fcntl
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -21,8 +21,12 @@ TMP = Path(".dvc/tmp")
 HOLDERS = TMP / "rwlock"
 
 
-def main() -> None:
+def main(given: Sequence[str] = ()) -> int:
     """Restore dvc.lock from git, or remove it, and remove the list of holders, if they are bad."""
+    if given:
+        from pipeline.cli.arguments import Options, parse
+
+        parse(Options, given)  # it takes none
     with ExitStack() as stack:
         for name in ("lock", "rwlock.lock"):
             if (TMP / name).exists():
@@ -39,6 +43,7 @@ def main() -> None:
             else:
                 LOCK.write_bytes(done.stdout)
             print(f"{LOCK}: {'removed' if done.returncode else 'restored'}: half of it was missing")
+    return 0
 
 
 @contextmanager
@@ -78,4 +83,8 @@ def _is_whole(content: bytes) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:]:
+        from pipeline.cli import arguments  # a tenth of a second, which `make repro` does not need
+
+        arguments.run(main)
+    sys.exit(main())

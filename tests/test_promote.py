@@ -164,6 +164,7 @@ def test_there_is_nothing_to_promote(reproduced: Project) -> None:
         "promote: multirun: has no sweep: run `python -m pipeline.train -m KEY=VALUE,VALUE`\n"
     )
     assert refused("best") == ("promote: best is not known; known are run_id\n")
+    assert refused("run_id=") == ("promote: run_id should have at least 1 character, not ''\n")
     assert refused("run_id=abc") == (
         "promote: multirun: has no trial with the run_id abc: the column `run` of a "
         "sweep's sweep.csv has them\n"
