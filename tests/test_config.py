@@ -132,7 +132,11 @@ def test_the_configuration_is_shown_as_it_is_used(ready: Project) -> None:
 def test_the_commands_are_listed(ready: Project) -> None:
     listed = ready.run(sys.executable, "-m", "pipeline").stdout
     modules = (ready / "pipeline").glob("*.py")
-    runs = {path.stem for path in modules if '__name__ == "__main__"' in path.read_text("utf-8")}
+    runs = {
+        path.stem
+        for path in modules
+        if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
+    }
     names = set(re.findall(r"^  (\w+) {2,}\S.{10,}$", listed, re.MULTILINE))
     assert names == runs - {"__main__"}
     (line,) = ready.run(sys.executable, "-m", "pipeline", "train", code=1).stderr.splitlines()

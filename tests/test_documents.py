@@ -131,7 +131,9 @@ def test_the_examples_of_code_work(reproduced: Project) -> None:
         path = reproduced / f"pipeline/{name}.py"
         path.write_text(f"{path.read_text(encoding='utf-8')}\n\n{code}", encoding="utf-8")
     (reproduced / "conf/model/small.yaml").write_text("name: small\nscale: 2.0\n", encoding="utf-8")
-    (reproduced / "conf/optimizer/rmsprop.yaml").write_text("name: rmsprop\nrho: 0.95\n", "utf-8")
+    (reproduced / "conf/optimizer/rmsprop.yaml").write_text(
+        "name: rmsprop\nrho: 0.95\n", encoding="utf-8"
+    )
     chosen = ("model=small", "optimizer=rmsprop")
     reproduced.stage("train", *chosen)
     with np.load(reproduced / "models/weights.npz") as weights:

@@ -183,7 +183,7 @@ def test_a_reader_that_leaves_costs_no_results(reproduced: Project) -> None:
 
 def sweep_before_a_reader_that_leaves(reproduced: Project, rest: str) -> None:
     command = f"python -m pipeline.train -m seed=1,2 {rest} head -1"
-    done = reproduced.run("bash", "-o", "pipefail", "-c", command)
+    done = reproduced.run("bash", "-o", "pipefail", "-c", command, COLD="1")
     assert done.stderr == ""
     assert len(done.stdout.splitlines()) == 1
     folder = next((reproduced / "multirun").glob("seed-*"))

@@ -66,7 +66,7 @@ def results(project: Project) -> dict[str, str]:
 
 def of_latest(project: Project) -> list[Trial]:
     """Return the trials of the sweep that was begun last."""
-    begun = (project / "multirun/.begun").read_text("utf-8").splitlines()
+    begun = (project / "multirun/.begun").read_text(encoding="utf-8").splitlines()
     return [one for one in trials(project) if one.folder.startswith(f"{begun[-1]}/")]
 
 
@@ -127,7 +127,9 @@ def test_a_sweep_is_of_the_settings_that_it_began_with(reproduced: Project, laun
         arguments += ("hydra.launcher.n_jobs=1",)
     process = start(reproduced, *arguments, until="^trial 0 .*FINISHED")
     reproduced.edit("conf/optimizer/sgd.yaml", "momentum: 0.0", "momentum: 0.5")
-    (reproduced / "params.yaml").write_text("train: [")  # somebody is just writing it
+    (reproduced / "params.yaml").write_text(
+        "train: [", encoding="utf-8"
+    )  # somebody is just writing it
     _, errors = process.communicate(timeout=200)
     assert (process.returncode, errors) == (0, "")
     for one in trials(reproduced):

@@ -111,7 +111,7 @@ def test_the_best_setting_keeps_the_seed_of_params(reproduced: Project) -> None:
     promoted = reproduced.stage("promote").stdout
     assert promoted.startswith(f"Setting {name}, the best mean over 3 seeds\n")
     assert "params.yaml keeps its seed, 0: " in promoted
-    text = (reproduced / "params.yaml").read_text()
+    text = (reproduced / "params.yaml").read_text(encoding="utf-8")
     assert f"  learning_rate: {rates[first]}\n" in text
     assert "seed: 0\n" in text
     (parent,) = runs(reproduced, "sweep")
@@ -134,7 +134,7 @@ def test_the_best_setting_keeps_the_seed_of_params(reproduced: Project) -> None:
     one = found[1]
     by_hand = reproduced.stage("promote", f"run_id={one.run_id}").stdout
     assert "Its seed is one of 3 in multirun/" in by_hand
-    assert "seed: 6\n" in (reproduced / "params.yaml").read_text()
+    assert "seed: 6\n" in (reproduced / "params.yaml").read_text(encoding="utf-8")
 
     near = f"did you mean run_id={one.run_id} (trial 1, {one.name})?\n"
     typed = one.run_id[:9] + ("a" if one.run_id[9] == "b" else "b") + one.run_id[10:]

@@ -354,7 +354,7 @@ def test_seeds_end_in_a_mean_and_its_interval(reproduced: Project) -> None:
     assert "None is best: the trials differ in the seed alone" in done.stdout
     assert "promote" not in done.stdout
     (table,) = (reproduced / "multirun").glob("*/seeds.csv")
-    (row,) = csv.DictReader(table.open())
+    (row,) = csv.DictReader(table.open(encoding="utf-8"))
     (parent,) = runs(reproduced, "sweep")
     assert "best_trial" not in parent.data.tags
     assert parent.data.tags["mlflow.note.content"].startswith("Result: 4 seeds: val_accuracy ")

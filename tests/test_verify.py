@@ -172,7 +172,7 @@ def test_a_changed_pixel_of_the_processed_data(reproduced: Project) -> None:
 def test_another_setting_of_tensorflow(reproduced: Project) -> None:
     reproduced.edit("pipeline/learning/determinism.py", '"AVX2"', '"SSE41"')
     reproduced.commit()
-    out = verify(reproduced, "stage=train", code=1)
+    out = verify(reproduced, "stage=train", code=1, COLD="1")
     assert "First difference: stage train\n" in out
     assert "models/weights.npz: array " in out
     assert "The two trainings part in epoch " in out

@@ -72,12 +72,18 @@ class Faulty(dict[Path, str]):
 def test_several_files_are_written_all_or_none(tmp_path: Path) -> None:
     one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
     for path in (one, two):
-        path.write_text("a: 1\n")
+        path.write_text("a: 1\n", encoding="utf-8")
     with pytest.raises(UnicodeEncodeError):
         yaml_edit.write_all({one: "a: 2\n", two: "a: \ud800\n"})
     with pytest.raises(UserError, match="cannot be written"):
         yaml_edit.write_all(Faulty({one: "a: 2\n", two: "a: 2\n"}))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.yaml", "two.yaml"]
-    assert (one.read_text(), two.read_text()) == ("a: 1\n", "a: 1\n")
+    assert (one.read_text(encoding="utf-8"), two.read_text(encoding="utf-8")) == (
+        "a: 1\n",
+        "a: 1\n",
+    )
     yaml_edit.write_all({one: "a: 2\n", two: "a: 3\n"})
-    assert (one.read_text(), two.read_text()) == ("a: 2\n", "a: 3\n")
+    assert (one.read_text(encoding="utf-8"), two.read_text(encoding="utf-8")) == (
+        "a: 2\n",
+        "a: 3\n",
+    )
