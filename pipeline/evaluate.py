@@ -62,7 +62,7 @@ def main(config: Config, inputs: Inputs) -> None:
     log.info("test_loss %.4g  test_accuracy %.4f  (%s examples)", loss, accuracy, f"{len(y):,}")
     run.resume(config)
     run.evaluation(config, evaluation)
-    run.close()
+    run.client.close()
 
 
 def summary(

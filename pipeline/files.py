@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 
 from pipeline.errors import UserError, first_line
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+HASHING = Lock()  # a file that two threads ask for is hashed by one
 UNWRITABLE = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -119,7 +121,8 @@ def sha256(path: Path) -> str:
 def sha256_once(path: Path) -> str:
     """Return `sha256(path)`, remembered for as long as the file is the same one, unchanged."""
     stat = path.stat()
-    return _sha256_of(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    with HASHING:
+        return _sha256_of(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache

@@ -42,7 +42,7 @@ def main(config: Config, inputs: Inputs) -> None:
     inputs.check()
     run.resume(config)
     run.figures(config)
-    run.close()
+    run.client.close()
 
 
 def read_first(path: Path) -> NDArray[np.float32]:

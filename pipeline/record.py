@@ -37,7 +37,7 @@ def main(config: Config, _: Inputs) -> None:
             config.tracking.experiment,
             way_to(config.tracking.uri, found.experiment_id),
         )
-    run.close()
+    run.client.close()
 
 
 def way_to(uri: str, experiment_id: str) -> str:

@@ -39,7 +39,7 @@ def record(folder: Path, name: str = "a run") -> str:
     run.files([Path("a file.txt")])
     run.end("FINISHED")
     run_id = run.id()
-    run.close()
+    run.client.close()
     return run_id
 
 
@@ -95,7 +95,7 @@ def problem(folder: Path, **settings: Any) -> str:
     run = Run(Client(tracking.model_copy(update=settings), folder))
     run.begin("b", {"pipeline.place": "."})
     run.id()
-    run.close()
+    run.client.close()
     return run.problem
 
 

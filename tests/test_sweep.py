@@ -156,6 +156,7 @@ def test_a_sweep_ends_in_an_answer_and_is_not_run_twice(reproduced: Project) -> 
 
     sweep(reproduced, *GRID, "sweep.rerun=true")
     assert len(runs(reproduced, "trial")) == 10
+    assert all("trial_run_id" not in run.data.tags for run in runs(reproduced, "trial"))
 
 
 def test_trials_leak_nothing_into_each_other(reproduced: Project) -> None:

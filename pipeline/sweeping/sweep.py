@@ -155,7 +155,7 @@ def finish(*, interrupted: bool) -> int | None:
     run.kill_children()
     whole = ranked and not failed
     run.end("KILLED" if interrupted else "FINISHED" if whole else "FAILED")
-    run.close()
+    sweep.client.close()
     sweep.lock.release()
     for one in failed:
         print(f"train: trial {one.number} ({one.name}) {one.status}: {one.error}", file=sys.stderr)

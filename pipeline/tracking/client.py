@@ -10,6 +10,7 @@ import logging
 import os
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +26,22 @@ BY_ID = "MLFLOW_EXPERIMENT_ID"
 STORE = 0  # the address of the store itself; runs are numbered from 1
 
 
+@dataclass(frozen=True)
+class Contents:
+    """What a run holds, or the problem with finding out; without a name there is no run."""
+
+    problem: str
+    name: str = ""
+    experiment_id: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    figures: bool = False
+
+
 class Client:
     """A recorder process, and the pipes to it; a process needs one, whatever number of runs it has.
 
-    Every message and every answer carries the number of the run that it is about, or STORE.
-
-    Parameters
-    ----------
-    tracking : Tracking
-        The store and the experiment.
-    results : Path
-        Where the results are: said when the record is not complete.
-    complete : str
-        What completes such a record: said after that.
+    Every message and every answer carries the number of the run that it is about, or STORE. When
+    the record is not complete, `close` says where the results are, and what will `complete` it.
     """
 
     def __init__(self, tracking: Tracking, results: Path, complete: str = COMPLETE):
@@ -64,6 +68,11 @@ class Client:
         """Send a message or a question; what cannot be delivered is said by `close`."""
         self._write(masked(json.dumps({"to": to, "do": do} | arguments)))
 
+    def ask(self, to: int, question: str, **arguments: Any) -> dict[str, Any]:
+        """Send a question and wait for its answer, as `answer` returns it."""
+        self.send(to, question, **arguments)
+        return self.answer(to)
+
     def answer(self, to: int) -> dict[str, Any]:
         """Wait for the answer to a question, which has a `problem`, empty if there is none."""
         assert self._process.stdout is not None
@@ -77,18 +86,15 @@ class Client:
 
     def status(self, run_id: str) -> dict[str, Any]:
         """Return the `status` of any run, which may be GONE, and the `parent` that it is below."""
-        self.send(STORE, "status", run_id=run_id)
-        return self.answer(STORE)
+        return self.ask(STORE, "status", run_id=run_id)
 
     def adopt(self, run_id: str, parent: str) -> None:
         """Put any run below another one."""
-        self.send(STORE, "adopt", run_id=run_id, parent=parent)
-        self.answer(STORE)
+        self.ask(STORE, "adopt", run_id=run_id, parent=parent)
 
     def wait(self) -> None:
         """Wait until the recorder has tried to do all that it was told."""
-        self.send(STORE, "wait")
-        self.answer(STORE)
+        self.ask(STORE, "wait")
 
     def kill(self) -> None:
         """Stop the recorder of a process that has only asked."""

@@ -44,7 +44,7 @@ class OpenRun:
         self._has_model = bool(outputs and outputs.model_outputs)
 
     def contents(self) -> dict[str, Any]:
-        """Return what `tracking.run.Contents` has."""
+        """Return what `tracking.client.Contents` has."""
         now = self._client.get_run(self.run_id)
         return {
             "name": now.info.run_name,
@@ -101,7 +101,9 @@ class OpenRun:
         self.tags(hashes)
 
     def origin(self, fingerprint: str) -> None:
-        """Tag the run with its fingerprint, and with the finished trial that it repeats, if any."""
+        """Tag a run that is no trial with its fingerprint, and with the trial that it repeats."""
+        if self._opened.data.tags.get("kind") == "trial":
+            return
         repeated = self._client.search_runs(
             [self._opened.info.experiment_id],
             f"tags.`pipeline.fingerprint` = '{fingerprint}' and tags.kind = 'trial' "

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 from pipeline.errors import first_line
 from pipeline.masking import masked
@@ -24,27 +24,24 @@ from pipeline.tracking.store import Store
 
 PACE_SECONDS = 0.5  # messages wait so long for others, which are then sent with them
 RETRY_SECONDS = 10.0  # a store that did not answer is left alone for this long
+QUESTIONS = ("adopt", "contents", "id", "status")
 
 Message = dict[str, Any]
-OPENING: dict[str, Callable[..., OpenRun | None]] = {"begin": Store.begin, "find": Store.find}
-OF_RUN: dict[str, Callable[..., None]] = {
-    "config": OpenRun.config,
-    "data": OpenRun.data,
-    "end": OpenRun.end,
-    "files": OpenRun.files,
-    "kill_children": OpenRun.kill_children,
-    "metrics": OpenRun.metrics,
-    "model": OpenRun.model,
-    "origin": OpenRun.origin,
-    "params": OpenRun.params,
-    "result": OpenRun.result,
-    "tags": OpenRun.tags,
+Do = Callable[..., Any]
+OPENING: dict[str, Do] = {"begin": Store.begin, "find": Store.find}
+OF_STORE: dict[str, Do] = {"adopt": Store.adopt, "status": Store.status}
+OF_RUN: dict[str, Do] = {
+    one.__name__: one
+    for one in (
+        *(OpenRun.config, OpenRun.contents, OpenRun.data, OpenRun.end, OpenRun.files),
+        *(OpenRun.kill_children, OpenRun.metrics, OpenRun.model, OpenRun.origin),
+        *(OpenRun.params, OpenRun.result, OpenRun.tags),
+    )
 }
-OF_STORE: dict[str, Callable[..., Message]] = {"adopt": Store.adopt, "status": Store.status}
 
 
 class Queue:
-    """The messages about one run that have not been done."""
+    """The messages about one run, or about the store itself, that have not been done."""
 
     def __init__(self, store: Store):
         self._store = store
@@ -63,24 +60,27 @@ class Queue:
         else:
             self.waiting.append((do, arguments))
 
-    def work(self, most: int | None = None) -> None:
-        """Do what waits, or no more than the first messages, until one fails."""
+    def work(self, most: int | None = None) -> Message:
+        """Do what waits, or no more than the first messages, until one fails; return an answer."""
+        answer = None
         try:
             self._store.connect()
             for do, arguments in self.waiting[:most]:
-                if do in OPENING:
-                    self._run = OPENING[do](self._store, **arguments)
-                elif self._run:
-                    OF_RUN[do](self._run, **arguments)
-                else:
-                    raise LookupError("the run was not found")
+                answer = self._do(do, arguments)
                 self.waiting.pop(0)
             self.problem = ""
         except Exception as error:  # whatever a store or its driver raises must not end the record
-            self.problem = _reason(error)
+            answer, self.problem = None, _reason(error)
+        return {"problem": self.problem} | (answer or {})
 
-    def id(self) -> Message:
-        """Return the run's id; if the run cannot be begun, nothing is done about it any more."""
+    def ask(self, question: str, arguments: Message) -> Message:
+        """Return the answer to a question; one that cannot be answered now is not kept."""
+        if question != "id":
+            self.add(question, arguments)
+            answer = self.work()
+            if self.problem:
+                self.waiting.pop()
+            return answer
         if not self._run and not self._given_up:
             self.work(1)
         if self._run:
@@ -88,84 +88,22 @@ class Queue:
         self.waiting, self._begun, self._given_up = [], False, True
         return {"problem": self.problem}
 
-    def contents(self) -> Message:
-        """Do what waits, and return what the run holds, if there is one."""
-        self.work()
-        if self.problem or not self._run:
-            return {"problem": self.problem}
-        try:
-            return {"problem": "", **self._run.contents()}
-        except Exception as error:
-            return {"problem": _reason(error)}
-
     def close(self) -> None:
         """End a run that has begun and not ended, as the stage has died."""
         if self._begun:
             self.add("end", {"status": "KILLED"})
 
-
-class Recorder:
-    """The store, the queues of the runs by their numbers, and where answers go."""
-
-    def __init__(self, store: Store, answers: TextIO):
-        self._store, self._answers = store, answers
-        self._queues: dict[int, Queue] = {}
-        self._next = 0.0  # when the queues are worked on again
-
-    def pause(self) -> float | None:
-        """Return for how many seconds nothing is to be done; None if nothing waits."""
-        waits = not self._store.connected or any(one.waiting for one in self._queues.values())
-        return max(0.0, self._next - time.monotonic()) if waits else None
-
-    def work(self) -> str:
-        """Do what can be done of all that waits; return a problem, empty if there is none.
-
-        A sweep's run is begun before its trials' runs, and is seen to after them.
-        """
-        problem = ""
-        try:
-            self._store.connect()
-        except Exception as error:
-            problem = _reason(error)
-        for queue in reversed([one for one in self._queues.values() if one.waiting]):
-            if self._store.connected:
-                queue.work()
-            problem = problem or queue.problem
-        self._next = time.monotonic() + (RETRY_SECONDS if problem else PACE_SECONDS)
-        return problem
-
-    def take(self, to: int, do: str, **arguments: Any) -> None:
-        """Answer a question, or let a message wait."""
-        queue = self._queues.setdefault(to, Queue(self._store)) if to != STORE else None
-        if not queue:
-            self._answer(to, self._of_store(do, arguments))
-        elif do == "id":
-            self._answer(to, queue.id())
-        elif do == "contents":
-            self._answer(to, queue.contents())
-        else:
-            queue.add(do, arguments)
-
-    def close(self) -> None:
-        """Do all that waits, once more, and answer whether everything is done."""
-        for queue in self._queues.values():
-            queue.close()
-        problem = self.work()
-        lost = [queue.problem for queue in self._queues.values() if queue.problem]
-        self._answer(STORE, {"problem": next(iter(lost), problem)})
-
-    def _of_store(self, do: str, arguments: Message) -> Message:
-        if do == "wait":
-            return {"problem": self.work()}
-        try:
-            self._store.connect()
-            return {"problem": "", **OF_STORE[do](self._store, **arguments)}
-        except Exception as error:
-            return {"problem": _reason(error)}
-
-    def _answer(self, to: int, answer: Message) -> None:
-        with suppress(OSError):  # a stage that has died reads no answer
-            print(json.dumps({"to": to} | answer), file=self._answers, flush=True)
+    def _do(self, do: str, arguments: Message) -> Any:
+        if do in OF_STORE:
+            return OF_STORE[do](self._store, **arguments)
+        if do in OPENING:
+            self._run = OPENING[do](self._store, **arguments)
+            return None
+        if self._run:
+            return OF_RUN[do](self._run, **arguments)
+        if do == "contents":
+            return {}  # of no run
+        raise LookupError("the run was not found")
 
 
 def main() -> NoReturn:
@@ -175,25 +113,55 @@ def main() -> NoReturn:
         signal.signal(number, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a library prints is no answer
-    recorder = Recorder(Store(**json.loads(sys.stdin.readline())), answers)
+    store = Store(**json.loads(sys.stdin.readline()))
     messages: SimpleQueue[Message] = SimpleQueue()
     threading.Thread(target=_read, args=(messages,), daemon=True).start()
+    queues, due = {STORE: Queue(store)}, 0.0
     while True:
+        waits = not store.connected or any(queue.waiting for queue in queues.values())
         try:
-            message = messages.get(timeout=recorder.pause())
+            message = messages.get(timeout=max(0.0, due - time.monotonic()) if waits else None)
         except Empty:
-            recorder.work()
+            done = _work(store, queues)
+            due = time.monotonic() + (PACE_SECONDS if done else RETRY_SECONDS)
             continue
-        if message["do"] == "close":
-            recorder.close()
+        to, do = message.pop("to"), message.pop("do")
+        queue = queues.setdefault(to, Queue(store))
+        if do == "close":
+            for one in queues.values():
+                one.close()
+        if do in ("close", "wait"):
+            _work(store, queues)
+            problems = [one.problem for one in queues.values() if one.problem]
+            answer = {"problem": next(iter(problems), "")}
+        elif do in QUESTIONS:
+            answer = queue.ask(do, message)
+        else:
+            queue.add(do, message)
+            continue
+        with suppress(OSError):  # a stage that has died reads no answer
+            print(json.dumps({"to": to} | answer), file=answers, flush=True)
+        if do == "close":
             os._exit(0)  # a store's own threads must not hold the process
-        recorder.take(**message)
+
+
+def _work(store: Store, queues: dict[int, Queue]) -> bool:
+    """Do what waits; return whether all is done.
+
+    A sweep's run, which is begun before those of its trials, is seen to after them.
+    """
+    waiting = [queue for queue in queues.values() if queue.waiting]
+    for queue in [queues[STORE], *reversed(waiting)]:
+        queue.work()
+        if not store.connected:
+            return False
+    return not any(queue.waiting for queue in waiting)
 
 
 def _read(messages: SimpleQueue[Message]) -> None:
     for line in sys.stdin:
         messages.put(json.loads(line))
-    messages.put({"do": "close"})
+    messages.put({"to": STORE, "do": "close"})
 
 
 def _reason(error: BaseException) -> str:

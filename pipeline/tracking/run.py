@@ -1,10 +1,9 @@
-"""A run of the record, and what the stages put on it."""
+"""A run, and what the stages and sweeps say about it."""
 
 import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +14,15 @@ from pipeline.learning.fingerprint import ARRAYS, fingerprint, identity
 from pipeline.learning.history import Epoch
 from pipeline.settings.schema import Config
 from pipeline.tracking import description
-from pipeline.tracking.client import Client
+from pipeline.tracking.client import Client, Contents
 
 log = logging.getLogger(__name__)
 HASHES = dict(zip(("data_sha256", "labels_sha256"), ARRAYS, strict=True))  # tag: file
-UNLOGGED = {"paths", "download", "tracking", "sweep"}
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What a run holds, or the problem with finding out; without a name there is no run."""
-
-    problem: str
-    name: str = ""
-    experiment_id: str = ""
-    metrics: dict[str, float] = field(default_factory=dict)
-    figures: bool = False
+SILENT = {"paths", "download", "tracking", "sweep"}  # sections that are not logged
 
 
 class Run:
-    """A run of its own number; its methods send messages, and only `id` and `resume` wait."""
+    """A run of the record; its methods send messages, and only `id` and `resume` wait."""
 
     def __init__(self, client: Client):
         self.client, self._number = client, next(client.numbers)
@@ -45,8 +33,8 @@ class Run:
     @classmethod
     def look_up(cls, config: Config) -> "Run":
         """Start to look for the run that made the weights; `resume` has the answer."""
-        run = cls(Client(config.tracking, config.paths.output))
         weights = sha256(require(config.paths.models / "weights.npz", "train"))
+        run = cls(Client(config.tracking, config.paths.output))
         run._send("find", weights=weights, place=description.place(config))
         run._send("contents")
         return run
@@ -60,18 +48,17 @@ class Run:
         lock: str = "",
         again: str = "",
     ) -> None:
-        """Make the run; it is RUNNING from now on.
+        """Make the run, which is RUNNING from now on, or go on with an earlier one.
 
-        `training` and `lock` are those of `learning.checkpoint`: the run of a training that goes on
-        goes on itself. So does the one with the id `again`, unless it is gone.
+        That is the run of a training that goes on, whose `training` and `lock` are those of
+        `learning.checkpoint`, or the one with the id `again`, unless it is gone.
         """
-        how = {"training": training, "lock": lock, "again": again}
-        self._send("begin", name=name, tags=tags, started=time.time(), **how)
+        earlier = {"training": training, "lock": lock, "again": again}
+        self._send("begin", name=name, tags=tags, started=time.time(), **earlier)
 
     def id(self) -> str:
         """Wait for the run's id; a run that cannot be begun now is given up: its id is empty."""
-        self._send("id")
-        answer = self.client.answer(self._number)
+        answer = self.client.ask(self._number, "id")
         self.problem = answer["problem"]
         return str(answer.get("run_id", ""))
 
@@ -125,18 +112,18 @@ class Run:
         """Log the parameters and the configuration of a training that is about to begin."""
         self._config = config
         self.params(description.parameters(config))
-        values = config.model_dump(mode="json", exclude=UNLOGGED, exclude_unset=True)
+        values = config.model_dump(mode="json", exclude=SILENT, exclude_unset=True)
         self._send("config", config=values)
 
     def epochs(self, epochs: list[Epoch]) -> None:
         """Log the metrics of epochs, with the epoch as the step.
 
-        The first call logs the training set too, whose hashes the checkpoint has by then, and the
+        The first call logs the training set too, which the checkpoint has hashed by then, and the
         fingerprint, by which a training is tagged with the trial that it repeats.
         """
-        if config := self._config:
-            self._config = None
-            folder = config.paths.processed
+        config, self._config = self._config, None
+        folder = config.paths.processed if config else Path()
+        if config and all((folder / name).exists() for name in ARRAYS):
             hashes = {tag: sha256_once(folder / name) for tag, name in HASHES.items()}
             self.data(config.dataset.name, folder, hashes)
             self._send("origin", fingerprint=fingerprint(**identity(config)))
@@ -165,18 +152,14 @@ class Run:
             self.training(config)
 
     def resume(self, config: Config) -> Contents:
-        """Go on with the run that `look_up` asked for, or with a new one, made from the files.
-
-        Weights can come from elsewhere (`dvc pull`); a store can be new or have been out of reach.
-        """
+        """Go on with the run that `look_up` asked for, or with one that is made from the files."""
         found = Contents(**self.client.answer(self._number))
         if not found.problem and not found.name:
             log.info("MLflow has no run with these weights: recording one from the files")
             self._number = next(self.client.numbers)
             self.begin(*description.of_training(config, restored="true"))
             self.restore(config)
-            self._send("contents")
-            found = Contents(**self.client.answer(self._number))
+            found = Contents(**self.client.ask(self._number, "contents"))
         self._known = found.metrics
         return found
 
@@ -193,25 +176,21 @@ class Run:
         """Log the figures."""
         self.files(sorted(config.paths.plots.glob("*.png")), "plots")
 
-    def close(self) -> None:
-        """Wait until the store has everything, or say what is missing and what to do."""
-        self.client.close()
-
     def _send(self, do: str, **arguments: Any) -> None:
         self.client.send(self._number, do, **arguments)
 
 
 @contextmanager
-def recorded(config: Config, saved: Checkpoint) -> Iterator[Run]:
+def recorded(config: Config, checkpoint: Checkpoint) -> Iterator[Run]:
     """Record a training, which goes on with its run if it goes on from its checkpoint.
 
     The run ends as the block does; then all is waited for.
     """
     run = Run(Client(config.tracking, config.paths.output))
     try:
-        run.begin(*description.of_training(config), **saved.run)
+        run.begin(*description.of_training(config), **checkpoint.run)
         with run.ended():
             run.settings(config)
             yield run
     finally:
-        run.close()
+        run.client.close()
