@@ -41,10 +41,10 @@ def of_command() -> str:
     names = [item.partition("=")[0] for item in _arguments()]
     keys = dict.fromkeys(name.rpartition(".")[2] for name in names if "hydra" not in name)
     slug = ",".join(keys).replace("/", "_").lstrip("+")[:60] or "sweep"
-    return f"{ROOT}/{slug}-{of_all()[:8]}"
+    return f"{ROOT}/{slug}-{command_hash()[:8]}"
 
 
-def of_all() -> str:
+def command_hash() -> str:
     """Return the SHA-256, in hexadecimal, of this command with its settings, code and data."""
     processed = Path("data/processed")
     files = [FILE, *sorted(CONF.rglob("*.yaml")), *(processed / name for name in ARRAYS)]
@@ -88,7 +88,7 @@ def check(loader: ConfigLoader, config: DictConfig, trials: Sequence[Sequence[st
     validate.refuse_chdir(config.hydra.job.chdir)
     folder = Path(config.hydra.sweep.dir)
     if (folder / "sweep.json").exists():
-        if read(folder)["hash"] != of_all():
+        if read(folder)["hash"] != command_hash():
             raise UserError(
                 f"hydra.sweep.dir: {shown(folder)} has a sweep of another command, or of other "
                 "settings, data or code: give another folder, or remove this one"

@@ -1,7 +1,7 @@
-"""A finished trial whose MLflow run is not whole, or not there, is recorded again from its files.
+"""A finished trial whose MLflow run is incomplete or missing is recorded again from its files.
 
-The run may have been deleted, with its store or alone, its recorder killed before the end, or the
-store out of reach.
+The run or its store may have been deleted, its recorder may have been killed, or the store may have
+been out of reach.
 """
 
 import logging
@@ -19,13 +19,18 @@ log = logging.getLogger(__name__)
 PARENT = "mlflow.parentRunId"
 
 
-def see_to(
+def ensure_recorded(
     trial: "Trial", config: Config, client: Client, tags: dict[str, str], *, adopt: bool
 ) -> bool:
-    """Record the trial if need be, with these tags; return whether it was, as another run.
+    """Record the trial as a new run with these tags if it has no complete run; return whether so.
 
-    `config` has its settings. A run that is whole, but below a sweep's run that is not the one that
-    the tags name, as that has been deleted, is put below that if we `adopt` it.
+    Parameters
+    ----------
+    config : Config
+        With the trial's settings.
+    adopt : bool
+        Whether a complete run, whose sweep's run has been deleted, is put below the run that the
+        tags name.
     """
     known = client.status(trial.run_id) if trial.run_id else {"status": "GONE"}
     if known.get("status") not in ("GONE", "KILLED"):

@@ -92,7 +92,7 @@ def begin(
         "seeds": seeds,
         "tracking": place.model_dump(),
         "run_id": run_id,
-        "hash": folders.of_all(),
+        "hash": folders.command_hash(),
         "varied": sorted(validate.varied(trials)),
     }
     with replacing(folder / "sweep.json") as temporary:

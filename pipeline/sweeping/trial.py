@@ -1,7 +1,7 @@
 """One trial of a sweep: trained once, recorded, and contained when it fails.
 
 Hydra's launchers run trials in this process or in others, on this machine or elsewhere. What a
-trial has to say it writes into trial.json in its own folder; `pipeline.sweeping.sweep` reads that.
+trial has found it writes into trial.json in its own folder; `pipeline.sweeping.sweep` reads that.
 """
 
 import logging
@@ -48,7 +48,7 @@ def run(composed: DictConfig, inputs: Inputs) -> None:
     The inputs are those that the sweep began with, in the process that launches its trials. Only an
     interruption leaves this function as an exception; every other end is in trial.json.
     """
-    logging.raiseExceptions = False  # in a launcher's own process too, the reader may have gone
+    logging.raiseExceptions = False  # a closed stdout must not print tracebacks of logging
     hydra = HydraConfig.get()
     folder = Path(hydra.sweep.dir)
     definition = folders.read(folder)
@@ -73,13 +73,15 @@ def run(composed: DictConfig, inputs: Inputs) -> None:
         if known:
             tags = _tags(known) | {"pipeline.status": known.status, PARENT: definition["run_id"]}
             ours = known.folder == trial.folder
-            if definition["run_id"] and rerecording.see_to(known, config, client, tags, adopt=ours):
+            if definition["run_id"] and rerecording.ensure_recorded(
+                known, config, client, tags, adopt=ours
+            ):
                 keep(known)
             trial.status, trial.repeats, trial.run_id = known.status, known.folder, known.run_id
             trial.metrics, trial.seconds = known.metrics, known.seconds
             if known.folder != trial.folder:
                 trial.write()
-            say(trial, folder)
+            log_end(trial, folder)
             return
         saved = Checkpoint(config, folder)
     except Exception as error:  # a trial that cannot even begin must not end the others
@@ -96,7 +98,7 @@ def run(composed: DictConfig, inputs: Inputs) -> None:
     _run(trial, mlflow_run, saved, training)
     if saved and trial.status != "FAILED":
         saved.remove()
-    say(trial, folder)
+    log_end(trial, folder)
 
 
 @cache
@@ -116,7 +118,7 @@ def _tags(trial: Trial) -> dict[str, str]:
     }
 
 
-def say(trial: Trial, sweep: Path) -> None:
+def log_end(trial: Trial, sweep: Path) -> None:
     """Log a line that says how the trial ended, and how far the sweep is."""
     counted = progress.count(sweep, trained=not trial.repeats)
     metrics = "  ".join(f"{name} {text(name, value)}" for name, value in trial.metrics.items())
