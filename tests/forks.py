@@ -1,7 +1,8 @@
 """Stages as commands by the hundred: forked from one process that has imported what they import.
 
 Each runs the whole of `cli.app.run`, as `python -m pipeline.STAGE` does, up to where its own work
-would begin.
+would begin. Its process is small, and has the project's code: a fork costs less than one of
+`tests.commands`.
 """
 
 import json
@@ -11,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tests.commands.session import forked
 from tests.conftest import Project
 
 SERVER = """
@@ -85,8 +85,9 @@ class Forks:
 def forking(project: Project) -> Iterator[Forks]:
     """Start the process from which commands in a project are forked."""
     with subprocess.Popen(
-        **forked([sys.executable, "-c", SERVER], project.environment(PYTHONDONTWRITEBYTECODE="1")),
+        [sys.executable, "-c", SERVER],
         cwd=project.folder,
+        env=project.environment(PYTHONDONTWRITEBYTECODE="1"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         encoding="utf-8",

@@ -120,6 +120,11 @@ def test_a_package_is_there_when_it_is_imported(bare: Project) -> None:
     )
 
 
+def test_an_import_leaves_the_streams_that_a_command_has_chosen(bare: Project) -> None:
+    code = "import io, sys; sys.stdout = io.StringIO(); import numpy, mlflow; print(1)"
+    assert bare.run(sys.executable, "-c", code).stdout == ""
+
+
 def is_forked(project: Project, *before: str, **more: str) -> bool:
     code = FORKED.replace("SECONDS", "0")
     process = start(project, *before, sys.executable, "-c", code, **more)

@@ -80,14 +80,16 @@ class Effects:
         self.variables = {k: v for k, v in os.environ.items() if self._environment.get(k) != v}
         os.environ.clear()
         os.environ.update(self._environment)
-        (sys.stdout, sys.stderr), self._streams = self._streams, (sys.stdout, sys.stderr)
-        before, self._filters = self._filters, warnings.filters[:]
-        warnings.filters[:] = before  # type: ignore[index]
+        before, self._streams = self._streams, (sys.stdout, sys.stderr)
+        self._wraps, (sys.stdout, sys.stderr) = before != self._streams, before
+        filters, self._filters = self._filters, warnings.filters[:]
+        warnings.filters[:] = filters  # type: ignore[index]
 
     def repeat(self) -> None:
         """Do what the import has done."""
         os.environ.update(self.variables)
-        sys.stdout, sys.stderr = self._streams
+        if self._wraps:  # as colorama does for DVC
+            sys.stdout, sys.stderr = self._streams
         new = [one for one in self._filters if one not in warnings.filters]
         warnings.filters[:0] = new  # type: ignore[index]
 
