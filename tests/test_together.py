@@ -2,6 +2,7 @@
 
 import functools
 import re
+import shutil
 from pathlib import Path
 
 import mlflow
@@ -179,6 +180,23 @@ def test_an_own_optimizer_trains_each_alone(ten: Project) -> None:
     alone = [sha256(ten / name) for name in FILES]
     (clipped,) = [one for one in ended if one.name == "learning_rate=0.1 optimizer=clipped"]
     assert bits(ten, clipped) == alone
+
+
+def test_a_shipped_optimizer_that_was_edited_trains_each_alone(ten: Project) -> None:
+    path = ten / "pipeline/optimizers.py"
+    code = path.read_text(encoding="utf-8")
+    given = "momentum=momentum, nesterov=nesterov"
+    assert code.count(f"SGD(learning_rate, {given})") == 1
+    decay = "keras.optimizers.schedules.ExponentialDecay(learning_rate, 5, 0.5)"
+    for edited in (f"learning_rate, {given}, global_clipnorm=0.1", f"{decay}, {given}"):
+        path.write_text(code.replace(f"learning_rate, {given}", edited), encoding="utf-8")
+        done = ten.stage("train", "-m", "train.learning_rate=0.05,0.1")
+        assert "trained together" not in done.stdout
+        ten.stage("train", "train.learning_rate=0.1")
+        (trial,) = [one for one in trials(ten) if one.name == "learning_rate=0.1"]
+        assert trial.status == "FINISHED"
+        assert bits(ten, trial) == [sha256(ten / name) for name in FILES]
+        shutil.rmtree(ten / "multirun")
 
 
 def test_only_what_declares_it_is_trained_side_by_side() -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 MOST = 32  # trainings at once
+FREE = {"name", "learning_rate", "momentum", "nesterov", "beta_1", "beta_2", "epsilon"}
 KEEP_SECONDS = 1.0  # between checkpoints, which are written for all after the same epoch
 
 
@@ -54,6 +55,7 @@ def trainable_together(first: Learner, others: Sequence[Config], split: Split) -
         or x.nbytes > config.resident_bytes
         or MODELS[config.model.name] is not LogisticRegression
         or OPTIMIZERS[config.optimizer.name] not in SIDE_BY_SIDE
+        or not _is_plain(first)
         or len(first.epochs) == config.train.epochs
     ):
         return [first]
@@ -114,6 +116,24 @@ def train(learners: Sequence[Learner], split: Split) -> Iterator[Epoch]:
                 others[number].checkpoint.seconds = share
                 others[number].checkpoint.keep(others[number].epochs, always=True)
         first.checkpoint.seconds = -share * len(others)
+
+
+def _is_plain(learner: Learner) -> bool:
+    """Tell whether its optimizer updates each weight from that weight's own gradients alone.
+
+    A function that declares this may have been edited since: to clip by a norm, or to let the
+    learning rate decay.
+    """
+    import keras
+
+    made = learner.optimizer
+    if type(made) not in (keras.optimizers.SGD, keras.optimizers.Adam):
+        return False
+    settings, plain = made.get_config(), type(made)().get_config()
+    rate = float(np.float32(learner.config.train.learning_rate))
+    return settings["learning_rate"] == rate and all(
+        settings[name] == value for name, value in plain.items() if name not in FREE
+    )
 
 
 def _epoch_of_each(wide: Epoch) -> list[Epoch]:
