@@ -79,8 +79,8 @@ def test_the_signals_of_a_script_in_the_background(number: signal.Signals) -> No
     code = f"""
 import signal
 signal.signal({number}, signal.SIG_IGN)
-from pipeline.cli import app
-app._end_in_order()
+from pipeline.cli.signals import end_in_order
+end_in_order()
 assert signal.getsignal({number}) is signal.SIG_IGN
 import tests.conftest
 assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
