@@ -1,6 +1,7 @@
 """Sweeps on a real Slurm, recorded by a real MLflow server: `python -m pytest cluster`."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -90,7 +91,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 def _statuses(printed: str) -> dict[str, int]:
     """Return how many trials of the printed table have which status."""
-    table = printed.partition("\nrank ")[2].partition("\n\n")[0]
+    _, table = re.split(
+        r"\n(?:rank +)?trial +overrides", printed, maxsplit=1
+    )  # of one setting, no rank
+    table = table.partition("\n\n")[0]
     return Counter(row.split()[-1] for row in table.splitlines()[1:])
 
 
