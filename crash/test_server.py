@@ -63,7 +63,7 @@ def test_the_record_is_complete_in_the_end(project: Project, back: str) -> None:
             output += process.communicate()[0]
             said = "".join(output)
             assert f"MLflow at {uri} has no complete record of this run: " in said
-            assert "`python -m pipeline.record` completes it" in said
+            assert "`python -m pipeline.record` completes the record" in said
             with serve():
                 project.stage("record", MLFLOW_TRACKING_URI=uri)
                 check(project, uri)
