@@ -32,7 +32,7 @@ SPACE = (
 )
 SPACES = {
     "a=choice(64,x,true)": "CategoricalDistribution(choices=('64', 'x', 'True'))",
-    "a=1,1,2": "CategoricalDistribution(choices=('1', '2'))",
+    "a=1,2": "CategoricalDistribution(choices=('1', '2'))",
     "a='1,2','x y'": """CategoricalDistribution(choices=("'1,2'", "'x y'"))""",
     "a=range(1,10)": "IntDistribution(high=9, log=False, low=1, step=1)",
     "a=range(10,1,step=-4)": "IntDistribution(high=10, log=False, low=2, step=4)",

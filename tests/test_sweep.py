@@ -160,10 +160,15 @@ def test_a_sweep_ends_in_an_answer_and_is_not_run_twice(reproduced: Project) -> 
 
 
 def test_trials_leak_nothing_into_each_other(reproduced: Project) -> None:
-    sweep(reproduced, "train.learning_rate=0.1,0.7,0.1", "sweep.rerun=true")
-    hashes = [sha256(reproduced / one.folder / "models/weights.npz") for one in trials(reproduced)]
-    assert hashes[0] == hashes[2] != hashes[1]
-    assert hashes[0] == sha256(reproduced / "models/weights.npz")  # by `dvc repro`, at the same 0.1
+    sweep(reproduced, "train.learning_rate=0.1,0.7,0.2")
+    sweep(reproduced, "train.learning_rate=0.7,0.1", "sweep.rerun=true")
+    hashes: dict[float, set[str]] = {}
+    for one in trials(reproduced):
+        rate, weights = one.settings["train"]["learning_rate"], one.folder + "/models/weights.npz"
+        hashes.setdefault(rate, set()).add(sha256(reproduced / weights))
+    assert [len(found) for found in hashes.values()] == [1, 1, 1]
+    assert len(set.union(*hashes.values())) == 3
+    assert hashes[0.1] == {sha256(reproduced / "models/weights.npz")}  # by `dvc repro`
 
 
 def test_a_failed_trial_is_contained(reproduced: Project) -> None:
@@ -204,7 +209,16 @@ def test_a_failed_trial_is_contained(reproduced: Project) -> None:
         ),
         (["storage=float32,uint8"], f"storage=float32 and storage=uint8 {SAME}"),
         (["tracking.timeout=3,4", "seed=0,1"], f"tracking.timeout=3 and tracking.timeout=4 {SAME}"),
-        (["determinism=off,false"], f"determinism=off and determinism=False {SAME}"),
+        (["determinism=off,machine,false"], f"determinism=off and determinism=False {SAME}"),
+        (["train.learning_rate=0.1,0.1"], "train.learning_rate=0.1 is given twice: leave one out"),
+        (["seed=1,2", "train.learning_rate=0.1,1,1e-1"], "train.learning_rate=0.1 is given twice"),
+        (["train.learning_rate=1,1.0"], "train.learning_rate=1.0 is given twice: leave one out"),
+        (["seed=1,1,2", "hydra/launcher=joblib"], "seed=1 is given twice: leave one out"),
+        (["model=mlp,mlp"], "model=mlp is given twice: leave one out"),
+        (["model=choice(mlp,mlp)", "model.hidden=[3],[4]"], "model=mlp is given twice"),
+        (["model=mlp", "model.hidden=[3],[4],[3]"], "model.hidden=[3] is given twice"),
+        (["+experiment=grid", "seed=1,1"], "seed=1 is given twice: leave one out"),
+        (["hydra/sweeper=optuna", "seed=1,1,2"], "seed=1 is given twice: leave one out"),
         (["seed=2,3", "++seed=1"], f"seed=2 and seed=3 {SAME}"),
         (
             ["hydra/sweeper=optuna", "download.read_timeout=interval(1,2)"],

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.config_store import ConfigStore
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
 
 class GridSweeper(BasicSweeper):
@@ -16,14 +15,14 @@ class GridSweeper(BasicSweeper):
         """Begin the sweep and run its trials."""
         from pipeline.masking import masked_config
         from pipeline.side_by_side import later_trials
-        from pipeline.sweeping import sweep
+        from pipeline.sweeping import sweep, validate
         from pipeline.trials import spread
 
         assert self.hydra_context is not None
         assert self.config is not None
         loader = self.hydra_context.config_loader
-        overrides = OverridesParser.create(loader).parse_overrides(self._parse_config() + arguments)
-        (trials,) = self.split_arguments(overrides, None)
+        overrides = validate.parse(loader, self._parse_config() + arguments)
+        (trials,) = self.split_arguments([*overrides.values()], None)
         here = isinstance(self.launcher, BasicLauncher)
         seeds = spread.planned_seeds(trials)
         sweep.begin(loader, self.config, trials, here=here, seeds=seeds)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.override_parser import types
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -21,7 +20,7 @@ from pydantic import Field, ValidationError
 from pipeline.errors import UserError
 from pipeline.masking import masked_config
 from pipeline.settings.schema import Section
-from pipeline.sweeping import folders, progress, pruning
+from pipeline.sweeping import folders, progress, pruning, validate
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -81,11 +80,7 @@ class OptunaSweeper(Sweeper):
         from pipeline.sweeping import sweep
 
         lines = [f"{key}={value}" for key, value in self.settings.params.items()] + arguments
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        try:
-            overrides = {one.get_key_element(): one for one in parser.parse_overrides(lines)}
-        except OverrideParseException as error:
-            raise UserError(f"{error.override}: {str(error).splitlines()[0]}") from error
+        overrides = validate.parse(self.hydra_context.config_loader, lines)
         given = {key: str(one.input_line) for key, one in overrides.items()}
         space = {key: values(one) for key, one in overrides.items() if one.is_sweep_override()}
         if not space:
@@ -211,7 +206,7 @@ def values(override: types.Override) -> "BaseDistribution":
             ends = numbers if isinstance(numbers, range) else list(numbers)
             low, high, step = *sorted((ends[0], ends[-1])), abs(space.step)
         else:
-            return CategoricalDistribution(list(dict.fromkeys(override.sweep_string_iterator())))
+            return CategoricalDistribution(list(override.sweep_string_iterator()))
         if isinstance(low, int):
             return IntDistribution(low, high, "log" in space.tags, step or 1)
         return FloatDistribution(low, high, "log" in space.tags, step)

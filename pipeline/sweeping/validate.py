@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.errors import UserError
@@ -15,6 +17,28 @@ from pipeline.settings.schema import Config, check
 
 OWN = ("paths.output", "paths.models", "paths.metrics")  # each trial has its own
 Trials = Sequence[Sequence[str]]  # the overrides of each
+
+
+def parse(loader: ConfigLoader, lines: Sequence[str]) -> dict[str, Override]:
+    """Return the overrides of a sweep by their keys; of a key that is given twice, the last.
+
+    Raises
+    ------
+    UserError
+        If a line is no override, or one value of a key is given twice.
+    """
+    try:
+        parsed = OverridesParser.create(loader).parse_overrides(list(lines))
+    except OverrideParseException as error:
+        raise UserError(f"{error.override}: {str(error).splitlines()[0]}") from error
+    overrides = {one.get_key_element(): one for one in parsed}
+    for key, one in overrides.items():
+        seen: set[float | str] = set()
+        for value in one.sweep_string_iterator() if one.is_choice_sweep() else ():
+            if (same := _as_number(value)) in seen:
+                raise UserError(f"{key}={value} is given twice: leave one out")
+            seen.add(same)
+    return overrides
 
 
 def refuse(loader: ConfigLoader, config: DictConfig, trials: Trials) -> Config:
@@ -98,7 +122,7 @@ def _refuse_same(
 ) -> None:
     """Refuse a key whose values would all be the training that the first trial is.
 
-    One value that makes another training says so of the key, but each choice may hold anything.
+    One number that makes another training says so of its key; a word may mean what another means.
     """
     for key, items in varied(trials).items():
         before = {str(identity(right)): next(item for item in overrides if _key(item) == key)}
@@ -113,7 +137,7 @@ def _refuse_same(
             same = before.setdefault(str(identity(checked)), item)
             if same != item:
                 raise UserError(f"{same} and {item} would be the same training{_advice(key)}")
-            if "/" not in key and not (CONF / key.lstrip("+")).is_dir():
+            if isinstance(_as_number(item.partition("=")[2]), float):
                 break
 
 
@@ -125,6 +149,13 @@ def _advice(key: str) -> str:
 
 def _key(override: str) -> str:
     return override.partition("=")[0]
+
+
+def _as_number(value: str) -> float | str:
+    try:
+        return float(value)
+    except ValueError:
+        return value
 
 
 def _check(composed: DictConfig) -> Config:
