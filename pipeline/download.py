@@ -35,13 +35,12 @@ def main(config: Config, _: Inputs) -> None:
         failures += [f"  {problem}" for problem in problems]
         missing = wrong(folder, missing)
     if missing:
-        lines = [
-            f"{dataset.name}: no source has {', '.join(missing)}:",
-            *failures,
-            f"Put the files, plain or .gz, into {folder} by hand and run this again; unpacked, "
-            f"their SHA-256 must be those of conf/dataset/{dataset.name}.yaml.",
-        ]
-        raise UserError("\n".join(lines))
+        line = (
+            f"{dataset.name}: no source has {', '.join(missing)}: put the files, plain or .gz, "
+            f"into {folder} by hand and run this again; unpacked, their SHA-256 must be those of "
+            f"conf/dataset/{dataset.name}.yaml"
+        )
+        raise UserError("\n".join([line, *failures]))
     log.info("%s: all %d files of %s are there and right", folder, len(hashes), dataset.name)
 
 

@@ -115,10 +115,10 @@ def test_the_final_error_lists_every_source(project: Project, nobody: str) -> No
     ]
     assert lines == [f"{reason}; trying the next source" for reason in reasons]
     assert errors.splitlines() == [
-        f"download: tiny: no source has {', '.join(FILES)}:",
+        f"download: tiny: no source has {', '.join(FILES)}: put the files, plain or .gz, into "
+        "data/raw/tiny by hand and run this again; unpacked, their SHA-256 must be those of "
+        "conf/dataset/tiny.yaml",
         *(f"  {reason}" for reason in reasons),
-        "Put the files, plain or .gz, into data/raw/tiny by hand and run this again; "
-        "unpacked, their SHA-256 must be those of conf/dataset/tiny.yaml.",
     ]
     assert raw(project) == {}
 
@@ -128,7 +128,9 @@ def test_what_a_source_has_is_kept_when_it_fails(project: Project, nobody: str) 
     with serving(files({f"{TRAIN_X}.gz": gzip.compress(expected[TRAIN_X])})) as server:
         use(project, {"gzip": server.address})
         _, errors = download(project, code=1)
-        assert errors.startswith(f"download: tiny: no source has {', '.join(FILES[1:])}:\n")
+        assert errors.startswith(
+            f"download: tiny: no source has {', '.join(FILES[1:])}: put the files"
+        )
         assert raw(project) == {TRAIN_X: expected[TRAIN_X]}
         use(project, {"gzip": nobody}, {"gzip": server.address}, {"folder": str(good(project))})
         server.asked.clear()
