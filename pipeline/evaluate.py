@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ def summary(
     loss: float, accuracy: float, examples: int, of_classes: dict[str, NDArray[np.float64]]
 ) -> dict[str, float]:
     """Return what evaluation.json holds: loss in nats, accuracy, scores averaged over classes."""
-    macro = {f"macro_{name}": float(values.mean()) for name, values in of_classes.items()}
+    macro = {f"macro_{name}": fmean(values.tolist()) for name, values in of_classes.items()}
     return {"loss": loss, "accuracy": accuracy, **macro, "examples": examples}
 
 

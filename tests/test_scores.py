@@ -19,3 +19,10 @@ def test_scores_equal_scikit_learns(seed: int) -> None:
     )
     for name, values in zip(("precision", "recall", "f1"), expected, strict=False):
         np.testing.assert_allclose(scores.per_class(matrix)[name], values, atol=1e-12)
+
+
+def test_a_mean_is_added_in_order() -> None:
+    parts = [np.full((2, 3), value) for value in (1e16, 1.0, 1.0, -1e16)]
+    assert (scores.mean(parts) == (1e16 + 1.0 + 1.0 - 1e16) / 4).all()
+    grey = [np.full(2, value, np.uint8) for value in (200, 100)]
+    assert scores.mean(grey).tolist() == [150, 150]

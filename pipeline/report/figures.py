@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from pipeline.files import replacing, shown
 from pipeline.learning.history import Epoch, text
+from pipeline.report import cells
+from pipeline.report.canvas import Canvas, settle
+from pipeline.report.scores import mean
 
 log = logging.getLogger(__name__)
 DPI = 120
@@ -22,6 +25,8 @@ STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "grid.color": "#e7e7e7",
+    "path.simplify": False,
 }
 
 
@@ -39,7 +44,9 @@ def saved(path: Path, width: float, height: float) -> Iterator[Figure]:
         mpl.rcdefaults()  # a user's own style must not change the bytes
         mpl.rcParams.update(STYLE)
         figure = Figure((width, height), dpi=DPI, layout="constrained")
+        Canvas(figure)
         yield figure
+        settle(figure)
         figure.savefig(temporary, format="png", metadata={"Software": None})
     for said in dict.fromkeys(str(warning.message) for warning in caught):
         log.warning("%s: %s", shown(path), said)
@@ -67,7 +74,7 @@ def _curves(path: Path, epochs: Sequence[Epoch], metric: str, label: str, title:
                 axes.plot(numbers, values, marker=marker, label=f"{name} ({last} at the end)")
         axes.set(xlabel="Epoch", ylabel=label, title=title)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-        axes.grid(alpha=0.3)
+        axes.grid()
         axes.legend(frameon=False)
 
 
@@ -81,7 +88,7 @@ def confusion_matrix(path: Path, matrix: NDArray[np.int64], classes: Sequence[st
     with saved(path, size + 1.2, size) as figure:
         axes = figure.subplots()
         top = float(np.nanmax(errors, initial=0.0)) or 1.0
-        image = axes.imshow(errors, cmap="Reds", vmin=0, vmax=top)
+        image = cells.draw(axes, errors, cmap="Reds", vmin=0, vmax=top)
         if count <= 30:
             for row, column in np.ndindex(count, count):
                 dark = row != column and share[row, column] > 0.6 * top
@@ -116,14 +123,15 @@ def weights(
     """
     by_class = weight.shape[1] == len(classes)
     titles = list(classes) if by_class else [f"unit {k}" for k in range(min(20, weight.shape[1]))]
-    centred = weight[:, : len(titles)] - weight[:, : len(titles)].mean(1, keepdims=True) * by_class
+    units = weight.T[: len(titles)].astype(np.float64)
+    centred = units - mean(list(units)) * by_class
     limit = float(np.abs(centred).max()) or 1.0
     grid = _grid(len(titles))
     with saved(path, 1.6 * grid[1] + 0.9, 1.75 * grid[0] + 0.4) as figure:
         every = figure.subplots(*grid, squeeze=False)
-        for axes, title, column in zip(every.flat, titles, centred.T, strict=False):
-            pixels = column.reshape(shape[0], shape[1], -1).mean(2)
-            image = axes.imshow(pixels, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        for axes, title, unit in zip(every.flat, titles, centred, strict=False):
+            pixels = mean(list(unit.reshape(shape[0], shape[1], -1).transpose(2, 0, 1)))
+            image = cells.draw(axes, pixels, cmap="RdBu_r", vmin=-limit, vmax=limit)
             axes.set_title(title, fontsize=10)
         for axes in every.flat:
             axes.set_axis_off()
@@ -149,7 +157,7 @@ def mistakes(
         every = figure.subplots(*grid, squeeze=False)
         for axes, (example, actual, predicted, probability) in zip(every.flat, shown, strict=False):
             pixels = images[example]
-            axes.imshow(pixels, cmap="gray_r" if pixels.ndim == 2 else None, vmin=0, vmax=255)
+            cells.draw(axes, pixels, cmap="gray_r", vmin=0, vmax=255)
             axes.set_title(
                 f"{classes[predicted]}, {probability:.1%}\nactual: {classes[actual]}", fontsize=9
             )

@@ -66,7 +66,7 @@ def objective(path: Path, found: Answer) -> None:
             elif found.best and not several:
                 axes.scatter(places[0], found.best.metrics[name], **BEST)
             axes.set(xlabel=key)
-            axes.grid(alpha=0.3)
+            axes.grid()
         every[0].set(ylabel=name)
         figure.suptitle(title + (", the best in a ring" if found.best else ""))
 
@@ -166,7 +166,7 @@ def curves(path: Path, found: Answer) -> None:
         over += "bands: 95 % interval" if found.settings else ""
         axes.set(xlabel="Epoch", ylabel=name, title=f"{name} against the epoch{over}")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-        axes.grid(alpha=0.3)
+        axes.grid()
         handles, labels = axes.get_legend_handles_labels()
         axes.legend(handles[::-1], labels[::-1], frameon=False, fontsize=8)
 
