@@ -12,9 +12,13 @@ from filelock import FileLock
 from tests.commands.session import pytest_addoption, pytest_configure  # noqa: F401  # hooks
 from tests.project import COPIED, PARAMS, ROOT, Project, make_project  # noqa: F401  # for the tests
 
-# what a script starts in the background ignores it; the commands that tests interrupt must not
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# what a script starts in the background, or `nohup`, ignores them; commands of tests must not
+for number, usual in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

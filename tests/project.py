@@ -74,16 +74,15 @@ class Project:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         return inherited() | {"PATH": path, "GIT_CONFIG_GLOBAL": os.devnull} | more
 
-    def start(self, *command: str, **options: Any) -> "subprocess.Popen[str]":
+    def start(self, *command: str, killed: bool = True, **options: Any) -> "subprocess.Popen[str]":
         """Start a command as the first process of a group; its output is `subprocess.run`'s.
 
-        It is not forked, as such a command is stopped or killed.
+        It is not forked if it is `killed`, stopped or interrupted.
         """
         settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
         return subprocess.Popen(
-            command,
+            **forked(command, self.environment(**({"COLD": "1"} if killed else {}))),
             cwd=self.folder,
-            env=self.environment(),
             encoding="utf-8",
             start_new_session=True,
             **settings,

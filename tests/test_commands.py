@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import session
-from tests.conftest import Project
+from tests.conftest import ROOT, Project
 
 if not session.folder():
     pytest.skip("nothing is forked in this session", allow_module_level=True)
@@ -84,6 +84,7 @@ def start(
 
 
 def said(project: Project, *command: str, **more: str) -> tuple[object, ...]:
+    more = {"PYTHONPATH": f"{ROOT / 'tests'}{os.pathsep}/nowhere"} | more
     process = start(project, sys.executable, *command, "a b", "", **more)
     output, errors = process.communicate("input", timeout=60)
     first, _, rest = output.partition("\n")
@@ -123,6 +124,25 @@ def test_a_package_is_there_when_it_is_imported(bare: Project) -> None:
 def test_an_import_leaves_the_streams_that_a_command_has_chosen(bare: Project) -> None:
     code = "import io, sys; sys.stdout = io.StringIO(); import numpy, mlflow; print(1)"
     assert bare.run(sys.executable, "-c", code).stdout == ""
+
+
+def test_it_has_the_descriptors_that_it_is_given(bare: Project) -> None:
+    numbers = [os.memfd_create("left"), os.memfd_create("right")]
+    for number in numbers:
+        os.write(number, b"the parent's\n")
+    code = f"import os; [os.write(one, b'its own') for one in {numbers}]; print(os.getpid())"
+    process = subprocess.Popen(
+        **session.forked([sys.executable, "-c", code], bare.environment()),
+        cwd=bare.folder,
+        pass_fds=numbers,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    output, _ = process.communicate(timeout=60)
+    assert int(output) != process.pid  # it is forked
+    for number in numbers:
+        assert os.pread(number, 100, 0) == b"the parent's\nits own"
+        os.close(number)
 
 
 def is_forked(project: Project, *before: str, **more: str) -> bool:

@@ -84,5 +84,6 @@ end_in_order()
 assert signal.getsignal({number}) is signal.SIG_IGN
 import tests.conftest
 assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+assert signal.getsignal({number}) is not signal.SIG_IGN
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -152,14 +152,8 @@ def test_a_locked_store_delays_the_end_and_loses_nothing(reproduced: Project) ->
     )
     assert holder.stdout is not None
     holder.stdout.readline()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.train"],
-        cwd=reproduced.folder,
-        env=reproduced.environment(PYTHONUNBUFFERED="1"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-    )
+    command = (sys.executable, "-m", "pipeline.train")
+    process = reproduced.start(*command, killed=False, stderr=subprocess.STDOUT)
     assert process.stdout is not None
     lines = [process.stdout.readline() for _ in range(3)]  # all epochs, while the store is locked
     assert holder.stdin is not None
@@ -183,7 +177,7 @@ def test_a_reader_that_leaves_costs_no_results(reproduced: Project) -> None:
 
 def sweep_before_a_reader_that_leaves(reproduced: Project, rest: str) -> None:
     command = f"python -m pipeline.train -m seed=1,2 {rest} head -1"
-    done = reproduced.run("bash", "-o", "pipefail", "-c", command, COLD="1")
+    done = reproduced.run("bash", "-o", "pipefail", "-c", command)
     assert done.stderr == ""
     assert len(done.stdout.splitlines()) == 1
     folder = next((reproduced / "multirun").glob("seed-*"))

@@ -51,6 +51,7 @@ HARMLESS = [
     ("preprocess", IMAGES, "\\x63", "\\x63"),
 ]
 LONG = "train.epochs=400"
+ENDED = "^trial 0 .*FINISHED"
 
 
 def edited(project: Project, stage: str, *edit: str) -> "subprocess.CompletedProcess[str]":
@@ -96,7 +97,7 @@ def test_what_a_stage_does_not_read_can_be_edited(
 def test_dvc_believes_no_training_with_edited_settings(reproduced: Project) -> None:
     reproduced.edit("params.yaml", "epochs: 3", "epochs: 2000")
     before = sha256(reproduced / "models/weights.npz")
-    process = reproduced.start("dvc", "repro", "train")
+    process = reproduced.start("dvc", "repro", "train", killed=False)
     assert process.stdout is not None
     for line in process.stdout:
         if "epoch  10/" in line or "epoch   10/" in line:
@@ -125,7 +126,7 @@ def test_a_sweep_is_of_the_settings_that_it_began_with(reproduced: Project, laun
     arguments = ("seed=20,21,22", LONG, "sweep.together=false", f"hydra/launcher={launcher}")
     if launcher == "joblib":
         arguments += ("hydra.launcher.n_jobs=1",)
-    process = start(reproduced, *arguments, until="^trial 0 .*FINISHED")
+    process = start(reproduced, *arguments, killed=False, until=ENDED)
     reproduced.edit("conf/optimizer/sgd.yaml", "momentum: 0.0", "momentum: 0.5")
     (reproduced / "params.yaml").write_text(
         "train: [", encoding="utf-8"
@@ -139,7 +140,7 @@ def test_a_sweep_is_of_the_settings_that_it_began_with(reproduced: Project, laun
 
 def test_a_trial_is_known_by_the_code_that_trained_it(reproduced: Project) -> None:
     arguments = ("seed=5,6,7", LONG, "sweep.together=false")
-    process = start(reproduced, *arguments, until="^trial 0 .*FINISHED")
+    process = start(reproduced, *arguments, killed=False, until=ENDED)
     old, new = "product(x, self.weight) + self.bias", "0.5 * product(x, self.weight) + self.bias"
     reproduced.edit("pipeline/models.py", old, new)
     _, errors = process.communicate(timeout=200)
@@ -158,7 +159,7 @@ def test_a_trial_is_known_by_the_code_that_trained_it(reproduced: Project) -> No
 def test_a_worker_that_starts_after_an_edit_trains_nothing(reproduced: Project) -> None:
     arguments = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=1", LONG)
     modes = "determinism=portable,machine"  # each in a process of its own
-    process = start(reproduced, *arguments, modes, until="^trial 0 .*FINISHED")
+    process = start(reproduced, *arguments, modes, killed=False, until=ENDED)
     reproduced.edit("pipeline/models.py", '"""', '"""Edited. ')
     _, errors = process.communicate(timeout=200)
     assert process.returncode == 1
@@ -171,7 +172,7 @@ def test_a_worker_that_starts_after_an_edit_trains_nothing(reproduced: Project) 
 
 def test_a_trial_whose_data_were_replaced_is_no_result(reproduced: Project) -> None:
     arguments = ("seed=1,2", LONG, "sweep.together=false")
-    process = start(reproduced, *arguments, until="^trial 0 .*FINISHED")
+    process = start(reproduced, *arguments, killed=False, until=ENDED)
     path = reproduced / "data/processed/x_train.npy"
     other = path.with_name("other.npy")
     np.save(other, 1 - np.load(path))

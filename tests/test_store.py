@@ -13,6 +13,7 @@ from pipeline.errors import first_line
 from pipeline.settings.schema import Tracking
 from pipeline.tracking.client import Client
 from pipeline.tracking.run import Run
+from tests.commands.session import fork_recorders
 from tests.conftest import ROOT, Project
 
 
@@ -22,6 +23,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "a project"
     folder.mkdir()
     monkeypatch.chdir(folder)
+    fork_recorders(monkeypatch)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     return folder
 

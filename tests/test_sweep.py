@@ -63,9 +63,12 @@ def statuses(project: Project, kind: str) -> list[str]:
     return sorted(run.info.status for run in runs(project, kind))
 
 
-def start(project: Project, *arguments: str, until: str) -> "subprocess.Popen[str]":
+def start(
+    project: Project, *arguments: str, until: str, killed: bool = True
+) -> "subprocess.Popen[str]":
     """Start a sweep; return when a line of its output matches."""
-    process = project.start(sys.executable, "-m", "pipeline.train", "-m", *arguments)
+    command = (sys.executable, "-m", "pipeline.train", "-m", *arguments)
+    process = project.start(*command, killed=killed)
     assert process.stdout is not None
     for line in process.stdout:
         if re.search(until, line):
@@ -309,7 +312,8 @@ def test_a_killed_worker_takes_only_its_own_trial(reproduced: Project) -> None:
 def test_two_sweeps_at_once_on_a_new_store(reproduced: Project) -> None:
     for path in reproduced.folder.glob("mlflow.db*"):
         path.unlink()
-    other = reproduced.start(sys.executable, "-m", "pipeline.train", "-m", "seed=3,4")
+    command = (sys.executable, "-m", "pipeline.train", "-m", "seed=3,4")
+    other = reproduced.start(*command, killed=False)
     first = start(reproduced, "seed=1,2", until="Launching")
     first.send_signal(signal.SIGSTOP)  # else it may have ended
     refused = sweep(reproduced, "seed=1,2", code=1)

@@ -24,6 +24,7 @@ from pipeline.files import sha256
 from pipeline.settings.schema import Tracking
 from pipeline.tracking import run as record
 from pipeline.tracking.client import Client
+from tests.commands.session import fork_recorders
 from tests.conftest import ROOT, Project
 from tests.defaults import EXPERIMENT
 
@@ -256,7 +257,9 @@ def test_a_server_that_comes_back_gets_the_whole_record(reproduced: Project) -> 
     with server(reproduced, port, *command):
         process = start(reproduced, MLFLOW_TRACKING_URI=uri)
     time.sleep(1)
+    process.send_signal(signal.SIGSTOP)  # not the recorder; else it keeps a processor busy
     with server(reproduced, port, *command):
+        process.send_signal(signal.SIGCONT)
         time.sleep(1)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=90)
@@ -270,6 +273,7 @@ def test_a_trial_whose_run_cannot_be_begun_writes_into_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    fork_recorders(monkeypatch)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     process = Client(Tracking(uri="sqlite:///mlflow.db", experiment="e", timeout=5), tmp_path)
     sweep, refused, late, trial = (record.Run(process) for _ in range(4))

@@ -39,6 +39,7 @@ def prepare(executable: str, command: list[str], folder: bytes, environment: dic
     random.seed()
     gc.enable()
     importlib.invalidate_caches()
+    sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     main = ModuleType("__main__")
     main.__dict__["__builtins__"] = __builtins__
     sys.modules["__main__"] = main

@@ -25,11 +25,12 @@ class Request(NamedTuple):
     command: list[str]
     folder: bytes
     environment: dict[bytes, bytes]
+    numbers: list[int]  # of the descriptors
 
 
 def receive(connection: socket.socket) -> tuple[Request, list[int]]:
     """Return a message and the descriptors that came with it."""
-    first, descriptors, _, _ = socket.recv_fds(connection, 8, 3)
+    first, descriptors, _, _ = socket.recv_fds(connection, 8, 100)
     length, content = int.from_bytes(first, "big"), b""
     while len(content) < length:
         part = connection.recv(length - len(content))

@@ -3,6 +3,7 @@
 It ends with its standard input, that is with the session of pytest, and every command with it.
 """
 
+import fcntl
 import gc
 import os
 import selectors
@@ -20,10 +21,15 @@ from tests.commands.request import Request, inherited, receive
 
 # variables that are read when they are used, not when something is imported
 READ_LATER = (
+    "CELERY_LOG_",
     "COLD",
+    "COLUMNS",
     "DVC_",
     "GIT_",
     "HYDRA_FULL_ERROR",
+    "LINES",
+    "MLFLOW_EXPERIMENT_",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES",
     "MLFLOW_TRACKING_URI",
     "NO_PROXY",
     "OLDPWD",
@@ -31,12 +37,22 @@ READ_LATER = (
     "PWD",
     "PYTEST_",
     "PYTHONDONTWRITEBYTECODE",
+    "PYTHONPATH",
     "SHLVL",
     "TF_NUM_INTEROP_THREADS",
     "TMPDIR",
     "_",
 )
 UNLIKE = -1
+HIGH = 500
+
+
+def out_of_the_way(descriptors: list[int]) -> list[int]:
+    """Return others for the same files, whose numbers no command has."""
+    moved = [fcntl.fcntl(one, fcntl.F_DUPFD, HIGH) for one in descriptors]
+    for one in descriptors:
+        os.close(one)
+    return moved
 
 
 class Command(NamedTuple):
@@ -123,7 +139,7 @@ class Server:
         connections = [one.connection for one in self.commands.values()]
         for one in (self.listener, self.ended, self.end, connection, *connections):
             one.close()
-        for number, descriptor in enumerate(descriptors):
+        for descriptor, number in zip(out_of_the_way(descriptors), request.numbers, strict=True):
             os.dup2(descriptor, number)
             os.close(descriptor)
         try:

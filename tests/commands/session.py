@@ -38,6 +38,14 @@ def folder() -> str | None:
     return os.environ.get(FOLDER)
 
 
+def fork_recorders(patch: pytest.MonkeyPatch) -> None:
+    """Let what this process starts by itself be forked, with the environment of commands."""
+    for name in filter(lambda name: name.startswith(DROPPED), [*os.environ]):
+        patch.delenv(name)
+    if folder():
+        patch.setattr(sys, "executable", f"{folder()}/python")
+
+
 def forked(command: Sequence[str], environment: dict[str, str]) -> dict[str, Any]:
     """Return a command and its environment, as arguments of `subprocess.Popen`, to be forked."""
     if not folder() or environment.get("COLD"):

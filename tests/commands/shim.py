@@ -19,6 +19,18 @@ SIGNALS = [
 ]
 
 
+def is_open(number: int) -> bool:
+    """Tell whether a descriptor is open; not that with which they were listed."""
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+DESCRIPTORS = [one for one in map(int, os.listdir("/proc/self/fd")) if is_open(one)]  # noqa: PTH208
+
+
 def cold() -> None:
     """Become the command itself."""
     os.execv(sys.executable, [sys.executable, *command])  # noqa: S606
@@ -31,8 +43,8 @@ def can_be_forked() -> bool:
         and (command[0] in ("-m", "-c") or not command[0].startswith("-"))
         and not os.environ.get("COLD")
         and not any("determinism" in argument for argument in command)  # may import otherwise
-        and len(os.listdir("/proc/self/fd")) == 4  # noqa: PTH208  # 0, 1, 2 and it
-        and not any(map(os.isatty, range(3)))
+        and {0, 1, 2} <= {*DESCRIPTORS}
+        and not any(map(os.isatty, DESCRIPTORS))
     )
 
 
@@ -45,8 +57,9 @@ except OSError:
     cold()
 for number in SIGNALS:
     _signal.signal(number, lambda number, frame: connection.send(bytes([number])))
-message = marshal.dumps((os.getpid(), command, os.getcwdb(), dict(os.environb)))  # noqa: PTH109
-descriptors = b"".join(number.to_bytes(4, sys.byteorder) for number in range(3))
+environment = dict(os.environb)
+message = marshal.dumps((os.getpid(), command, os.getcwdb(), environment, DESCRIPTORS))  # noqa: PTH109
+descriptors = b"".join(number.to_bytes(4, sys.byteorder) for number in DESCRIPTORS)
 answer = b""
 try:
     connection.sendmsg(
