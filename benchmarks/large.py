@@ -30,13 +30,13 @@ from pipeline.settings.schema import FILES
 SMALL, TINY = 60_000, 1_000
 SMALL_EPOCHS = 20
 SIDE, CLASSES, BLOCK = 28, 10, 8192
-GOAL = 0.5  # of the resident path's examples a second
+GOAL = 0.5  # at least this share of the examples a second that training in memory gives
 STAGES = ("preprocess", "train", "evaluate")
 STORAGES = ("float32", "uint8")
 
 
 def write_idx(folder: Path, prefix: str, rows: int) -> dict[str, str]:
-    """Write images that can be learned and their labels, in blocks; return the SHA-256 of each."""
+    """Write images and labels that a model can learn; return the SHA-256 of both files."""
     generator = np.random.default_rng(rows)
     prototypes = generator.integers(0, 128, (CLASSES, SIDE, SIDE), np.uint8)
     labels = generator.integers(0, CLASSES, rows, np.uint8)
@@ -61,7 +61,7 @@ def write_idx(folder: Path, prefix: str, rows: int) -> dict[str, str]:
 
 
 class Data:
-    """A data set of so many training rows in a clone, also as one whose test set these rows are."""
+    """A clone with two data sets: the rows are the training set of one, the test set of another."""
 
     def __init__(self, clone: Path, rows: int, limit: int):
         self.clone, self.rows, self.limit = clone, rows, limit
@@ -109,7 +109,7 @@ class Data:
         return measure(command, self.clone, ENVIRONMENT, self.limit)
 
     def took(self, stage: str, storage: str, epochs: int) -> tuple[float, Usage]:
-        """Return the seconds of a stage, or of an epoch after the first of train, and its usage."""
+        """Return the seconds of a stage, or of an epoch of train after its first, and its usage."""
         if stage == "train":
             resident = f"resident_bytes={2**60 if self.rows == SMALL else 0}"
             usage = self._run("train", storage, f"train.epochs={epochs}", resident)
@@ -123,14 +123,14 @@ class Data:
         return min((self.took(stage, storage, epochs) for _ in range(2)), key=lambda run: run[0])
 
     def disk(self, storage: str) -> float:
-        """Return the examples a second that the disk gives."""
+        """Return how many examples a second can be read from the disk."""
         path = self.folder / storage / "x_train.npy"
         read = ("dd", f"if={path}", "of=/dev/null", "bs=8M", "iflag=direct")
         return self.rows / seconds(self.clone, *read)
 
 
 def line(stage: str, storage: str, rows: int, rate: float, usage: Usage) -> str:
-    """Return a line of the table, less the goal."""
+    """Return a line of the table, without its goal."""
     figures = f"{rows:11,}{rate:12,.0f}{1e6 / rate:9.2f}{usage.anonymous:11.0f}{usage.whole:9.0f}"
     return f"{stage:12}{storage:9}{figures}"
 

@@ -1,4 +1,4 @@
-"""A memory limit on a command, and what it took: control groups of Linux, for which one is root."""
+"""A command under a memory limit, and what it used, by control groups of Linux; needs root."""
 
 import os
 import resource
@@ -17,7 +17,7 @@ GROUPS = Path("/sys/fs/cgroup")
 
 
 class Usage(NamedTuple):
-    """What a command and its children took: MiB at the most, and lines with their seconds."""
+    """What a command and its children used: the most MiB, and the second of each line printed."""
 
     seconds: float
     cpu_seconds: float
@@ -39,12 +39,12 @@ class Group:
         )
 
     def anonymous(self) -> int:
-        """Return the bytes now that no file holds, so that they cannot be given back."""
+        """Return the bytes in use that Linux cannot free by dropping its cache of files."""
         lines = (self.folder / "memory.stat").read_text(encoding="utf-8").splitlines()
         return int(next(line for line in lines if line.startswith(self._anonymous)).split()[1])
 
     def whole(self) -> int:
-        """Return the most bytes so far, of whatever kind."""
+        """Return the most bytes that were in use so far, the cache of files included."""
         return int(self._peak.read_text(encoding="utf-8"))
 
 
@@ -109,6 +109,6 @@ def measure(command: list[str], folder: Path, environment: dict[str, str], limit
 
 
 def cpu_seconds() -> float:
-    """Return the seconds that processors worked for children that have ended."""
+    """Return the processor seconds of the children that have ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime

@@ -21,7 +21,7 @@ Run = Callable[[int], float]  # takes a number of epochs, gives the seconds they
 
 
 def examples(mapped: Literal["c"] | None = None) -> tuple[np.ndarray, np.ndarray, str]:
-    """Return x, float32 (60000, 784), y, uint8 (60000,), and what they are."""
+    """Return x, float32 (60000, 784), y, uint8 (60000,), and what data they are."""
     folder = Path("data/processed")
     if (folder / "y_train.npy").exists():
         x, y = (np.load(folder / f"{name}_train.npy", mapped) for name in "xy")
@@ -32,7 +32,7 @@ def examples(mapped: Literal["c"] | None = None) -> tuple[np.ndarray, np.ndarray
 
 
 def timed(epoch: Callable[[], Any]) -> Run:
-    """Return a function that times several calls of `epoch`."""
+    """Return a function that calls `epoch` so many times, and returns the seconds."""
 
     def run(epochs: int) -> float:
         start = time.perf_counter()
@@ -46,7 +46,7 @@ def timed(epoch: Callable[[], Any]) -> Run:
 def pipeline(
     x: np.ndarray, y: np.ndarray, batch_size: int | None = BATCH, mode: Mode = "portable"
 ) -> Run:
-    """Return the project's own loop, as by default with a validation after each epoch."""
+    """Return the project's own loop with a validation after each epoch, which is the default."""
     determinism.enable(0, mode)
     from pipeline import models, optimizers
     from pipeline.learning import training
@@ -119,7 +119,7 @@ def keras_fit(x: np.ndarray, y: np.ndarray) -> Run:
 
 
 def tutorial() -> tuple[Callable[..., Any], ...]:
-    """Return its eager functions: predict, loss, step; zero weights keep `exp` finite."""
+    """Return the tutorial's functions: predict, loss, step. Zero weights keep `exp` finite."""
     import tensorflow as tf
 
     variables = [tf.Variable(tf.zeros([784, 10])), tf.Variable(tf.zeros([10]))]
@@ -192,7 +192,7 @@ def numpy_loop(x: np.ndarray, y: np.ndarray) -> Run:
 
 
 def floor(x: np.ndarray, y: np.ndarray) -> Run:
-    """Return what no loop can do without: gathered rows and the two products of each batch."""
+    """Return the least that a loop must do: gather the rows and compute two products a batch."""
     x = x[:-HELD_OUT]
     order = np.random.default_rng(0).permutation(len(x))
     weight, delta = np.zeros((784, 10), np.float32), np.zeros((BATCH, 10), np.float32)

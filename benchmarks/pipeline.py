@@ -27,7 +27,7 @@ ENVIRONMENT = os.environ | {
 
 
 def seconds(folder: Path, *command: str) -> float:
-    """Run a command there and return its wall time; if it fails, show its output and end."""
+    """Return how long a command takes in a folder; if it fails, print its output and exit."""
     start = time.perf_counter()
     done = subprocess.run(
         command,
@@ -47,14 +47,14 @@ def seconds(folder: Path, *command: str) -> float:
 
 
 def clean(clone: Path) -> None:
-    """Remove all results; what is left are the checkout and the raw files."""
+    """Remove all results; the checkout and the raw files are left."""
     for pattern in (*RESULTS, ".dvc/tmp"):
         for path in clone.glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def make_clone(clone: Path) -> None:
-    """Clone the last commit, with the raw files, and run it once, which warms caches up."""
+    """Clone the last commit, copy the raw files, and run it once, which fills the caches."""
     seconds(ROOT, "git", "clone", "--quiet", str(ROOT), str(clone))
     if not (ROOT / "data/raw").exists():
         sys.exit("data/raw is not there: run `dvc repro download`")
@@ -74,7 +74,7 @@ def make_trivial(folder: Path) -> None:
 
 
 def row(name: str, own: list[float], peer: list[float], goal: float) -> str:
-    """Return a line of the table: medians, their ratio and what it should be below."""
+    """Return a line of the table: the medians, their ratio and the ratio's upper limit."""
     ratio = statistics.median(own) / statistics.median(peer)
     times = f"{statistics.median(own):10.2f}{statistics.median(peer):10.2f}{ratio:8.2f}"
     return f"{name:42}{times}  < {goal}: {verdict(ratio < goal)}"

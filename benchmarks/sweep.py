@@ -1,4 +1,4 @@
-"""Seconds a trial of a grid of trials of 20 epochs: in one process, with joblib, and call by call.
+"""Seconds a trial takes in a grid of 20 epochs each: in one process, with joblib, and alone.
 
 In one process, the trials of a batch size are trained together, or all one after the other.
 
@@ -41,7 +41,7 @@ for number in range(int(sys.argv[2])):
 
 
 def sweep(clone: Path, grid: Sequence[str], epochs: int, *options: str) -> float:
-    """Return the seconds of a grid as one sweep, with all earlier trials forgotten."""
+    """Return the seconds of a grid as one sweep, after earlier trials have been removed."""
     shutil.rmtree(clone / "multirun", ignore_errors=True)
     return seconds(clone, *TRAIN, "-m", f"train.epochs={epochs}", *grid, *options)
 
@@ -54,7 +54,7 @@ def trials(grid: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def calls(clone: Path, grid: Sequence[str]) -> float:
-    """Return the seconds of the grid as separate calls."""
+    """Return the seconds of the grid if each trial is a command of its own."""
     return sum(seconds(clone, *TRAIN, f"train.epochs={EPOCHS}", *each) for each in trials(grid))
 
 

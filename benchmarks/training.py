@@ -21,11 +21,15 @@ import numpy as np
 from benchmarks import peers
 from pipeline.learning import determinism
 
-PAUSE = 0.5  # seconds until the idle threads of the loop before no longer spin
+PAUSE = 0.5  # seconds in which the threads of the loop that was timed before come to rest
 
 
 class Peer(NamedTuple):
-    """A row of the table; `goal` bounds peer / pipeline below, for the floor its inverse above."""
+    """A row of the table.
+
+    `goal` is the least that peer / pipeline should be; for the floor, the most that pipeline / peer
+    should be.
+    """
 
     name: str
     loop: Callable[[np.ndarray, np.ndarray], peers.Run]
@@ -59,7 +63,7 @@ def machine() -> str:
 
 
 def measure(rounds: int) -> dict[str, float]:
-    """Return the median seconds an epoch of each loop, over rounds in alternating order."""
+    """Return the median seconds an epoch takes in each loop; every other round is reversed."""
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     workers = {
         peer: subprocess.Popen(
@@ -86,7 +90,7 @@ def measure(rounds: int) -> dict[str, float]:
 
 
 def verdict(met: bool) -> str:
-    """Return the word for a goal."""
+    """Say whether a goal is met."""
     return "met" if met else "missed"
 
 

@@ -3,4 +3,5 @@
 import os
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # MLflow reads it when it is imported
-os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # of its own, which nothing here uses
+# the server would start processes for jobs, which nothing here uses
+os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"

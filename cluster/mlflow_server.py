@@ -1,4 +1,4 @@
-"""An MLflow server as a team has one: runs in PostgreSQL, artifacts behind the server."""
+"""An MLflow server like a team's: runs in PostgreSQL, artifacts sent through the server."""
 
 import shutil
 import subprocess
@@ -11,7 +11,7 @@ from cluster.processes import Processes, output
 
 
 def start(processes: Processes, store_port: int, port: int) -> None:
-    """Start PostgreSQL on one port, and on the other the server that keeps its runs in it."""
+    """Start PostgreSQL on one port, and on the other the MLflow server that keeps runs there."""
     folder = processes.folder
     versions = Path("/usr/lib/postgresql").iterdir()
     programs = max(versions, key=lambda version: int(version.name)) / "bin"

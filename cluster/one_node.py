@@ -19,7 +19,7 @@ from cluster import mlflow_server, packages
 from cluster.processes import Processes, output
 
 FOLDER = Path(tempfile.gettempdir()).resolve() / "one-node-cluster"
-JOBS_SECONDS = 60  # Slurm may take so long to end the jobs
+JOBS_SECONDS = 60  # the longest that Slurm may take to end the jobs
 SLURM_CONF = """\
 ClusterName=one-node
 SlurmctldHost={host}(127.0.0.1)
@@ -44,7 +44,7 @@ PartitionName=main Nodes=ALL Default=YES
 
 
 def start() -> dict[str, str]:
-    """Start everything; return the variables that point commands at it."""
+    """Start everything; return the environment variables by which commands find it."""
     packages.install()
     try:
         FOLDER.mkdir(mode=0o755)
@@ -107,7 +107,7 @@ def _slurm(processes: Processes) -> None:
 
 
 def main() -> None:
-    """Start, or stop."""
+    """Start or stop the cluster, as the first argument says."""
     if sys.argv[1:] == ["start"]:
         if obstacle := packages.obstacle():
             sys.exit(obstacle)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 PACKAGES = {"slurmctld": "slurm-wlm", "munged": "munge", "pg_ctlcluster": "postgresql"}
-POLICY = Path("/usr/sbin/policy-rc.d")  # with which Debian installs services and starts none
+POLICY = Path("/usr/sbin/policy-rc.d")  # while it is there, Debian starts no new service
 
 
 def missing() -> list[str]:
@@ -25,7 +25,7 @@ def obstacle() -> str:
 
 
 def install() -> None:
-    """Install those that are missing, and start none of their services."""
+    """Install the packages that are missing; their services are not started."""
     if not (packages := missing()):
         return
     made = not POLICY.exists()

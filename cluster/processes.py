@@ -13,7 +13,7 @@ END_SECONDS = 20
 
 
 class Processes:
-    """Processes started from a folder, which has their numbers in `pids` and their output."""
+    """Processes that work in a folder, which keeps their output and, in `pids`, their numbers."""
 
     def __init__(self, folder: Path):
         self.folder, self._pids = folder, folder / "pids"
@@ -66,7 +66,7 @@ class Processes:
                     time.sleep(0.1)
 
     def _owns(self, pid: int) -> bool:
-        """Return whether a process runs and is one of these: it works in the folder."""
+        """Return whether a process runs and works in the folder, so that it is one of these."""
         with suppress(OSError):
             return Path(f"/proc/{pid}/cwd").resolve(strict=True).is_relative_to(self.folder)
         return False

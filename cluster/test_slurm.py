@@ -24,7 +24,7 @@ OPEN = "attributes.status = 'RUNNING'"
 
 
 class Cluster:
-    """A project on the cluster, and what is seen of its sweeps."""
+    """A project on the cluster; methods start its sweeps and look at them."""
 
     def __init__(self, project: Project, variables: dict[str, str]):
         self.project, self.variables = project, variables
@@ -60,7 +60,7 @@ class Cluster:
         return list(self.client.search_runs(experiments, what))
 
     def sweep(self, printed: str) -> tuple[str, Counter[str]]:
-        """Return the status of a sweep's MLflow run, and how many of its children have which."""
+        """Return the status of a sweep's MLflow run, and its trials in each status."""
         folder = self.project / printed.split("All of it is in ")[1].splitlines()[0]
         parent = self.client.get_run(
             json.loads((folder / "sweep.json").read_text(encoding="utf-8"))["run_id"]
@@ -80,7 +80,7 @@ def _await(ready: Callable[[], bool]) -> None:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Start a cluster; give it a project with its data, in a folder with a space in its name."""
     if obstacle := packages.obstacle():
-        pytest.skip(obstacle)  # which says what is missing: root, Debian, or its packages
+        pytest.skip(obstacle)  # the obstacle names what is missing: root, Debian, or its packages
     project = make_project(tmp_path_factory.mktemp("cluster") / "my project")
     project.stage("download")
     project.stage("preprocess")
@@ -90,7 +90,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 def _statuses(printed: str) -> dict[str, int]:
-    """Return how many trials of the printed table have which status."""
+    """Return the number of trials in each status, from the printed table."""
     _, table = re.split(
         r"\n(?:rank +)?trial +overrides", printed, maxsplit=1
     )  # of one setting, no rank

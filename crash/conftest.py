@@ -14,11 +14,11 @@ from tests.conftest import Project, make_project, once
 
 KILLS = int(os.environ.get("KILLS") or 100)
 SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6))
-os.environ["SEED"] = str(SEED)  # of the workers too, which are started later
+os.environ["SEED"] = str(SEED)  # the workers of pytest-xdist, which start later, take it over
 STAGES = ("download", "preprocess", "train", "evaluate", "plot")
 EPOCHS = 50
 PARAMS = {"epochs: 3": f"epochs: {EPOCHS}", "batch_size: 16 ": "batch_size: 256 "}
-LIFETIMES = "seconds.json"  # of each stage
+LIFETIMES = "seconds.json"  # how long each stage runs
 
 
 def pytest_report_header() -> str:
@@ -45,19 +45,19 @@ def run_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def seconds(run_once: Path) -> dict[str, float]:
-    """Return how long each stage lives if it is left alone."""
+    """Return how many seconds each stage runs if nobody kills it."""
     return dict(json.loads((run_once / LIFETIMES).read_text(encoding="utf-8")))
 
 
 @pytest.fixture
 def project(run_once: Path, tmp_path: Path) -> Project:
-    """Copy the project in which everything has run; it has no record."""
+    """Copy the project in which everything has run, without its MLflow record."""
     shutil.copytree(run_once / "project", tmp_path / "project", symlinks=True)
     return Project(tmp_path / "project")
 
 
 def lifetimes(project: Project) -> dict[str, float]:
-    """Run the whole pipeline, undisturbed; return how many seconds each stage lived."""
+    """Run the whole pipeline without a kill; return how many seconds each stage ran."""
     process, found = project.start("dvc", "repro"), {}
     for stage in STAGES:
         one = kill.find(process, f"pipeline.{stage}")

@@ -16,12 +16,12 @@ VICTIMS = {"stage": 50, "everything": 25, "recorder": 15, "dvc": 10}  # how ofte
 RECORDED = ("train", "evaluate", "plot")
 POLL_SECONDS = 0.005
 WRITING_POLL_SECONDS = 0.0005
-AFTER_SECONDS = 0.5  # in which DVC takes the outs over, once a stage has ended
+AFTER_SECONDS = 0.5  # after a stage has ended, in which DVC takes its outs over
 WRITING = 0.5  # share of the kills that fall between a stage's first and its last change of files
 
 
 def draw(stage: str, chance: random.Random) -> str:
-    """Return whom to kill: the stage's process, its recorder, DVC or everything."""
+    """Return what to kill: the stage's process, its recorder, DVC or everything."""
     victims = [name for name in VICTIMS if name != "recorder" or stage in RECORDED]
     return chance.choices(victims, [VICTIMS[name] for name in victims])[0]
 
@@ -29,7 +29,7 @@ def draw(stage: str, chance: random.Random) -> str:
 def repro(
     project: Project, stage: str, *, outs: list[str], seconds: float, chance: random.Random
 ) -> tuple[str, str]:
-    """Run `dvc repro STAGE` and kill a victim; say whom and when, and return DVC's output.
+    """Run `dvc repro STAGE` and kill a victim; print which and when, and return DVC's output.
 
     The moment is drawn from the whole life of the stage, or from the changes in its outs' folders.
     If it comes too late, nothing is said.
@@ -51,7 +51,7 @@ def repro(
 
 
 def find(process: "subprocess.Popen[str]", module: str) -> psutil.Process | None:
-    """Wait for a process of the group that runs the module; None if there is none to the end."""
+    """Wait for a process of the group that runs a module; return None if none has when DVC ends."""
     while process.poll() is None:
         for name in filter(str.isdecimal, os.listdir("/proc")):
             with suppress(OSError, psutil.Error):
@@ -72,14 +72,14 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 def sleep(longest: float, chance: random.Random) -> str:
-    """Wait for any time up to the longest."""
+    """Wait for a random time, up to the longest."""
     seconds = chance.uniform(0, longest)
     time.sleep(seconds)
     return f"after {seconds:.2f} s"
 
 
 def writing(process: psutil.Process, outs: set[Path], chance: random.Random) -> str:
-    """Wait for the first to the last time that a name beside the outs comes or goes."""
+    """Wait for a random time between the first and the last change of names beside the outs."""
     folders, most = {path.parent for path in outs}, 3 * len(outs)
     changes, seen, before = chance.randint(1, most), 0, names(folders)
     while seen < changes and is_alive(process):
@@ -100,7 +100,7 @@ def names(folders: set[Path]) -> set[tuple[str, int]]:
 
 
 def killed(process: "subprocess.Popen[str]", one: psutil.Process, victim: str) -> bool:
-    """Kill one process, DVC or everything; tell whether it lived."""
+    """Kill one process, DVC or everything; return whether it was still running."""
     if victim in ("dvc", "everything"):
         if process.poll() is not None:
             return False

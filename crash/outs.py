@@ -12,7 +12,7 @@ POLL_SECONDS = 0.002
 
 
 def of_stages(folder: Path) -> dict[str, dict[str, str]]:
-    """Return for each stage of dvc.lock the MD5 of each out."""
+    """Return the MD5 of each out, by the stage of dvc.lock."""
     stages = yaml.safe_load((folder / "dvc.lock").read_text(encoding="utf-8"))["stages"]
     return {
         name: {out["path"]: out["md5"] for out in stage["outs"]} for name, stage in stages.items()
@@ -20,7 +20,7 @@ def of_stages(folder: Path) -> dict[str, dict[str, str]]:
 
 
 class Watch:
-    """A thread that reads every out as soon as it changes; `wrong` names what should not be."""
+    """A thread that reads every out as soon as it changes; `wrong` lists those with other bytes."""
 
     def __init__(self, folder: Path, expected: dict[str, str]):
         self.folder, self.expected = folder, expected

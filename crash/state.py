@@ -1,4 +1,4 @@
-"""What is the same after every recovery, and how it is reached."""
+"""What must be the same after every recovery, and the commands that recover."""
 
 import os
 import shutil
@@ -12,11 +12,11 @@ from tests.test_tracking import runs
 
 ELSEWHERE = {".git", "cache", "tmp", "mlruns", "__pycache__"}
 UNCOUNTED = ("mlflow.db*", "*.lock", "checkpoints/*.npz")
-SETTLE_SECONDS = 30  # in which a recorder that has outlived its stage ends
+SETTLE_SECONDS = 30  # after which a recorder whose stage has died has ended too
 
 
 def make_stale(project: Project, names: dict[str, str]) -> None:
-    """Remove outs, given with their MD5, and what DVC would restore them from."""
+    """Remove outs, given with their MD5, from the workspace and from DVC's cache."""
     for name, md5 in names.items():
         (project / name).unlink(missing_ok=True)
         (project / f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}").unlink(missing_ok=True)
@@ -24,7 +24,7 @@ def make_stale(project: Project, names: dict[str, str]) -> None:
 
 
 def recover(project: Project) -> str:
-    """Run `dvc repro`, after a repair if it stops; return what the repair has said."""
+    """Run `dvc repro`; if it fails, run `repair` and try again. Return what `repair` printed."""
     done, repaired = project.run("dvc", "repro", code=None), ""
     if done.returncode:
         repaired = project.stage("repair").stdout

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(600)
 
 
 class Clock:
-    """The wall clock of the processes that are started with its variables, and of them alone."""
+    """A wall clock that only processes with its environment variables see."""
 
     def __init__(self, library: Path):
         self.file = library.with_name("set back")
@@ -50,7 +50,7 @@ def project(tmp_path: Path) -> Project:
 
 
 def follow(project: Project, clock: Clock, *command: str, until: str) -> str:
-    """Run a command; set the clock back when a line begins in a certain way; return the output."""
+    """Run a command, set the clock back when it prints a certain line, and return its output."""
     process = subprocess.Popen(
         command,
         cwd=project.folder,

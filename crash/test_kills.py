@@ -13,9 +13,13 @@ from crash import kill, outs, state
 from crash.conftest import EPOCHS, KILLS, SEED, STAGES
 from tests.conftest import Project, make_project
 
-EACH = 10  # kills of a project
-TURNS = (*STAGES, "download", "preprocess")  # the cheap ones more often
-AGAIN = 0.7  # how often another kill hits the recovery from one
+EACH = 10  # kills that one project gets
+TURNS = (
+    *STAGES,
+    "download",
+    "preprocess",
+)  # quick stages are killed twice as often
+AGAIN = 0.7  # probability that the recovery from a kill is killed as well
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -1,4 +1,4 @@
-"""The killed trainings of tests/test_resume.py, with more that dies, or is gone, with them."""
+"""Killed trainings, as in tests/test_resume.py, whose recorder dies or whose record is gone too."""
 
 import os
 import signal

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from tests.conftest import Project, make_project
 from tests.test_tracking import free_port, runs, server
 
-EPOCHS = 2500  # take longer than the recorder leaves a server alone that did not answer
+EPOCHS = 2500  # they last until the recorder asks the server again
 OPTIONS = ("--backend-store-uri", "sqlite:///server.db", "--artifacts-destination", "artifacts")
 pytestmark = pytest.mark.timeout(600)
 
