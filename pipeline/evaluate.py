@@ -1,6 +1,5 @@
 """Evaluate: the trained model on every test example. No other stage touches the test set."""
 
-import csv
 import json
 import logging
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.cli import app
 from pipeline.data import arrays
-from pipeline.files import reading, replacing
+from pipeline.files import reading, write_csv, write_text
 from pipeline.learning import determinism, weights
 from pipeline.report import scores
 from pipeline.settings.inputs import Inputs
@@ -46,20 +45,14 @@ def main(config: Config, inputs: Inputs) -> None:
     of_classes = scores.per_class(matrix)
     evaluation = summary(loss, accuracy, len(y), of_classes)
     inputs.check()
-    write_json(config.paths.metrics / "evaluation.json", evaluation)
-    rows = zip(
-        config.dataset.classes,
-        *(of_class.tolist() for of_class in of_classes.values()),
-        strict=True,
-    )
-    write_csv(config.paths.metrics / "classes.csv", ["class", *of_classes], rows)
+    metrics = config.paths.metrics
+    write_text(metrics / "evaluation.json", json.dumps(evaluation, indent=2) + "\n")
+    names, columns = config.dataset.classes, (column.tolist() for column in of_classes.values())
+    write_csv(metrics / "classes.csv", [("class", *of_classes), *zip(names, *columns, strict=True)])
     pairs = zip(y.tolist(), predicted.tolist(), strict=True)
-    write_csv(config.paths.metrics / "predictions.csv", ["actual", "predicted"], pairs)
-    write_csv(
-        config.paths.metrics / "mistakes.csv",
-        ["example", "actual", "predicted", "probability"],
-        mistakes(y, predicted, probability),
-    )
+    write_csv(metrics / "predictions.csv", [("actual", "predicted"), *pairs])
+    header = "example", "actual", "predicted", "probability"
+    write_csv(metrics / "mistakes.csv", [header, *mistakes(y, predicted, probability)])
     log.info("test_loss %.4g  test_accuracy %.4f  (%s examples)", loss, accuracy, f"{len(y):,}")
     run.resume(config)
     run.evaluation(config, evaluation)
@@ -95,20 +88,6 @@ def read_evaluation(path: Path) -> dict[str, Any]:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         float(values["loss"]), float(values["accuracy"])
     return values
-
-
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write values as indented JSON."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-
-
-def write_csv(path: Path, header: list[str], rows: Any) -> None:
-    """Write a header and rows."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Files that appear whole or not at all, and their hashes."""
 
+import csv
 import errno
 import fcntl
 import glob
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -47,6 +48,18 @@ def replacing(path: Path) -> Iterator[Path]:
         with suppress(OSError):
             temporary.unlink()
         os.close(lock)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text as UTF-8."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """Write rows, the first of which is the header; numbers have all their digits."""
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import replacing
+from pipeline.files import write_text
 from pipeline.masking import masked
 
 KNOWN = Path("multirun/finished")  # trial.json of every finished trial, by its fingerprint
@@ -43,9 +43,8 @@ class Trial:
 
     def write(self, path: Path | None = None) -> None:
         """Write trial.json."""
-        with replacing(path or Path(self.folder) / "trial.json") as temporary:
-            text = json.dumps(asdict(self), indent=2) + "\n"
-            temporary.write_text(masked(text), encoding="utf-8")
+        text = json.dumps(asdict(self), indent=2) + "\n"
+        write_text(path or Path(self.folder) / "trial.json", masked(text))
 
 
 def read(path: Path) -> Trial:

@@ -14,7 +14,7 @@ from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from pipeline.files import replacing
+from pipeline.files import write_text
 from pipeline.learning import determinism
 from pipeline.verification.lock import Out
 
@@ -45,9 +45,7 @@ def line(machine: dict[str, Any]) -> str:
 
 def record(outs: list[Out]) -> None:
     """Write down that these outs come out of this machine."""
-    with replacing(FILE) as temporary:
-        content = {"outs_sha256": _digest(outs)} | here()
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_text(FILE, json.dumps({"outs_sha256": _digest(outs)} | here(), indent=2) + "\n")
 
 
 def made_on(project: Path, outs: list[Out]) -> str:
