@@ -15,7 +15,7 @@ from pipeline.learning import determinism
 
 ROWS, HELD_OUT, EPOCHS = 2560, 640, 2
 SIZES = (256, None, 1000, 100, 32)
-WAYS = [  # the first few cover most: both models and optimizers, whole and broken blocks
+WAYS = [  # the first rows try both models, both optimizers, and blocks of whole and of other sizes
     ("logistic_regression", "sgd", 256),
     ("mlp", "adam", 1000),
     ("logistic_regression", "adam", None),

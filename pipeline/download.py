@@ -13,7 +13,8 @@ from pipeline.errors import UserError
 from pipeline.files import replacing, sha256
 from pipeline.settings.inputs import Inputs
 from pipeline.settings.schema import Config, Source
-from pipeline.sources.kinds import KINDS, bounded
+from pipeline.sources.archives import bounded
+from pipeline.sources.kinds import KINDS
 from pipeline.sources.web import Limits, SourceError, UnreachableError
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ def main(config: Config, _: Inputs) -> None:
     for source in (*nearby(folder, missing), *dataset.sources):
         if not missing:
             break
-        problems = [f"{label(source)}: {why}" for why in fetch(source, missing, folder, limits)]
+        problems = [f"{source}: {why}" for why in fetch(source, missing, folder, limits)]
         if problems:
             log.warning("%s; trying the next source", "\n".join(problems))
         failures += [f"  {problem}" for problem in problems]
@@ -42,12 +43,6 @@ def main(config: Config, _: Inputs) -> None:
         )
         raise UserError("\n".join([line, *failures]))
     log.info("%s: all %d files of %s are there and right", folder, len(hashes), dataset.name)
-
-
-def label(source: Source) -> str:
-    """Return the kind of a source and where it points."""
-    ((kind, where),) = source.model_dump(exclude_unset=True).items()
-    return f"{kind} {where}"
 
 
 def nearby(folder: Path, hashes: dict[str, str]) -> Iterator[Source]:
@@ -78,13 +73,13 @@ def is_right(path: Path, digest: str) -> bool:
 
 def fetch(source: Source, hashes: dict[str, str], folder: Path, limits: Limits) -> list[str]:
     """Save the files that one source has with the right SHA-256; return why it lacks the others."""
-    ((kind, where),) = source.model_dump(exclude_unset=True).items()
+    kind, where = source.named
     problems = []
     try:
         for name, data in KINDS[kind](where, hashes, limits):
             try:
                 save(data, folder / name, hashes[name], limits)
-                log.info("%s: from %s", name, label(source))
+                log.info("%s: from %s", name, source)
             except UnreachableError:
                 raise
             except SourceError as error:

@@ -21,7 +21,8 @@ from pipeline.learning.checkpoint import Checkpoint
 from pipeline.models import MODELS, Model
 from pipeline.optimizers import OPTIMIZERS
 from pipeline.settings import inputs
-from pipeline.settings.schema import Config, check
+from pipeline.settings.check import check
+from pipeline.settings.schema import Config
 from tests.conftest import ROOT
 
 determinism.enable(seed=0)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from pipeline.settings.schema import check
+from pipeline.settings.check import check
 from tests.conftest import ROOT, Project
 
 PROGRAM = """

@@ -24,7 +24,8 @@ from pipeline.learning import checkpoint, determinism, history, weights
 from pipeline.learning.checkpoint import Checkpoint
 from pipeline.optimizers import adam, sgd
 from pipeline.settings import inputs
-from pipeline.settings.schema import Config, check
+from pipeline.settings.check import check
+from pipeline.settings.schema import Config
 from pipeline.trials import trial_file
 
 determinism.enable(seed=0)

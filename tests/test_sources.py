@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 from pipeline.data import idx
 from pipeline.download import fetch
 from pipeline.settings.schema import FILES, Source
-from pipeline.sources.kinds import KINDS, gunzip, untar
+from pipeline.sources.archives import gunzip, untar
+from pipeline.sources.kinds import KINDS
 from pipeline.sources.web import CHUNK, Limits, SourceError
 from tests.http_server import (
     Answer,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +16,10 @@ from pipeline.data import idx
 from pipeline.errors import UserError
 from pipeline.files import reading, shown
 from pipeline.settings.explain import where_set
-from pipeline.settings.schema import Config, Dataset
+from pipeline.settings.schema import FILES, Config, Dataset
 
 BLOCK = 256  # rows that lie together in the file
-LABELS: dict[str, Literal["train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte"]] = {
-    "train": "train-labels-idx1-ubyte",
-    "test": "t10k-labels-idx1-ubyte",
-}
+LABELS = {"train": FILES[1], "test": FILES[3]}
 READ_AHEAD = 2**28  # bytes of rows that are read while as many are used
 READERS = 4  # threads: enough to keep a disk busy
 WINDOW = 65_536  # rows that are shuffled together; smaller sets are shuffled as a whole

@@ -1,33 +1,25 @@
-"""What a configuration may hold, checked before anything heavy is imported."""
+"""What a configuration may hold, section by section."""
 
-import inspect
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, get_args
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
-    create_model,
     field_validator,
     model_validator,
 )
 
-from pipeline.errors import UserError
-from pipeline.settings import explain
-from pipeline.settings.conf_files import VALUES_ONLY
-
-FILES = (
+File = Literal[
     "train-images-idx3-ubyte",
     "train-labels-idx1-ubyte",
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
-)
+]
+FILES = get_args(File)
 NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"  # of a file and a folder, the same on every file system
 PACKAGE = r"(@[a-z0-9][\w.-]*/)?[a-z0-9][\w.-]*(@[\w.^~+-]+)?"  # SCOPE/NAME@VERSION
 Folder = Annotated[Path, Field(strict=False)]
@@ -40,9 +32,6 @@ class Section(BaseModel):
     """A part of the configuration: strict types, no unknown keys."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-SectionType = TypeVar("SectionType", bound=Section)
 
 
 class Source(Section):
@@ -66,6 +55,15 @@ class Source(Section):
             raise ValueError("must have exactly one of npz, gzip, folder, npm")
         return self
 
+    def __str__(self) -> str:
+        return " ".join(self.named)
+
+    @property
+    def named(self) -> tuple[str, str]:
+        """The kind, and where it points."""
+        (named,) = self.model_dump(exclude_unset=True).items()
+        return named
+
 
 class Dataset(Section):
     """A file of conf/dataset/."""
@@ -73,15 +71,7 @@ class Dataset(Section):
     name: str
     classes: Annotated[list[str], Field(min_length=2, max_length=256)]
     max_bytes: Annotated[int, Field(ge=1)]
-    files: dict[
-        Literal[
-            "train-images-idx3-ubyte",
-            "train-labels-idx1-ubyte",
-            "t10k-images-idx3-ubyte",
-            "t10k-labels-idx1-ubyte",
-        ],
-        Annotated[str, Field(pattern="^[0-9a-f]{64}$")],
-    ]
+    files: dict[File, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]]
     sources: list[Source]
 
     @field_validator("name")
@@ -176,62 +166,3 @@ class Config(Section):
     resident_bytes: Annotated[int, Field(ge=0)]
     tracking: Tracking
     sweep: Sweep
-
-
-def check(composed: DictConfig) -> Config:
-    """Turn what Hydra composed into a `Config`.
-
-    Raises
-    ------
-    UserError
-        With one line that names each wrong key, the file it stands in and what it may be.
-    """
-    from pipeline.models import MODELS
-    from pipeline.optimizers import OPTIMIZERS
-
-    for group in VALUES_ONLY:
-        if "/" in (name := explain.chosen(group)):
-            raise UserError(f"{group}: {name!r} is not the name of a file of conf/{group}/")
-    try:
-        values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-        config = Config.model_validate(values)
-    except OmegaConfBaseException as error:
-        raise UserError(explain.unresolved(error, composed)) from error
-    except ValidationError as error:
-        raise UserError(explain.invalid(error, Config, composed)) from None
-    if (file := explain.chosen("dataset")) not in ("", name := config.dataset.name):
-        key = explain.where_set("dataset.name", composed)
-        raise UserError(f"{key} must be {file!r}, as the file is called, not {name!r}")
-    for group, table in (("model", MODELS), ("optimizer", OPTIMIZERS)):
-        choice: Choice = getattr(config, group)
-        if choice.name not in table:
-            known = ", ".join(sorted(table))
-            raise UserError(f"{group}.name: there is no {choice.name!r}; choose one of {known}")
-        schema = _options_schema(table[choice.name])
-        try:
-            options = schema.model_validate(choice.options).model_dump(exclude_unset=True)
-            config = config.model_copy(update={group: Choice(name=choice.name, **options)})
-        except ValidationError as error:
-            raise UserError(explain.invalid(error, schema, composed, (group,))) from None
-    return config
-
-
-def check_section(schema: type[SectionType], composed: DictConfig, name: str) -> SectionType:
-    """Turn one part of what Hydra composed into its section, with the errors of `check`."""
-    try:
-        return schema.model_validate(OmegaConf.to_container(composed[name], resolve=True))
-    except ValidationError as error:
-        raise UserError(explain.invalid(error, schema, composed, (name,))) from None
-
-
-def _options_schema(made: Any) -> type[BaseModel]:
-    """Return the schema of the keyword-only arguments that a model or optimizer declares."""
-    fields: dict[str, Any] = {
-        name: (
-            parameter.annotation,
-            ... if parameter.default is parameter.empty else parameter.default,
-        )
-        for name, parameter in inspect.signature(made).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY
-    }
-    return create_model(str(made.__name__), __base__=Section, **fields)

@@ -54,35 +54,34 @@ def fetched(address: str, limits: Limits) -> Iterator[bytes]:
     A thread waits for the bytes, so that the total time holds even while the name is looked up and
     for a body or a header that drips in byte by byte.
     """
-    body = body_of(address, limits)
-    asked: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    used: queue.SimpleQueue[bool] = queue.SimpleQueue()
     answers: queue.SimpleQueue[bytes | Exception | None] = queue.SimpleQueue()
 
     def work() -> None:
-        while asked.get():
-            try:
-                answers.put(next(body, None))
-            except Exception as error:
-                answers.put(error)
+        try:
+            for chunk in body_of(address, limits):
+                answers.put(chunk)
+                if not used.get():
+                    return
+            answers.put(None)
+        except Exception as error:
+            answers.put(error)
 
     deadline = time.monotonic() + limits.total_timeout
     threading.Thread(target=work, daemon=True).start()
     try:
-        while True:
-            asked.put(True)
-            while answers.empty() and time.monotonic() < deadline:
-                with suppress(queue.Empty):
-                    answers.put(answers.get(timeout=SIGNAL_SECONDS))
-            answer = answers.get_nowait()
-            if isinstance(answer, Exception):
-                raise answer
-            if answer is None:
-                return
-            yield answer
-    except queue.Empty:
-        raise UnreachableError(f"took longer than {limits.total_timeout:g} s") from None
+        while (left := deadline - time.monotonic()) > 0:
+            with suppress(queue.Empty):
+                answer = answers.get(timeout=min(left, SIGNAL_SECONDS))
+                if isinstance(answer, Exception):
+                    raise answer
+                if answer is None:
+                    return
+                yield answer
+                used.put(True)
+        raise UnreachableError(f"took longer than {limits.total_timeout:g} s")
     finally:
-        asked.put(False)
+        used.put(False)
 
 
 def body_of(address: str, limits: Limits) -> Iterator[bytes]:

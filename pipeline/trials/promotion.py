@@ -16,8 +16,9 @@ from pipeline.errors import UserError
 from pipeline.files import shown
 from pipeline.learning.fingerprint import settings
 from pipeline.settings import conf_files, params, yaml_edit
+from pipeline.settings.check import check
 from pipeline.settings.explain import one_line
-from pipeline.settings.schema import Config, check
+from pipeline.settings.schema import Config
 from pipeline.trials.trial_file import Trial
 
 Settings = dict[str, Any]  # by dotted key

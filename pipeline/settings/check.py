@@ -1,0 +1,74 @@
+"""What Hydra composed becomes a configuration, before anything heavy is imported."""
+
+import inspect
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ValidationError, create_model
+
+from pipeline.errors import UserError
+from pipeline.settings import explain
+from pipeline.settings.conf_files import VALUES_ONLY
+from pipeline.settings.schema import Choice, Config, Section
+
+SectionType = TypeVar("SectionType", bound=Section)
+
+
+def check(composed: DictConfig) -> Config:
+    """Turn what Hydra composed into a `Config`.
+
+    Raises
+    ------
+    UserError
+        With one line that names each wrong key, the file it stands in and what it may be.
+    """
+    from pipeline.models import MODELS  # a trial is refused if these were edited, before it is here
+    from pipeline.optimizers import OPTIMIZERS
+
+    for group in VALUES_ONLY:
+        if "/" in (name := explain.chosen(group)):
+            raise UserError(f"{group}: {name!r} is not the name of a file of conf/{group}/")
+    try:
+        values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        config = Config.model_validate(values)
+    except OmegaConfBaseException as error:
+        raise UserError(explain.unresolved(error, composed)) from error
+    except ValidationError as error:
+        raise UserError(explain.invalid(error, Config, composed)) from None
+    if (file := explain.chosen("dataset")) not in ("", name := config.dataset.name):
+        key = explain.where_set("dataset.name", composed)
+        raise UserError(f"{key} must be {file!r}, as the file is called, not {name!r}")
+    for group, table in (("model", MODELS), ("optimizer", OPTIMIZERS)):
+        choice: Choice = getattr(config, group)
+        if choice.name not in table:
+            known = ", ".join(sorted(table))
+            raise UserError(f"{group}.name: there is no {choice.name!r}; choose one of {known}")
+        schema = _options_schema(table[choice.name])
+        try:
+            options = schema.model_validate(choice.options).model_dump(exclude_unset=True)
+            config = config.model_copy(update={group: Choice(name=choice.name, **options)})
+        except ValidationError as error:
+            raise UserError(explain.invalid(error, schema, composed, (group,))) from None
+    return config
+
+
+def check_section(schema: type[SectionType], composed: DictConfig, name: str) -> SectionType:
+    """Turn one part of what Hydra composed into its section, with the errors of `check`."""
+    try:
+        return schema.model_validate(OmegaConf.to_container(composed[name], resolve=True))
+    except ValidationError as error:
+        raise UserError(explain.invalid(error, schema, composed, (name,))) from None
+
+
+def _options_schema(made: Any) -> type[BaseModel]:
+    """Return the schema of the keyword-only arguments that a model or optimizer declares."""
+    fields: dict[str, Any] = {
+        name: (
+            parameter.annotation,
+            ... if parameter.default is parameter.empty else parameter.default,
+        )
+        for name, parameter in inspect.signature(made).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    return create_model(str(made.__name__), __base__=Section, **fields)
