@@ -27,7 +27,6 @@ from pipeline.sweeping import folders
 from pipeline.sweeping.folders import ROOT
 from pipeline.tracking import client
 from pipeline.trials import promotion, ranking
-from pipeline.trials.ranking import Answer
 from pipeline.trials.trial_file import Trial
 
 
@@ -41,20 +40,21 @@ def main(given: list[str]) -> int:
     """Write the trial's settings into their files, all or none; say where, and what is next."""
     run_id = arguments.parse(Options, given).run_id
     folder, chosen = by_run_id(run_id) if run_id else (latest(), None)
-    found = answer_of(folder)
+    sweep, trials = folders.read(folder), folders.trials(folder)
+    found = ranking.answer(trials, sweep["objective"], sweep["direction"], sweep.get("seeds", 0))
     with_seed = chosen is not None or found.seeds == 1
     chosen = chosen or found.best
     if chosen is None:
         raise UserError(f"{folder}: nothing to promote: {found.problem}")
     changed = promotion.plan(chosen, with_seed=with_seed)
-    if found.settings and not with_seed:
+    if found.over_seeds and not with_seed:
         print(f"Setting {found.settings[0].name}, the best mean over {found.seeds} seeds")
     else:
         own = promotion.composed(params.CONF, []).tracking
         run = client.described(chosen.run_id, chosen.uri, own)
         print(f"Trial {chosen.number} ({chosen.name}), MLflow run {run}")
     if not with_seed:
-        print(f"{params.FILE} keeps its seed, {params.value('seed')}: {folder} varies it")
+        print(f"{params.FILE} keeps its seed, {params.load()['seed']}: {folder} varies it")
     elif found.seeds > 1:
         print(f"Its seed is one of {found.seeds} in {folder}: report their mean, not this one")
     differences = [_difference(path, text) for path, text in changed.items()]
@@ -70,12 +70,6 @@ def latest() -> Path:
     if not sweeps:
         raise UserError(f"{ROOT}: has no sweep: run `python -m pipeline.train -m KEY=VALUE,VALUE`")
     return sweeps[-1]
-
-
-def answer_of(folder: Path) -> Answer:
-    """Return what the sweep in a folder has found."""
-    sweep, trials = folders.read(folder), folders.trials(folder)
-    return ranking.answer(trials, sweep["objective"], sweep["direction"], sweep.get("seeds", 0))
 
 
 def by_run_id(run_id: str) -> tuple[Path, Trial]:

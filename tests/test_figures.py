@@ -10,6 +10,7 @@ from pipeline.learning.history import Epoch, read, text, write
 from pipeline.report import figures
 from pipeline.trials import figures as trial_figures
 from pipeline.trials.ranking import Answer
+from pipeline.trials.spread import Setting
 from pipeline.trials.trial_file import Trial
 
 EPOCHS = [Epoch(n, 1 / n, 1 - 1 / n, 1.1 / n, None) for n in range(1, 8)]
@@ -74,7 +75,7 @@ def test_long_names_leave_room(
         one.metrics = {"val_loss": 1e29 + number}
         found.append(one)
     write(tmp_path / "metrics/history.csv", [Epoch(1, 1.0, 0.5, 1e29, 0.5)])
-    answer = Answer("val_loss", found, seeds=1, ranked=4)
+    answer = Answer("val_loss", [Setting(one.name, [one]) for one in found], seeds=1)
     trial_figures.curves(tmp_path / "curves.png", answer)
     trial_figures.objective(tmp_path / "objective.png", answer)
     assert [str(warning.message) for warning in recwarn] == []

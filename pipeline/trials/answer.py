@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from pipeline.errors import UserError
+from pipeline.files import write_csv
 from pipeline.learning.history import text
 from pipeline.tracking.run import Run
 from pipeline.trials import promotion, tables
@@ -21,32 +22,40 @@ def give(found: Answer, folder: Path, run: Run) -> None:
     print(tables.aligned(rows, found.objective))
     runs = ["run", *(one.run_id for one in found.trials)]
     files = [folder / "sweep.csv"]
-    tables.write(files[0], [[*row, run] for row, run in zip(rows, runs, strict=True)])
-    if found.settings:
+    write_csv(files[0], [[*row, run] for row, run in zip(rows, runs, strict=True)])
+    if found.over_seeds:
         files.append(folder / "seeds.csv")
         settings = tables.settings(found)
-        tables.write(files[1], settings)
-        if len(found.settings) > 1:
+        write_csv(files[1], settings)
+        if not found.of_seeds:
             print(tables.aligned(settings, found.objective).removeprefix("\n"))
-        if 1 < len(found.settings) != found.ranked:
+        if not found.of_seeds and len(found.settings) != found.ranked:
             print(f"A setting has a rank if it has finished with all {found.seeds} seeds.")
-    run.files(files + _figures(folder, found))
     measured = sum(one.has(found.objective) for one in found.trials)
+    if measured:
+        from pipeline.trials import figures
+
+        files += [folder / "objective.png", folder / "curves.png"]
+        figures.objective(files[-2], found)
+        figures.curves(files[-1], found)
+    run.files(files)
     run.metrics(_metrics(found), measured)
     if found.best:
-        best = {"setting": found.settings[0].name} if found.settings else _identity(found.best)
-        run.tags({f"best_{key}": value for key, value in best.items()})
-    line = _said(found, found.best) if found.best else _none(found)
-    print(f"Best: {line}\n{_promise(found, found.best)}" if found.best else line)
-    line = f"the best is {line}" if found.best else line
-    run.result("\n".join([line, _done_before(found.trials)]))
+        of_trial = {"best_trial": str(found.best.number), "best_run_id": found.best.run_id}
+        run.tags({"best_setting": found.settings[0].name} if found.over_seeds else of_trial)
+        line = _said(found, found.best)
+        print(f"Best: {line}\n{_promise(found, found.best)}")
+        line = f"the best is {line}"
+    else:
+        print(line := _none(found))
+    run.result(f"{line}\n{_done_before(found.trials)}")
 
 
 def _none(found: Answer) -> str:
     """Return why nothing is best, and of a sweep over seeds alone what it has found."""
     why = f"None is best: {found.problem}."
-    values = list(found.settings[0].values(found.objective).values()) if found.settings else []
-    if len(found.settings) > 1 or len(values) < 2:
+    values = list(found.settings[0].values(found.objective).values()) if found.of_seeds else []
+    if len(values) < 2:
         return why
     name = f"{found.settings[0].name}: " if found.settings[0].name else ""
     of = f" of {found.seeds}" if len(values) < found.seeds else ""
@@ -60,7 +69,7 @@ def _none(found: Answer) -> str:
 def _said(found: Answer, best: Trial) -> str:
     """Return the best trial or setting with its value, and how far the next setting is."""
     name = found.objective
-    if not found.settings:
+    if not found.over_seeds:
         return f"trial {best.number}, {best.name}: {name} {text(name, best.metrics[name])}"
     first, *others = found.settings[: found.ranked]
     mean = spread(list(first.values(name).values())).mean
@@ -94,23 +103,18 @@ def _metrics(found: Answer) -> dict[str, float]:
     """Return the numbers for the sweep's run: the best one, and the spread of each setting."""
     name = found.objective
     numbers: dict[str, float] = {}
-    if found.best and not found.settings:
-        numbers[f"best_{name}"] = found.best.metrics[name]
-    for one in found.settings:
+    for one in found.settings if found.over_seeds else ():
         if values := list(one.values(name).values()):
             within = re.sub(r"[^\w.\- :]", "_", one.name.replace("=", ":"))[:MOST_NAME]
-            suffix = f"/{within}" if within and len(found.settings) > 1 else ""
+            suffix = f"/{within}" if within and not found.of_seeds else ""
             for key, value in spread(values)._asdict().items():
                 if value is not None:
                     numbers[f"{name}_{key}{suffix}"] = value
             numbers[f"seeds{suffix}"] = len(values)
-    if found.best and found.settings:
-        numbers[f"best_{name}"] = spread(list(found.settings[0].values(name).values())).mean
+    if found.best:
+        values = list(found.settings[0].values(name).values())
+        numbers[f"best_{name}"] = spread(values).mean
     return numbers
-
-
-def _identity(best: Trial) -> dict[str, str]:
-    return {"trial": str(best.number), "run_id": best.run_id}
 
 
 def _done_before(trials: list[Trial]) -> str:
@@ -121,14 +125,3 @@ def _done_before(trials: list[Trial]) -> str:
     lines = [f"- {one.name}: [{one.run_id}](#/runs/{one.run_id})" for one in trials if one.repeats]
     title = "Trials that were done before, in other sweeps (sweep.csv has all runs):"
     return "\n".join([title, *lines])[:MOST_NOTE] if lines else ""
-
-
-def _figures(folder: Path, found: Answer) -> list[Path]:
-    if not any(one.has(found.objective) for one in found.trials):
-        return []
-    from pipeline.trials import figures
-
-    paths = [folder / "objective.png", folder / "curves.png"]
-    figures.objective(paths[0], found)
-    figures.curves(paths[1], found)
-    return paths

@@ -39,19 +39,18 @@ def values(trials: Sequence[Trial]) -> dict[str, list[str]]:
 def objective(path: Path, found: Answer) -> None:
     """Draw the objective of what was measured against each swept parameter."""
     name = found.objective
-    measured = [one for one in found.trials if one.has(name)]
     settings = [one for one in found.settings if one.values(name)]
-    several = len(found.settings) > 1
-    shown = [one.trials[0] for one in settings] if several else measured
+    several = found.over_seeds and not found.of_seeds
+    shown = settings[0].measured(name) if found.of_seeds else [one.trials[0] for one in settings]
     swept = values(shown)
     if several:
         swept.pop("seed", None)
         title = f"{name}, mean and 95 % interval\nover {found.seeds} seeds"
-    elif settings:
-        swept = {"seed": swept.get("seed", [])} if "seed" in swept else {}
-        title = f"{name} of {len(measured)} seeds"
+    elif found.of_seeds:
+        swept = {key: column for key, column in swept.items() if key == "seed"}
+        title = f"{name} of {len(shown)} seeds"
     else:
-        title = f"{name} of {len(measured)} trials"
+        title = f"{name} of {len(shown)} trials"
     swept = swept or {"trial": [str(one.number) for one in shown]}
     with saved(path, max(4.2, 3.2 * len(swept)), 3.6) as figure:
         every = figure.subplots(1, len(swept), squeeze=False, sharey=True)[0]
@@ -60,8 +59,8 @@ def objective(path: Path, found: Answer) -> None:
             if several:
                 _intervals(axes, places, settings, name)
             else:
-                axes.scatter(places, [one.metrics[name] for one in measured])
-            if settings and not several:
+                axes.scatter(places, [one.metrics[name] for one in shown])
+            if found.of_seeds:
                 _band(axes, settings[0], name)
             elif found.best and not several:
                 axes.scatter(places[0], found.best.metrics[name], **BEST)
@@ -137,15 +136,13 @@ def _band(axes: Axes, setting: Setting, name: str) -> None:
 def curves(path: Path, found: Answer) -> None:
     """Draw the objective against the epoch, of each trial or setting, the best in front."""
     name = found.objective
-    lines = [(one.name, [one]) for one in found.trials if one.has(name)]
-    if found.settings:
-        every = [(one.name, one.measured(name)) for one in found.settings]
-        lines = [(title, trials) for title, trials in every if trials]
+    every = [(one.name, one.measured(name)) for one in found.settings]
+    lines = [(title, trials) for title, trials in every if trials]
     with saved(path, 7, 4) as figure:
         axes = figure.subplots()
         for place, (title, trials) in reversed(list(enumerate(lines))):
             color = f"C{place}" if place < NAMED else "0.8"
-            histories = [_history(one, name) for one in trials]
+            histories = [_curve(one, name) for one in trials]
             epochs = [epoch for epoch, _ in min(histories, key=len)]
             rows = zip(*([value for _, value in one] for one in histories), strict=False)
             spreads = [spread(row) for row in rows]
@@ -162,8 +159,7 @@ def curves(path: Path, found: Answer) -> None:
                 lows = [one.interval_low for one in spreads]
                 highs = [one.interval_high for one in spreads]
                 axes.fill_between(epochs, lows, highs, color=color, alpha=0.2, lw=0)  # type: ignore[arg-type]
-        over = f", mean over {found.seeds} seeds\n" if found.settings else ""
-        over += "bands: 95 % interval" if found.settings else ""
+        over = f", mean over {found.seeds} seeds\nbands: 95 % interval" if found.over_seeds else ""
         axes.set(xlabel="Epoch", ylabel=name, title=f"{name} against the epoch{over}")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         axes.grid()
@@ -171,7 +167,7 @@ def curves(path: Path, found: Answer) -> None:
         axes.legend(handles[::-1], labels[::-1], frameon=False, fontsize=8)
 
 
-def _history(trial: Trial, name: str) -> list[tuple[int, float]]:
+def _curve(trial: Trial, name: str) -> list[tuple[int, float]]:
     rows = history.read(Path(trial.repeats or trial.folder) / "metrics/history.csv")
     return [(row.epoch, row.metrics[name]) for row in rows if name in row.metrics]
 

@@ -5,8 +5,8 @@ over the seeds, as the best of several seeds is luck.
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from pipeline.trials.spread import Setting, by_setting, seed_of, spread
 from pipeline.trials.trial_file import Trial
@@ -20,21 +20,34 @@ class Answer:
     ----------
     objective : str
         The metric that ranks.
-    trials : list of Trial
-        All, the best first; of a sweep over seeds, in the order of their settings.
+    settings : list of Setting
+        All, the best first; each trial is one by itself unless some were to have several seeds.
     seeds : int
         How many different ones the trials have, or would have if the sweep had not ended early.
-    ranked : int
-        How many of `trials`, or of `settings` if there are any, have a rank.
-    settings : list of Setting
-        All, the best first; empty unless some were to be tried with several seeds.
+    over_seeds : bool
+        Whether the seed was varied, so that a setting has as many trials.
     """
 
     objective: str
-    trials: list[Trial]
+    settings: list[Setting]
     seeds: int
-    ranked: int
-    settings: list[Setting] = field(default_factory=list)
+    over_seeds: bool = False
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All trials, in the order of their settings."""
+        return [trial for one in self.settings for trial in one.trials]
+
+    @property
+    def ranked(self) -> int:
+        """How many settings have a rank: those that were measured with every seed."""
+        whole = self.seeds if self.over_seeds else 1
+        return sum(len(one.values(self.objective)) == whole for one in self.settings)
+
+    @property
+    def of_seeds(self) -> bool:
+        """Whether the trials differ in the seed alone."""
+        return self.over_seeds and len(self.settings) == 1
 
     @property
     def problem(self) -> str:
@@ -44,7 +57,7 @@ class Answer:
             return "no trial has finished: run the sweep again"
         if not any(one.has(self.objective) for one in finished):
             return f"no trial has {self.objective}: choose another with sweep.objective=..."
-        if len(self.settings) == 1:
+        if self.of_seeds:
             return "the trials differ in the seed alone, and a better seed is luck, not a setting"
         if not self.ranked:
             return f"no setting has finished with all {self.seeds} seeds: run the sweep again"
@@ -53,46 +66,27 @@ class Answer:
     @property
     def best(self) -> Trial | None:
         """The best trial, or one of the best setting's; None if there is a problem."""
-        if self.problem:
-            return None
-        return self.settings[0].trials[0] if self.settings else self.trials[0]
+        return None if self.problem else self.settings[0].trials[0]
 
 
 def answer(trials: Iterable[Trial], objective: str, direction: str, seeds: int = 0) -> Answer:
-    """Rank the trials of a sweep that was to try so many seeds, as far as that was known.
+    """Rank what a sweep has tried with so many seeds, as far as that was known.
 
     A setting that has not finished with every seed has no rank: its mean would leave out the
-    seeds on which it failed, and be compared with means over others.
+    seeds on which it failed, and be compared with means over others. Of equal settings the one
+    with the lower val_loss is the better.
     """
-    ranked = rank(list(trials), objective, direction)
-    settings = by_setting(ranked)
-    several = seeds > 1 or any(one.seeds > 1 for one in settings)
-    seeds = max(seeds, len({seed_of(one) for one in ranked}))
-    if not several:
-        measured = sum(one.has(objective) for one in ranked)
-        return Answer(objective, ranked, seeds, measured)
+    trials = sorted(trials, key=lambda one: one.number)
+    settings = by_setting(trials)
+    over_seeds = seeds > 1 or any(one.seeds > 1 for one in settings)
+    seeds = max(seeds, len({seed_of(one) for one in trials}))
+    if not over_seeds:
+        settings = [Setting(one.name, [one]) for one in trials]
     sign = -1 if direction == "maximize" else 1
 
     def key(setting: Setting) -> tuple[int, float, float]:
-        values = list(setting.values(objective).values())
-        losses = list(setting.values("val_loss").values())
-        mean = spread(values).mean if values else 0.0
-        return seeds - len(values), sign * mean, spread(losses).mean if losses else math.inf
+        values, losses = (setting.values(metric).values() for metric in (objective, "val_loss"))
+        mean = spread([*values]).mean if values else 0.0
+        return -len(values), sign * mean, spread([*losses]).mean if losses else math.inf
 
-    settings.sort(key=key)
-    whole = sum(len(one.values(objective)) == seeds for one in settings)
-    ordered = [trial for one in settings for trial in one.trials]
-    return Answer(objective, ordered, seeds, whole, settings)
-
-
-def rank(trials: Sequence[Trial], objective: str, direction: str) -> list[Trial]:
-    """Return finished trials, the best first, then the others; of equal ones the lower val_loss."""
-    sign = -1 if direction == "maximize" else 1
-
-    def key(trial: Trial) -> tuple[bool, float, float, int]:
-        if not trial.has(objective):
-            return True, 0.0, 0.0, trial.number
-        value, loss = trial.metrics[objective], trial.metrics.get("val_loss", math.inf)
-        return False, sign * value, loss, trial.number
-
-    return sorted(trials, key=key)
+    return Answer(objective, sorted(settings, key=key), seeds, over_seeds)

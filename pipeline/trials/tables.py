@@ -1,10 +1,7 @@
 """The tables of a sweep: its trials, and the spread of each setting over its seeds."""
 
-import csv
 from collections.abc import Sequence
-from pathlib import Path
 
-from pipeline.files import replacing
 from pipeline.learning.history import text
 from pipeline.trials.ranking import Answer
 from pipeline.trials.spread import Spread, spread
@@ -19,14 +16,13 @@ def trials(found: Answer) -> list[Row]:
     objective = found.objective
     metrics = METRICS if objective in METRICS else (objective, *METRICS)
     rows: list[Row] = [["rank", "trial", "overrides", *metrics, "seconds", "status"]]
-    of_setting = {id(one): k for k, s in enumerate(found.settings, 1) for one in s.trials}
-    for place, one in enumerate(found.trials, 1):
-        rank = of_setting.get(id(one), place)
-        has_rank = rank <= found.ranked and len(found.settings) != 1 and one.has(objective)
-        values = [one.metrics.get(name) for name in metrics]
-        seconds = None if one.seconds is None else f"{one.seconds:.1f}"
-        shown = rank if has_rank else None
-        rows.append([shown, one.number, one.name, *values, seconds, one.status])
+    ranked = 0 if found.of_seeds else found.ranked
+    for place, setting in enumerate(found.settings, 1):
+        for one in setting.trials:
+            rank = place if place <= ranked and one.has(objective) else None
+            values = [one.metrics.get(name) for name in metrics]
+            seconds = None if one.seconds is None else f"{one.seconds:.1f}"
+            rows.append([rank, one.number, one.name, *values, seconds, one.status])
     return rows
 
 
@@ -37,7 +33,7 @@ def settings(found: Answer) -> list[Row]:
     for place, one in enumerate(found.settings, 1):
         values = list(one.values(name).values())
         numbers = spread(values) if values else [None] * len(Spread._fields)
-        rank = place if place <= found.ranked and len(found.settings) > 1 else None
+        rank = place if place <= found.ranked and not found.of_seeds else None
         rows.append([rank, one.name, len(values), found.seeds, *numbers])
     return rows
 
@@ -58,9 +54,3 @@ def _cell(item: Cell, column: Cell, objective: str) -> str:
     if isinstance(item, float):
         return text(str(column) if column in (*METRICS, objective) else objective, item)
     return "" if item is None else str(item)
-
-
-def write(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows as CSV, numbers with all their digits."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)
