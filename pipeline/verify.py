@@ -24,15 +24,14 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline import git
 from pipeline.cli import arguments
 from pipeline.errors import UserError
 from pipeline.verification import lock, machine
-from pipeline.verification.lock import Out
 from pipeline.verification.report import Report
 from pipeline.verification.reproduction import Reproduction, md5
 
@@ -49,10 +48,23 @@ class Options(arguments.Options):
     keep: bool = False
     record: bool = False
 
+    @model_validator(mode="after")
+    def _refuse_keys_that_exclude_each_other(self) -> Self:
+        revised = "rev" in self.model_fields_set
+        if self.workspace and revised:
+            raise UserError(
+                "rev and workspace exclude each other: one is a commit, the other is not"
+            )
+        if self.record and (self.tolerance or self.stage or revised):
+            raise UserError(
+                "record goes with neither rev, stage nor tolerance: it is of all bits here"
+            )
+        return self
+
 
 def main(given: list[str]) -> int:
     """Reproduce and compare as often as asked; return the exit code."""
-    options = parse(given)
+    options = arguments.parse(Options, given)
     if not Path("dvc.yaml").exists():
         raise UserError(f"dvc.yaml: not found in {Path.cwd()}: run from the project's root")
     commit = git.revision(options.rev)
@@ -65,24 +77,6 @@ def main(given: list[str]) -> int:
             print(f"\nReproduction {number} of {options.repeat}")
         good &= verify(options, commit)
     return 0 if good else 1
-
-
-def parse(given: list[str]) -> Options:
-    """Return the options.
-
-    Raises
-    ------
-    UserError
-        With the key that is not known, the value that it may not have, or the keys that exclude
-        each other.
-    """
-    options = arguments.parse(Options, given)
-    revised = "rev" in options.model_fields_set
-    if options.workspace and revised:
-        raise UserError("rev and workspace exclude each other: one is a commit, the other is not")
-    if options.record and (options.tolerance or options.stage or revised):
-        raise UserError("record goes with neither rev, stage nor tolerance: it is of all bits here")
-    return options
 
 
 def scope(options: Options, commit: str) -> str:
@@ -107,7 +101,9 @@ def verify(options: Options, commit: str) -> bool:
             raise UserError(
                 f"stage: there is no {options.stage!r}; choose one of {', '.join(expected)}"
             )
-        outs = [as_in_workspace(out) if options.workspace else out for out in lock.outs(expected)]
+        outs = lock.outs(expected)
+        if options.workspace:
+            outs = [out._replace(md5=md5(Path(out.path)) or out.md5) for out in outs]
         print(f"Made on   {machine.made_on(reproduction.project, outs)}")
         limit = [f"threads={options.threads}"] if options.threads else []
         here = [machine.line(machine.here()), *limit, *machine.settings()]
@@ -129,11 +125,6 @@ def verify(options: Options, commit: str) -> bool:
     elif options.record:
         print(f"{machine.FILE} is left as it was.")
     return report.good
-
-
-def as_in_workspace(out: Out) -> Out:
-    """Return an out with the MD5 of the workspace's file, if that is there."""
-    return out._replace(md5=md5(Path(out.path)) or out.md5)
 
 
 @contextmanager

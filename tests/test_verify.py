@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import yaml
 
+from pipeline.cli import arguments
 from pipeline.errors import UserError
 from pipeline.verification import lock, machine
 from pipeline.verification.lock import Out
-from pipeline.verify import parse
+from pipeline.verify import Options
 from tests.conftest import Project
 from tests.idx_files import write_split_files
 
@@ -264,7 +265,7 @@ def of_folder(folder: Path) -> list[str]:
 
 
 def test_options_that_are_wrong(reproduced: Project) -> None:
-    for arguments, line in {
+    for given, line in {
         ("stages=train",): "stages is not known; did you mean stage?",
         ("stage",): "stage needs a value: stage=VALUE; `--help` lists the keys",
         ("threads=0",): "threads should be greater than or equal to 1, not '0'",
@@ -282,7 +283,7 @@ def test_options_that_are_wrong(reproduced: Project) -> None:
         "it is of all bits here",
     }.items():
         with pytest.raises(UserError) as error:
-            parse(list(arguments))
+            arguments.parse(Options, list(given))
         assert str(error.value) == line
     assert "tolerance=1e-6" in verify(reproduced, "--help")
     assert verify(reproduced, "rev=--all", code=1) == "verify: rev: git knows no commit '--all'\n"

@@ -37,21 +37,9 @@ def kind(name: str) -> Kind:
     return IDX if name.endswith("-ubyte") else KINDS.get(Path(name).suffix, BYTES)
 
 
-def _npy(path: Path) -> Arrays:
-    return {"": np.load(path, mmap_mode="r", allow_pickle=False)}
-
-
 def _npz(path: Path) -> Arrays:
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
-
-
-def _idx(path: Path) -> Arrays:
-    return {"": idx.read(path, range(1, idx.MOST_DIMENSIONS + 1))}
-
-
-def _bytes(path: Path) -> Arrays:
-    return {"": np.frombuffer(path.read_bytes(), np.uint8)}
 
 
 def _csv(path: Path) -> Arrays:
@@ -71,10 +59,10 @@ def _png(path: Path) -> Arrays:
     return {"": np.rint(255 * imread(path, format="png")).astype(np.uint8)}
 
 
-IDX = Kind(_idx, "array", "index")
-BYTES = Kind(_bytes, "file", "byte")
+IDX = Kind(lambda path: {"": idx.read(path, range(1, idx.MOST_DIMENSIONS + 1))}, "array", "index")
+BYTES = Kind(lambda path: {"": np.frombuffer(path.read_bytes(), np.uint8)}, "file", "byte")
 KINDS = {
-    ".npy": Kind(_npy, "array", "index"),
+    ".npy": Kind(lambda path: {"": np.load(path, "r", allow_pickle=False)}, "array", "index"),
     ".npz": Kind(_npz, "array", "index"),
     ".csv": Kind(_csv, "column", "row", first=1),
     ".json": Kind(_json, "key", ""),

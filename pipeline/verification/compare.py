@@ -53,25 +53,33 @@ def compare(expected: Path, got: Path, name: str) -> Difference | None:
         ours, theirs = kind.read(expected), kind.read(got)
     if list(ours) != list(theirs):
         return Difference(f"each {kind.part}", ", ".join(ours), ", ".join(theirs))
-    found = []
+    positions = {}
     for part, array in ours.items():
         if (form := _form(array)) != (other := _form(theirs[part])):
             return Difference(kind.place(part), form, other)
-        if differing := _differing(array, theirs[part]):
-            found.append((part, differing))
-    if not found:
+        if len(found := np.flatnonzero(_bits(array) != _bits(theirs[part]))):
+            positions[part] = found
+    if not positions:
         return None
-    part, first = min(found, key=lambda one: one[1].position)
-    worst_part, worst = max(found, key=lambda one: one[1].largest or 0)
-    number = all(one.largest is not None for _, one in found)
+
+    def place(part: str, position: int) -> str:
+        index = np.unravel_index(position, ours[part].shape)
+        return kind.place(part, tuple(map(int, index)))
+
+    first = min(positions, key=lambda part: positions[part][0])
+    at = positions[first][0]
+    distances = {part: _distances(ours[part], theirs[part], positions[part]) for part in positions}
+    worst = max(distances, key=lambda part: distances[part].max())
+    most = distances[worst].argmax()
+    number = not any(np.isnan(values).any() for values in distances.values())
     return Difference(
-        kind.place(part, first.index),
-        first.expected,
-        first.got,
-        count=sum(one.count for _, one in found),
+        place(first, at),
+        str(ours[first].flat[at]),
+        str(theirs[first].flat[at]),
+        count=sum(map(len, positions.values())),
         total=sum(array.size for array in ours.values()),
-        largest=worst.largest if number else None,
-        largest_place=kind.place(worst_part, worst.largest_index),
+        largest=float(distances[worst][most]) if number else None,
+        largest_place=place(worst, positions[worst][most]),
     )
 
 
@@ -98,45 +106,20 @@ def divergence(expected: Path, got: Path) -> str | None:
     return None
 
 
-@dataclass(frozen=True)
-class _Differing:
-    """What differs between two arrays of one form."""
-
-    index: tuple[int, ...]
-    position: int  # of that index in the flat array
-    expected: str
-    got: str
-    count: int
-    largest: float | None
-    largest_index: tuple[int, ...]
-
-
-def _differing(ours: NDArray[Any], theirs: NDArray[Any]) -> _Differing | None:
-    positions = np.flatnonzero(_bits(ours) != _bits(theirs))
-    if not len(positions):
-        return None
-    mine, other = ours.reshape(-1)[positions], theirs.reshape(-1)[positions]
-    distances = _distances(mine, other)
-    most = 0 if distances is None else int(distances.argmax())
-    first, worst = (tuple(map(int, np.unravel_index(positions[k], ours.shape))) for k in (0, most))
-    largest = None if distances is None else float(distances[most])
-    return _Differing(
-        first, int(positions[0]), str(mine[0]), str(other[0]), len(positions), largest, worst
-    )
-
-
 def _bits(array: NDArray[Any]) -> NDArray[Any]:
     return array.view(f"u{array.itemsize}") if array.dtype.kind == "f" else array
 
 
-def _distances(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[np.float64] | None:
-    """Return the absolute differences, infinite where one is no finite number; None for text."""
+def _distances(
+    ours: NDArray[Any], theirs: NDArray[Any], positions: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Return absolute differences, infinite where one is no finite number; NaN if one is text."""
     try:
-        with np.errstate(invalid="ignore"):
-            by = np.abs(ours.astype(np.float64) - theirs.astype(np.float64))
+        one, other = (array.flat[positions].astype(np.float64) for array in (ours, theirs))
     except ValueError:
-        return None
-    return np.nan_to_num(by, nan=np.inf, posinf=np.inf)
+        return np.full(len(positions), np.nan)
+    with np.errstate(invalid="ignore"):
+        return np.nan_to_num(np.abs(one - other), nan=np.inf, posinf=np.inf)
 
 
 def _form(array: NDArray[Any]) -> str:

@@ -1,7 +1,5 @@
 """What a reproduction gave beside what was expected, and where and why the two part."""
 
-from pathlib import Path
-
 from pipeline.learning import determinism
 from pipeline.verification import lock, machine
 from pipeline.verification.compare import compare, divergence, within
@@ -9,6 +7,7 @@ from pipeline.verification.lock import Out, Stages
 from pipeline.verification.reproduction import Reproduction
 
 HISTORY = "metrics/history.csv"
+MOST_NAMED = 8  # packages of another version
 DIGITS = 12  # of the hashes that the table shows; all are compared
 SAME, OTHER, NOT_MADE = "same", "NOT THE SAME", "NOT MADE"
 NO_CAUSE = (
@@ -31,7 +30,8 @@ class Report:
         self._reproduction = reproduction
         self._failure = failure
         self._tolerance = tolerance
-        path = reproduction.project / lock.NAME
+        self._project = reproduction.project
+        path = self._project / lock.NAME
         stages: Stages = lock.read(path) if path.exists() else {}
         self._got = {out.path: out.md5 for out in lock.outs(stages)}
         known = {out.path for out in outs}
@@ -64,13 +64,10 @@ class Report:
         if got == out.md5:
             return SAME
         if self._tolerance and (source := self._reproduction.find(out)):
-            difference = compare(source, self._made(out), out.path)
+            difference = compare(source, self._project / out.path, out.path)
             if within(difference, self._tolerance, out.path):
                 return f"equal within {self._tolerance:g}"
         return OTHER
-
-    def _made(self, out: Out) -> Path:
-        return self._reproduction.project / out.path
 
     def _table(self) -> str:
         rows = [("artefact", "expected", "got", "")]
@@ -88,7 +85,7 @@ class Report:
         for out in different:
             if out.path == HISTORY and self._got.get(HISTORY):
                 source = self._reproduction.find(out)
-                epoch = divergence(source, self._made(out)) if source else None
+                epoch = divergence(source, self._project / out.path) if source else None
                 lines += [f"  The two trainings part in epoch {epoch}."] if epoch else []
         return "\n".join(lines)
 
@@ -102,13 +99,15 @@ class Report:
                 f"the expected file (MD5 {out.md5}) is not in git, the workspace or DVC's cache: "
                 "only its hash could be compared"
             )
-        difference = compare(source, self._made(out), out.path)
+        difference = compare(source, self._project / out.path, out.path)
         return str(difference or "all values are the same, but not the bytes that hold them")
 
     def _causes(self) -> list[str]:
-        unlike = machine.unlike(self._reproduction.project / "requirements.txt")
+        unlike = machine.unlike(self._project / "requirements.txt")
+        more = [f"and {len(unlike) - MOST_NAMED} more"] if len(unlike) > MOST_NAMED else []
+        versions = ", ".join(unlike[:MOST_NAMED] + more)
         notice = determinism.notice() if self._other else None
-        return [*self._changes, *([_few(unlike)] if unlike else []), *([notice] if notice else [])]
+        return [*self._changes, *filter(None, (versions, notice))]
 
     def _conclusion(self) -> str:
         total, other, bad = len(self._verdicts), len(self._other), len(self._bad)
@@ -124,8 +123,3 @@ class Report:
         if self._changes:
             text += "\nBut dvc.lock names other inputs: run `dvc repro`, then commit dvc.lock."
         return text
-
-
-def _few(items: list[str], most: int = 8) -> str:
-    more = f", and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(items[:most]) + more
