@@ -324,6 +324,7 @@ def test_a_file_that_is_not_chosen_stops_nothing(run: Forks, project: Project, g
         (["hydra/job_logging=x"], "hydra/job_logging: there is no 'x'; choose one of default, "),
         (["+hydra/launcher=joblib"], "hydra/launcher has a value: use hydra/launcher=joblib"),
         (["+model=mlp"], "model has a value: use model=mlp"),
+        (["--cfg", "job"], "Only one of --run, --multirun, --cfg, --info and --shell_completion"),
     ],
 )
 def test_a_choice_of_hydra(run: Forks, arguments: list[str], message: str) -> None:

@@ -134,7 +134,7 @@ def test_an_override_names_no_code(run: Forks, project: Project, key: str) -> No
 
 
 def test_references_look_up_values_and_nothing_else() -> None:
-    OmegaConf.register_new_resolver("sweep_folder", app._sweep_folder, replace=True)
+    OmegaConf.register_new_resolver("sweep_folder", app.SweepFolder(), replace=True)
     own = {"environment", "hydra", "now", "params", "python_version", "sweep_folder"}
     published = {"create", "decode", "deprecated", "dict.keys", "dict.values", "env", "select"}
     from omegaconf.basecontainer import BaseContainer

@@ -309,6 +309,17 @@ def test_a_killed_worker_takes_only_its_own_trial(reproduced: Project) -> None:
     assert again.stdout.count("(done before, in ") == 2
 
 
+def test_a_worker_that_is_killed_before_it_has_written_anything(reproduced: Project) -> None:
+    reproduced.edit(
+        "pipeline/sweeping/trial.py",
+        "    hydra = HydraConfig.get()\n",
+        "    hydra = HydraConfig.get()\n    hydra.job.num == 1 and os.kill(os.getpid(), 9)\n",
+    )
+    done = sweep(reproduced, "hydra/launcher=joblib", "train.epochs=1,2,3", code=1)
+    assert done.stderr == "train: trial 1 (epochs=2) KILLED: its process was killed\n"
+    assert [one.status for one in trials(reproduced)] == ["FINISHED", "KILLED", "FINISHED"]
+
+
 def test_two_sweeps_at_once_on_a_new_store(reproduced: Project) -> None:
     for path in reproduced.folder.glob("mlflow.db*"):
         path.unlink()
@@ -411,7 +422,7 @@ def test_ranks(direction: str, first: int) -> None:
         Trial(2, [], "", "FINISHED", metrics={"val_loss": 0.2}),
         Trial(3, [], "", "FINISHED", metrics={"val_loss": 0.1}),
     ]
-    ranked = [one.number for one in ranking.rank(found, "val_loss", direction)]
+    ranked = [one.number for one in ranking.answer(found, "val_loss", direction).trials]
     assert ranked[0] == first
     assert ranked[-1] == 0
     assert ranked.index(1) < ranked.index(3)  # equal ones in their order
@@ -423,14 +434,19 @@ def test_of_equal_trials_the_lower_loss_is_the_better() -> None:
         Trial(number, [], "", "FINISHED", metrics={"val_accuracy": 0.9, "val_loss": loss})
         for number, loss in enumerate(losses)
     ]
-    assert [one.number for one in ranking.rank(found, "val_accuracy", "maximize")] == [1, 2, 0]
+    assert [one.number for one in ranking.answer(found, "val_accuracy", "maximize").trials] == [
+        1,
+        2,
+        0,
+    ]
 
 
 def test_the_folder_is_of_the_command_settings_and_code(reproduced: Project) -> None:
     def folder(*arguments: str) -> str:
         code = (
-            "import sys; from pipeline.sweeping import folders; "
-            f"sys.argv = ['train', *{list(arguments)!r}]; print(folders.of_command())"
+            "import sys; from omegaconf import OmegaConf; from pipeline.sweeping import folders; "
+            "config = OmegaConf.create({'paths': {'processed': 'data/processed'}}); "
+            f"sys.argv = ['train', *{list(arguments)!r}]; print(folders.of_command(config))"
         )
         return reproduced.run(sys.executable, "-c", code).stdout.strip()
 

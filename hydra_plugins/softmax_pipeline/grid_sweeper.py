@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
@@ -11,11 +12,17 @@ from hydra.core.config_store import ConfigStore
 class GridSweeper(BasicSweeper):
     """Runs a trial for each combination of values."""
 
+    def setup(self, **given: Any) -> None:
+        """Keep the task, which ends the sweep."""
+        super().setup(**given)
+        self.task = given["task_function"]
+
     def sweep(self, arguments: list[str]) -> None:
         """Begin the sweep and run its trials."""
         from pipeline.masking import masked_config
         from pipeline.side_by_side import later_trials
-        from pipeline.sweeping import sweep, validate
+        from pipeline.sweeping import validate
+        from pipeline.sweeping.sweep import Sweep
         from pipeline.trials import spread
 
         assert self.hydra_context is not None
@@ -23,15 +30,15 @@ class GridSweeper(BasicSweeper):
         loader = self.hydra_context.config_loader
         overrides = validate.parse(loader, self._parse_config() + arguments)
         (trials,) = self.split_arguments([*overrides.values()], None)
-        here = isinstance(self.launcher, BasicLauncher)
         seeds = spread.planned_seeds(trials)
-        sweep.begin(loader, self.config, trials, here=here, seeds=seeds)
+        self.task.sweep = Sweep(loader, self.config, trials, seeds=seeds)
+        self.task.sweep.begin(here=isinstance(self.launcher, BasicLauncher))
         later_trials.plan(trials)
         self.config = masked_config(self.config)  # is written into multirun.yaml
         super().sweep(arguments)
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Do nothing: `pipeline.sweeping.sweep.begin` has looked at all trials."""
+        """Do nothing: `pipeline.sweeping.sweep.Sweep` has looked at all trials."""
 
 
 @dataclass

@@ -1,12 +1,17 @@
 """Hydra's joblib launcher, in which a worker that is killed takes only its own trial with it."""
 
 import logging
+import os
+import subprocess
+import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
@@ -16,75 +21,128 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra_plugins.hydra_joblib_launcher.config import JobLibLauncherConf
 from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher as Published
 
-if TYPE_CHECKING:
-    from joblib.externals.loky.process_executor import ProcessPoolExecutor
-
 log = logging.getLogger(__name__)
 END_SECONDS = 10  # that interrupted trials have to say that they were
 
 
-class JoblibLauncher(Published):
-    """Runs `n_jobs` trials at once, each worker a process pool of its own.
+class Worker:
+    """A process that runs one trial after the other, as long as they have one `determinism`."""
 
-    joblib's own pool ends all its workers when one of them dies. A worker takes the next trial too,
-    unless that has another `determinism`, which a process chooses but once.
+    def __init__(self, shared: bytes, threads: int, mode: str):
+        self.mode = mode
+        self.connection, other = Pipe()
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", f"from {__name__} import work; work({other.fileno()})"],
+            env=os.environ | {"TF_NUM_INTEROP_THREADS": str(threads)},
+            pass_fds=[other.fileno()],
+        )
+        other.close()
+        self.connection.send_bytes(shared)
+
+    def end(self) -> None:
+        """Wait for the process to end, which has nothing to do."""
+        self.connection.close()
+        self.process.wait()
+
+
+def work(descriptor: int) -> None:
+    """Run the trials that come, in a process of their own, until no more can come."""
+    import cloudpickle
+    from hydra_plugins.hydra_joblib_launcher._core import execute_job
+
+    trials: Connection[Any, Any] = Connection(descriptor)
+    ended: Any = None
+    with suppress(EOFError, OSError, KeyboardInterrupt, SystemExit):
+        sys.argv, *context = cloudpickle.loads(trials.recv_bytes())  # what the trials share
+        while not isinstance(ended, KeyboardInterrupt | SystemExit):
+            number, overrides = trials.recv()
+            try:
+                ended = execute_job(number, overrides, *context)
+            except BaseException as error:
+                ended = error
+            trials.send_bytes(cloudpickle.dumps(ended))
+
+
+class JoblibLauncher(Published):
+    """Runs `n_jobs` trials at once.
+
+    joblib's own pool ends all its workers when one of them dies.
     """
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Run the trials; return when all have ended."""
-        from concurrent.futures import ThreadPoolExecutor
-        from queue import SimpleQueue
-
-        from hydra_plugins.hydra_joblib_launcher._core import execute_job
+        import cloudpickle
         from joblib import cpu_count, effective_n_jobs
-        from joblib.externals.loky.process_executor import BrokenProcessPool, ProcessPoolExecutor
-
-        from pipeline.sweeping import progress
 
         setup_globals()
         assert self.config is not None
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        sweep = Path(self.config.hydra.sweep.dir)
-        workers = min(effective_n_jobs(self.joblib["n_jobs"]), len(job_overrides))
-        threads = {"TF_NUM_INTEROP_THREADS": str(max(1, cpu_count() // workers))}
-        log.info("Launching %d jobs, %d at once", len(job_overrides), workers)
-        state = Singleton.get_state()
-        pools: list[ProcessPoolExecutor] = []
-        free: SimpleQueue[tuple[ProcessPoolExecutor | None, str]] = SimpleQueue()
-        for _ in range(workers):
-            free.put((None, ""))
-
-        def run(number: int, overrides: Sequence[str]) -> JobReturn:
-            pool, before = free.get()
-            mode = next((item for item in overrides if item.startswith("determinism=")), "")
-            if pool and mode != before:
-                pool.shutdown()
-                pool = None
-            if pool is None:
-                pool = ProcessPoolExecutor(max_workers=1, env=threads)
-                pools.append(pool)
-            job = (number, overrides, self.hydra_context, self.config, self.task_function, state)
-            with suppress(BrokenProcessPool):  # the trial's own file says that it has not ended
-                ended = pool.submit(execute_job, *job).result()
-                free.put((pool, mode))
-                return ended
-            free.put((None, ""))
-            log.info("trial %d (%s)  its process was killed", number, progress.count(sweep))
-            return JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
-
-        numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))
-        lanes = ThreadPoolExecutor(workers)
+        context = self.hydra_context, self.config, self.task_function, Singleton.get_state()
+        shared = cloudpickle.dumps((sys.argv, *context))
+        most = min(effective_n_jobs(self.joblib["n_jobs"]), len(job_overrides))
+        log.info("Launching %d jobs, %d at once", len(job_overrides), most)
+        threads = max(1, cpu_count() // most)
+        waiting = deque(enumerate(job_overrides))
+        workers: list[Worker] = []
+        running: dict[Any, tuple[Worker, int]] = {}
+        returns: dict[int, JobReturn] = {}
         try:
-            return list(lanes.map(run, numbers, job_overrides))
+            while waiting or running:
+                while waiting and len(running) < most:
+                    place, overrides = waiting.popleft()
+                    mode = next((one for one in overrides if one.startswith("determinism=")), "")
+                    idle = [one for one in workers if one.connection not in running]
+                    fit = [one for one in idle if one.mode == mode and one.process.poll() is None]
+                    for one in () if fit else idle:
+                        one.end()
+                        workers.remove(one)
+                    worker = fit[0] if fit else Worker(shared, threads, mode)
+                    workers += [] if fit else [worker]
+                    running[worker.connection] = worker, place
+                    worker.connection.send((initial_job_idx + place, overrides))
+                for connection in wait(list(running)):
+                    worker, place = running.pop(connection)
+                    number, overrides = initial_job_idx + place, job_overrides[place]
+                    returns[place] = self._ended(worker, number, overrides)
+            return [returns[place] for place in sorted(returns)]
         except BaseException:
-            lanes.shutdown(wait=False, cancel_futures=True)
-            _terminate(pools)
+            _terminate([worker for worker, _ in running.values()])
             raise
         finally:
-            for pool in pools:
-                pool.shutdown()
+            for worker in workers:
+                worker.end()
+
+    def _ended(self, worker: Worker, number: int, overrides: Sequence[str]) -> JobReturn:
+        """Return what Hydra has answered; nothing comes from a worker that was killed."""
+        import cloudpickle
+
+        from pipeline.sweeping import folders, progress
+
+        try:
+            ended = cloudpickle.loads(worker.connection.recv_bytes())
+        except (EOFError, OSError):
+            worker.process.wait()
+            loader, why = self.hydra_context.config_loader, "its process was killed"
+            folders.settle(loader, self.config, overrides, number, why)
+            counted = progress.count(Path(self.config.hydra.sweep.dir))
+            log.info("trial %d (%s)  %s", number, counted, why)
+            return JobReturn(status=JobStatus.COMPLETED)
+        if isinstance(ended, BaseException):
+            raise ended
+        return ended
+
+
+def _terminate(workers: Sequence[Worker]) -> None:
+    """Ask workers to end, which their trials then record."""
+    for worker in workers:
+        worker.process.terminate()
+    deadline = time.monotonic() + END_SECONDS
+    for worker in workers:
+        with suppress(subprocess.TimeoutExpired):
+            worker.process.wait(max(0.0, deadline - time.monotonic()))
+        worker.process.kill()
 
 
 @dataclass
@@ -104,15 +162,3 @@ class Registration(SearchPathPlugin):
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Replace the published settings; the search path stays."""
         ConfigStore.instance().store(group="hydra/launcher", name="joblib", node=Settings)
-
-
-def _terminate(pools: "list[ProcessPoolExecutor]") -> None:
-    """Ask the workers to end, which their trials then record."""
-    for pool in pools:
-        for worker in list(pool._processes.values()):
-            worker.terminate()
-    deadline = time.monotonic() + END_SECONDS
-    while time.monotonic() < deadline and any(pool._pending_work_items for pool in pools):
-        time.sleep(0.05)
-    for pool in pools:
-        pool.shutdown(kill_workers=True)

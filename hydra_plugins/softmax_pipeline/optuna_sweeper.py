@@ -62,8 +62,9 @@ class OptunaSweeper(Sweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Make the launcher."""
+        """Make the launcher; keep the task, which ends the sweep."""
         self.hydra_context, self.config = hydra_context, config
+        self.task: Any = task_function
         self.folder = Path(str(config.hydra.sweep.dir))
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
@@ -77,7 +78,7 @@ class OptunaSweeper(Sweeper):
         UserError
             If an override is wrong, or the study cannot be opened.
         """
-        from pipeline.sweeping import sweep
+        from pipeline.sweeping.sweep import Sweep
 
         lines = [f"{key}={value}" for key, value in self.settings.params.items()] + arguments
         overrides = validate.parse(self.hydra_context.config_loader, lines)
@@ -85,9 +86,9 @@ class OptunaSweeper(Sweeper):
         space = {key: values(one) for key, one in overrides.items() if one.is_sweep_override()}
         if not space:
             raise UserError("Optuna has nothing to choose: give KEY=SPACE, such as seed=range(0,9)")
-        here = isinstance(self.launcher, BasicLauncher)
-        some = list(samples(given, space))
-        sweep.begin(self.hydra_context.config_loader, self.config, some, here=here)
+        loader, some = self.hydra_context.config_loader, list(samples(given, space))
+        self.task.sweep = Sweep(loader, self.config, some)
+        self.task.sweep.begin(here=isinstance(self.launcher, BasicLauncher))
         OmegaConf.save(masked_config(self.config), self.folder / "multirun.yaml")
         study, left = self._study()
         while left:

@@ -17,8 +17,6 @@ from omegaconf import OmegaConf
 if TYPE_CHECKING:
     from submitit import Job
 
-    from pipeline.trials.trial_file import Trial
-
 log = logging.getLogger(__name__)
 CANCEL_SECONDS = 45  # Slurm kills a cancelled job that has not ended after KillWait, 30 s
 ADVICE = {
@@ -52,35 +50,25 @@ class SlurmLauncher(Published):
     ) -> Sequence[JobReturn]:
         """Run the trials; return when all have ended."""
         from hydra_plugins.softmax_pipeline._slurm_jobs import Jobs
-        from pipeline.files import shown
-        from pipeline.sweeping import folders
-        from pipeline.trials.trial_file import Trial, name_of
 
-        assert self.config is not None
-        assert self.hydra_context is not None
-        loader = self.hydra_context.config_loader
         submitted = self._submit(job_overrides, initial_job_idx)
-        sweep = Path(self.config.hydra.sweep.dir)
-        varied = folders.read(sweep)["varied"]
-        trials = {}
-        for number, (job, overrides) in enumerate(
-            zip(submitted, job_overrides, strict=True), initial_job_idx
-        ):
-            folder = folders.of_trial(loader, self.config, overrides, number)
-            name = name_of(overrides, varied)
-            trials[job.job_id] = sweep, Trial(number, [*overrides], shown(folder), name=name)
-        jobs = Jobs(submitted)
-        returns = {}
+        numbers = {job.job_id: place for place, job in enumerate(submitted)}
+        jobs, returns = Jobs(submitted), {}
+
+        def settle(job: "Job[JobReturn]", state: str) -> JobReturn:
+            place = numbers[job.job_id]
+            return self._settle(job, state, initial_job_idx + place, job_overrides[place])
+
         try:
             for job, state in jobs.ended():
-                returns[job.job_id] = _settle(job, state, *trials[job.job_id])
+                returns[job.job_id] = settle(job, state)
         except BaseException:
             log.info("Cancelling the %d Slurm jobs that have not ended", len(jobs.left))
             jobs.cancel()
             for job, state in jobs.ended(CANCEL_SECONDS):
-                _settle(job, state, *trials[job.job_id])
+                settle(job, state)
             raise
-        return [returns[name] for name in trials]
+        return [returns[name] for name in numbers]
 
     def _submit(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -123,30 +111,26 @@ class SlurmLauncher(Published):
         log.info("Submitted as Slurm job %s", jobs[0].job_id.partition("_")[0])
         return jobs
 
+    def _settle(
+        self, job: "Job[JobReturn]", state: str, number: int, overrides: Sequence[str]
+    ) -> JobReturn:
+        """Say how a job has ended and return its result."""
+        from submitit.core.utils import pickle_load
 
-def _settle(job: "Job[JobReturn]", state: str, sweep: Path, one: "Trial") -> JobReturn:
-    """Say how a job has ended and return its result.
+        from pipeline.files import shown
+        from pipeline.sweeping import folders, progress
 
-    A trial that could not say how it ended is KILLED in its trial.json, begun or not.
-    """
-    from submitit.core.utils import pickle_load
-
-    from pipeline.files import shown
-    from pipeline.sweeping import progress
-    from pipeline.trials import trial_file
-
-    path, result = Path(one.folder) / "trial.json", job.paths.result_pickle
-    outcome, returned = pickle_load(result) if result.exists() else ("", None)
-    state = "FAILED" if outcome == "error" else state
-    overrides = one.overrides
-    one = trial_file.read(path) if path.exists() else one
-    if outcome != "success" and one.status in ("RUNNING", "KILLED"):
+        assert self.config is not None
+        assert self.hydra_context is not None
+        sweep, result = Path(self.config.hydra.sweep.dir), job.paths.result_pickle
+        outcome, returned = pickle_load(result) if result.exists() else ("", None)
+        state = "FAILED" if outcome == "error" else state
         advice = ADVICE.get(state, f"its output is in {shown(job.paths.folder)}")
-        one.status, one.error = "KILLED", f"Slurm job {job.job_id} ended as {state}; {advice}"
-        one.write()
-        progress.count(sweep)
-    said = progress.shown(sweep)
-    log.info("Slurm job %s %s: trial %d (%s)  %s", job.job_id, state, one.number, said, one.name)
-    if isinstance(returned, JobReturn):
-        return returned
-    return JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
+        why = f"Slurm job {job.job_id} ended as {state}; {advice}"
+        loader = self.hydra_context.config_loader
+        trial = folders.settle(loader, self.config, overrides, number, why)
+        said = progress.count(sweep) if trial.error == why else progress.shown(sweep)
+        log.info("Slurm job %s %s: trial %d (%s)  %s", job.job_id, state, number, said, trial.name)
+        if isinstance(returned, JobReturn):
+            return returned
+        return JobReturn(overrides=overrides, status=JobStatus.COMPLETED)

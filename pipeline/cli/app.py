@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -16,21 +16,81 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline.cli.arguments import HELP, INTERRUPTED
+from pipeline.cli.arguments import HELP, INTERRUPTED, name_of, stop
 from pipeline.cli.output import keep_printing
 from pipeline.cli.signals import end_in_order
 from pipeline.errors import UserError
 from pipeline.files import UNWRITABLE, cannot_write
-from pipeline.masking import masked
 from pipeline.settings import conf_source, params
+from pipeline.settings.check import check
 from pipeline.settings.explain import one_line
 from pipeline.settings.inputs import Inputs
-from pipeline.settings.schema import Config, check
+from pipeline.settings.schema import Config
+
+if TYPE_CHECKING:
+    from pipeline.sweeping.sweep import Sweep
+    from pipeline.tracking.client import Client
 
 Main = Callable[[Config, Inputs], None]
 USER_ERRORS = (UserError, HydraException, OmegaConfBaseException)
 MULTIRUN = {"-m", "--multirun"}
 NO_SWEEP = "sweeps are of the train stage: `python -m pipeline.train -m ...`"
+
+
+class Task:
+    """What Hydra calls with each configuration that it has composed: once, or for each trial.
+
+    A launcher may send it to other processes; the sweep stays in the one that has begun it.
+    """
+
+    def __init__(self, main: Main, inputs: Inputs, *, sweeps: bool):
+        self._main, self._inputs, self._sweeps = main, inputs, sweeps
+        self.sweep: Sweep | None = None  # set by the sweeper
+        self._client: Client | None = None  # of the trials of a process that has begun no sweep
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"sweep": None, "_client": None}
+
+    def __call__(self, composed: DictConfig) -> None:
+        """Check the configuration and call `main`, or train a trial of a sweep."""
+        if HydraConfig.get().mode is not RunMode.MULTIRUN:
+            self._run_once(composed)
+            return
+        if not self._sweeps:  # a preset is one
+            raise UserError(NO_SWEEP)
+        from pipeline.sweeping import trial
+
+        with suppress(ValueError):  # not in the main thread of its process
+            end_in_order()
+        if self.sweep:
+            trial.run(composed, self._inputs, self.sweep.client)
+        else:
+            self._client = self._client or trial.connect(composed)
+            trial.run(composed, self._inputs, self._client)
+            self._client.wait()  # the process may end when this trial does
+
+    def _run_once(self, composed: DictConfig) -> None:
+        from pipeline.sweeping import validate
+
+        try:
+            validate.refuse_chdir(HydraConfig.get().job.chdir)
+            self._main(check(composed), self._inputs)
+            self._inputs.check()
+        except UserError as error:
+            stop(self._main, str(error))
+
+
+class SweepFolder:
+    """The resolver `${sweep_folder:}`, which stays the same in all trials, wherever they run."""
+
+    folder = ""
+
+    def __call__(self, *, _root_: DictConfig) -> str:
+        """Return the folder of the sweep; of a trial's configuration, `paths` may be another."""
+        from pipeline.sweeping import folders
+
+        self.folder = self.folder or folders.of_command(_root_)
+        return self.folder
 
 
 def run(main: Main, *, sweeps: bool = False) -> None:
@@ -42,26 +102,13 @@ def run(main: Main, *, sweeps: bool = False) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach this function unformatted
     end_in_order()
     keep_printing()
-    OmegaConf.register_new_resolver("sweep_folder", _sweep_folder, use_cache=True, replace=True)
-
-    def task(composed: DictConfig) -> None:
-        if HydraConfig.get().mode is RunMode.MULTIRUN:
-            if not sweeps:  # a preset is one
-                raise UserError(NO_SWEEP)
-            from pipeline.sweeping import trial
-
-            with suppress(ValueError):  # not in the main thread of its process
-                end_in_order()
-            trial.run(composed, inputs)
-        else:
-            _run_once(main, composed, inputs)
-
+    OmegaConf.register_new_resolver("sweep_folder", SweepFolder(), replace=True)
     command = hydra.main(version_base="1.3", config_path=str(params.CONF), config_name="config")
-    interrupted = True
+    task, interrupted, code = None, True, None
     try:
         if not sweeps and MULTIRUN & set(sys.argv):
             raise UserError(NO_SWEEP)
-        inputs = _begin(_name(main))
+        task = Task(main, _begin(name_of(main)), sweeps=sweeps)
         if HELP & set(sys.argv):
             from pipeline.cli import usage
 
@@ -77,13 +124,16 @@ def run(main: Main, *, sweeps: bool = False) -> None:
         else:
             raise
         interrupted = False
-        _stop(main, line)
+        stop(main, line)
     except KeyboardInterrupt:
         hint = ": the same command goes on where it was" if sweeps else ""
-        print(f"{_name(main)}: interrupted{hint}", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        stop(main, f"interrupted{hint}", INTERRUPTED)
     finally:
-        code = _finish_sweep(main, interrupted=interrupted)
+        if task and task.sweep:
+            try:
+                code = task.sweep.finish(interrupted=interrupted)
+            except UserError as error:
+                stop(main, str(error))
     if code is not None:
         sys.exit(code)
     logging.shutdown()
@@ -101,42 +151,7 @@ def _begin(stage: str) -> Inputs:
     return inputs
 
 
-def _run_once(main: Main, composed: DictConfig, inputs: Inputs) -> None:
-    from pipeline.sweeping import validate
-
-    try:
-        validate.refuse_chdir(HydraConfig.get().job.chdir)
-        main(check(composed), inputs)
-        inputs.check()
-    except UserError as error:
-        _stop(main, str(error))
-
-
-def _finish_sweep(main: Main, *, interrupted: bool) -> int | None:
-    """End the sweep that this process has begun, if it has one; return the exit code."""
-    sweep = sys.modules.get("pipeline.sweeping.sweep")  # which a sweeper imports
-    try:
-        return sweep.finish(interrupted=interrupted) if sweep else None
-    except UserError as error:
-        _stop(main, str(error))
-
-
-def _sweep_folder() -> str:
-    from pipeline.sweeping import folders
-
-    return folders.of_command()
-
-
 def _composing(error: BaseException) -> bool:
-    """Tell whether Hydra raised this while it composed the configuration."""
-    frames = traceback.walk_tb(error.__traceback__)
-    return any(frame.f_code.co_name == "load_configuration" for frame, _ in frames)
-
-
-def _name(main: Main) -> str:
-    return Path(main.__code__.co_filename).stem
-
-
-def _stop(main: Main, line: str) -> NoReturn:
-    print(f"{_name(main)}: {masked(line)}", file=sys.stderr)
-    sys.exit(1)
+    """Tell whether Hydra raised this at its options or while it composed the configuration."""
+    names = [frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return "load_configuration" in names or names[-1] == "_run_hydra"

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -70,5 +70,15 @@ def run(main: Callable[[list[str]], int]) -> None:
         line, code = f"{error.filename or 'output'}: {error.strerror or error}", 1
     except KeyboardInterrupt:
         line, code = "interrupted", INTERRUPTED
-    print(f"{Path(main.__code__.co_filename).stem}: {masked(line)}", file=sys.stderr)
+    stop(main, line, code)
+
+
+def stop(main: Callable[..., Any], line: str, code: int = 1) -> NoReturn:
+    """End the command whose `main` this is with a line on standard error."""
+    print(f"{name_of(main)}: {masked(line)}", file=sys.stderr)
     sys.exit(code)
+
+
+def name_of(main: Callable[..., Any]) -> str:
+    """Return the name of a command: that of the file in which its `main` stands."""
+    return Path(main.__code__.co_filename).stem

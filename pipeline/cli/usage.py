@@ -20,7 +20,11 @@ PARAM = re.compile(r"\$\{params:([\w.]+)\}$", re.MULTILINE)
 def register() -> None:
     """Let `hydra.help.template` read `${commented_values:}` and `${options:GROUP}`."""
     OmegaConf.register_new_resolver("commented_values", _commented_values, replace=True)
-    OmegaConf.register_new_resolver("options", _options, replace=True)
+    OmegaConf.register_new_resolver(
+        "options",
+        lambda group: ", ".join(GlobalHydra.instance().config_loader().get_group_options(group)),
+        replace=True,
+    )
 
 
 def _commented_values(*, _root_: DictConfig) -> str:
@@ -54,7 +58,3 @@ def _comments(tree: Any, prefix: str = "") -> dict[str, str]:
         if isinstance(value, dict):
             found |= _comments(value, f"{prefix}{key}.")
     return found
-
-
-def _options(group: str) -> str:
-    return ", ".join(GlobalHydra.instance().config_loader().get_group_options(group))

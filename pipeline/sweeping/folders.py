@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pipeline.errors import UserError
-from pipeline.files import replacing, sha256_once, shown
+from pipeline.files import sha256_once, shown, write_text
 from pipeline.learning.fingerprint import ARRAYS, code
 from pipeline.settings.params import CONF, FILE
 from pipeline.sweeping import validate
@@ -33,7 +33,7 @@ SAME_SWEEP = (  # overrides that do not make another sweep
 )
 
 
-def of_command() -> str:
+def of_command(config: DictConfig) -> str:
     """Return the folder of this command's sweep.
 
     It is the same for the same command, as long as settings, code and data are the same.
@@ -41,12 +41,12 @@ def of_command() -> str:
     names = [item.partition("=")[0] for item in _arguments()]
     keys = dict.fromkeys(name.rpartition(".")[2] for name in names if "hydra" not in name)
     slug = ",".join(keys).replace("/", "_").lstrip("+")[:60] or "sweep"
-    return f"{ROOT}/{slug}-{command_hash()[:8]}"
+    return f"{ROOT}/{slug}-{command_hash(config)[:8]}"
 
 
-def command_hash() -> str:
+def command_hash(config: DictConfig) -> str:
     """Return the SHA-256, in hexadecimal, of this command with its settings, code and data."""
-    processed = Path("data/processed")
+    processed = Path(str(OmegaConf.select(config, "paths.processed")))  # none in `--cfg hydra`
     files = [FILE, *sorted(CONF.rglob("*.yaml")), *(processed / name for name in ARRAYS)]
     hashes = [sha256_once(path) for path in files if path.exists()]
     content = [sorted(_arguments()), hashes, code()]
@@ -77,6 +77,24 @@ def of_trial(
         hydra.cfg = before
 
 
+def settle(
+    loader: ConfigLoader, config: DictConfig, overrides: Sequence[str], number: int, why: str
+) -> Trial:
+    """Return a trial whose process has ended; it is KILLED if it has not said how it ended.
+
+    It may have been killed before it wrote anything.
+    """
+    sweep, folder = Path(config.hydra.sweep.dir), of_trial(loader, config, overrides, number)
+    name = trial_file.name_of(overrides, read(sweep)["varied"])
+    path = folder / "trial.json"
+    new = Trial(number, [*overrides], shown(folder), name=name)
+    trial = trial_file.read(path) if path.exists() else new
+    if trial.status in ("RUNNING", "KILLED"):
+        trial.status, trial.error = "KILLED", why
+        trial.write()
+    return trial
+
+
 def check(loader: ConfigLoader, config: DictConfig, trials: Sequence[Sequence[str]]) -> Path:
     """Return the folder of the sweep that this command begins or goes on with.
 
@@ -88,7 +106,7 @@ def check(loader: ConfigLoader, config: DictConfig, trials: Sequence[Sequence[st
     validate.refuse_chdir(config.hydra.job.chdir)
     folder = Path(config.hydra.sweep.dir)
     if (folder / "sweep.json").exists():
-        if read(folder)["hash"] != command_hash():
+        if read(folder)["hash"] != command_hash(config):
             raise UserError(
                 f"hydra.sweep.dir: {shown(folder)} has a sweep of another command, or of other "
                 "settings, data or code: give another folder, or remove this one"
@@ -115,9 +133,9 @@ def read(folder: Path) -> dict[str, Any]:
 def note(folder: Path) -> None:
     """Note that the sweep in this folder is the one that was begun last, wherever it lies."""
     ROOT.mkdir(exist_ok=True)
-    with FileLock(BEGUN.with_suffix(".lock")), replacing(BEGUN) as temporary:
+    with FileLock(BEGUN.with_suffix(".lock")):
         folders = [*(one for one in begun() if one != folder), folder]
-        temporary.write_text("".join(f"{shown(one)}\n" for one in folders), encoding="utf-8")
+        write_text(BEGUN, "".join(f"{shown(one)}\n" for one in folders))
 
 
 def begun() -> list[Path]:

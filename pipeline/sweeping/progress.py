@@ -1,33 +1,49 @@
 """How far a sweep is: its trials count themselves as they end, in whatever process they run."""
 
 import json
+import logging
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 from tqdm import tqdm
 
 from pipeline.errors import UserError
-from pipeline.files import replacing
+from pipeline.files import write_text
+from pipeline.learning.history import text
+from pipeline.trials.trial_file import Trial
+
+log = logging.getLogger(__name__)
+
+FILE = "progress.json"
 
 
 def begin(folder: Path, total: int, ended: int = 0) -> None:
     """Note how many trials the sweep in a folder has, of which some have ended."""
-    _write(folder, {"total": total, "ended": ended, "trained": 0, "began": time.time()})
+    state = {"total": total, "ended": ended, "trained": 0, "began": time.time()}
+    write_text(folder / FILE, json.dumps(state))
 
 
 def count(folder: Path, *, trained: bool = True) -> str:
     """Count a trial that has ended; return what `shown` does, empty if it cannot be noted."""
     with suppress(OSError, UserError), FileLock(folder / ".progress.lock"):
-        state = _read(folder)
-        _write(
-            folder,
-            state | {"ended": state["ended"] + 1, "trained": state["trained"] + trained},
-        )
+        state = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        state |= {"ended": state["ended"] + 1, "trained": state["trained"] + trained}
+        write_text(folder / FILE, json.dumps(state))
         return shown(folder)
     return ""
+
+
+def log_end(trial: Trial, sweep: Path) -> None:
+    """Log a line that says how the trial ended, and how far the sweep is."""
+    counted = count(sweep, trained=not trial.repeats)
+    metrics = "  ".join(f"{name} {text(name, value)}" for name, value in trial.metrics.items())
+    taken = f"{trial.seconds:.1f} s" if trial.seconds is not None else ""
+    known = "" if not trial.repeats else f"(done before, in {trial.repeats})"
+    number = f"trial {trial.number} ({counted})"
+    said = [number, trial.name, trial.status, metrics, taken, known, trial.error]
+    log.info("  ".join(part for part in said if part))
 
 
 def shown(folder: Path) -> str:
@@ -35,19 +51,10 @@ def shown(folder: Path) -> str:
 
     They are expected to take as long as the trials trained so far, as many of them at once.
     """
-    state = _read(folder)
+    state = json.loads((folder / FILE).read_text(encoding="utf-8"))
     left = state["total"] - state["ended"]
     said = f"{state['ended']} of {state['total']}"
     if left <= 0 or not state["trained"]:
         return said
     seconds = max(0.0, time.time() - state["began"]) / state["trained"] * left
     return f"{said}, {tqdm.format_interval(seconds)} left"
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "progress.json").read_text(encoding="utf-8"))
-
-
-def _write(folder: Path, state: dict[str, Any]) -> None:
-    with replacing(folder / "progress.json") as temporary:
-        temporary.write_text(json.dumps(state) + "\n", encoding="utf-8")

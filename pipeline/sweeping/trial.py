@@ -8,41 +8,53 @@ import logging
 import os
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
-from functools import cache
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from pipeline.data import arrays
+from pipeline.errors import first_line
 from pipeline.files import shown
 from pipeline.learning.bar import Bar
 from pipeline.learning.checkpoint import Checkpoint
 from pipeline.learning.fingerprint import fingerprint, identity
-from pipeline.learning.history import Epoch, text
+from pipeline.learning.history import Epoch
 from pipeline.learning.learner import Learner
 from pipeline.masking import masked
+from pipeline.settings.check import check, check_section
 from pipeline.settings.conf_files import VALUES_ONLY
 from pipeline.settings.inputs import Inputs
-from pipeline.settings.schema import Config, Tracking, check, check_section
+from pipeline.settings.schema import Config, Tracking
 from pipeline.side_by_side import later_trials
 from pipeline.side_by_side.training import train_with
-from pipeline.sweeping import folders, progress, pruning, rerecording, sweep
+from pipeline.sweeping import folders, progress, pruning
 from pipeline.sweeping.pruning import Pruned
-from pipeline.sweeping.rerecording import PARENT
-from pipeline.tracking import description, provenance
-from pipeline.tracking.client import REPEAT, Client, of_sweep
+from pipeline.tracking import description
+from pipeline.tracking.client import REPEAT, Client
 from pipeline.tracking.run import Run
-from pipeline.trials import trial_file
-from pipeline.trials.trial_file import Trial, find, keep
+from pipeline.trials.trial_file import Trial, find, keep, name_of
 
 log = logging.getLogger(__name__)
-MLFLOW_STATUS = {"PRUNED": "KILLED"}  # which MLflow does not have
+PARENT = "mlflow.parentRunId"
 
 
-def run(composed: DictConfig, inputs: Inputs) -> None:
+def connect(composed: DictConfig) -> Client:
+    """Return a client for the trials of a process that has not begun their sweep.
+
+    The store is in sweep.json, but for its password, which is in the process's own settings. These
+    may lack the rest, as when another machine has another environment.
+    """
+    folder = Path(HydraConfig.get().sweep.dir)
+    store = Tracking(**folders.read(folder)["tracking"])
+    own = check_section(Tracking, composed, "tracking")
+    uri = own.uri if masked(own.uri) == store.uri else store.uri
+    return Client(store.model_copy(update={"uri": uri}), folder, REPEAT)
+
+
+def run(composed: DictConfig, inputs: Inputs, client: Client) -> None:
     """Train as one trial of a sweep, unless a finished and recorded one has the same fingerprint.
 
     The inputs are those that the sweep began with, in the process that launches its trials. Only an
@@ -52,16 +64,15 @@ def run(composed: DictConfig, inputs: Inputs) -> None:
     hydra = HydraConfig.get()
     folder = Path(hydra.sweep.dir)
     definition = folders.read(folder)
-    place = of_sweep(definition, check_section(Tracking, composed, "tracking"))
+    overrides = [masked(item) for item in hydra.overrides.task if not item.startswith("sweep.")]
     trial = Trial(
         number=int(hydra.job.num),
-        overrides=[masked(item) for item in hydra.overrides.task if not item.startswith("sweep.")],
+        overrides=overrides,
         folder=shown(Path(hydra.runtime.output_dir)),
-        uri=masked(place.uri),
+        uri=client.uri,
         pid=os.getpid(),
+        name=name_of(overrides, definition["varied"]),
     )
-    trial.name = trial_file.name_of(trial.overrides, definition["varied"])
-    client = sweep.current.client if sweep.current else _worker(folder, place.model_dump_json())
     config, saved, problem = None, None, None
     try:
         inputs.check_sweep()
@@ -71,62 +82,60 @@ def run(composed: DictConfig, inputs: Inputs) -> None:
         trial.fingerprint = fingerprint(**identity(config))
         known = None if config.sweep.rerun else find(trial.fingerprint, trial.uri)
         if known:
-            tags = _tags(known) | {"pipeline.status": known.status, PARENT: definition["run_id"]}
             ours = known.folder == trial.folder
-            if definition["run_id"] and rerecording.ensure_recorded(
-                known, config, client, tags, adopt=ours
-            ):
-                keep(known)
+            if definition["run_id"]:
+                _record_again(known, config, client, definition["run_id"], adopt=ours)
             trial.status, trial.repeats, trial.run_id = known.status, known.folder, known.run_id
             trial.metrics, trial.seconds = known.metrics, known.seconds
-            if known.folder != trial.folder:
+            if not ours:
                 trial.write()
-            log_end(trial, folder)
+            progress.log_end(trial, folder)
             return
         saved = Checkpoint(config, folder)
     except Exception as error:  # a trial that cannot even begin must not end the others
         problem = error
 
-    def training() -> Epoch:
+    run = Run(client)
+    tags = {PARENT: definition["run_id"]} if definition["run_id"] else {}
+    run.begin(trial.name, tags | _tags(trial), **(saved.run if saved else {}))
+    with _kept(trial, run, saved):
         if problem or not config or not saved:
             raise problem or AssertionError
-        return _train(config, saved, mlflow_run, inputs)
-
-    mlflow_run = Run(client)
-    tags = {PARENT: definition["run_id"]} if definition["run_id"] else {}
-    mlflow_run.begin(trial.name, tags | _tags(trial), **(saved.run if saved else {}))
-    _run(trial, mlflow_run, saved, training)
+        trial.metrics = _train(config, saved, run, inputs).metrics
     if saved and trial.status != "FAILED":
         saved.remove()
-    log_end(trial, folder)
+    progress.log_end(trial, folder)
 
 
-@cache
-def _worker(folder: Path, tracking: str) -> Client:
-    """Return the client that all trials of a sweep share in a process which has not begun it."""
-    return Client(Tracking.model_validate_json(tracking), folder, REPEAT)
+def _record_again(
+    trial: Trial, config: Config, client: Client, sweep_run_id: str, *, adopt: bool
+) -> None:
+    """Record a finished trial from its files, as a new run, if it has no complete one.
+
+    The run or its store may have been deleted, its recorder may have been killed, or the store may
+    have been out of reach. A complete run, whose sweep's run may have been deleted, is put below
+    this one if it is to `adopt` it.
+    """
+    known = client.status(trial.run_id) if trial.run_id else {"status": "GONE"}
+    if known.get("status") not in ("GONE", "KILLED"):
+        if adopt and known.get("parent", sweep_run_id) != sweep_run_id:
+            client.adopt(trial.run_id, sweep_run_id)
+        return
+    run = Run(client)
+    tags = {"pipeline.status": trial.status, PARENT: sweep_run_id, "restored": "true"}
+    run.begin(trial.name, _tags(trial) | tags)
+    output = Path(trial.folder)
+    own = {"output": output, "models": output / "models", "metrics": output / "metrics"}
+    run.restore(config.model_copy(update={"paths": config.paths.model_copy(update=own)}))
+    trial.run_id = run.id()
+    keep(trial)
+    log.info("trial %d  %s  recorded again: MLflow had no whole run", trial.number, trial.name)
 
 
 def _tags(trial: Trial) -> dict[str, str]:
     """Return what a trial's MLflow run says of it from its beginning."""
-    return {
-        "kind": "trial",
-        **provenance.tags(),
-        "mlflow.note.content": description.reproduction(trial.overrides),
-        "pipeline.place": trial.folder,
-        "pipeline.fingerprint": trial.fingerprint,
-    }
-
-
-def log_end(trial: Trial, sweep: Path) -> None:
-    """Log a line that says how the trial ended, and how far the sweep is."""
-    counted = progress.count(sweep, trained=not trial.repeats)
-    metrics = "  ".join(f"{name} {text(name, value)}" for name, value in trial.metrics.items())
-    taken = f"{trial.seconds:.1f} s" if trial.seconds is not None else ""
-    known = "" if not trial.repeats else f"(done before, in {trial.repeats})"
-    number = f"trial {trial.number} ({counted})"
-    said = [number, trial.name, trial.status, metrics, taken, known, trial.error]
-    log.info("  ".join(part for part in said if part))
+    known = description.tags("trial", trial.overrides, trial.folder)
+    return known | {"pipeline.fingerprint": trial.fingerprint}
 
 
 def _train(config: Config, saved: Checkpoint, run: Run, inputs: Inputs) -> Epoch:
@@ -145,7 +154,8 @@ def _train(config: Config, saved: Checkpoint, run: Run, inputs: Inputs) -> Epoch
             lambda epoch: inputs.check_sweep(),
             report,
         ]
-        learner.fit(split, listeners, train_with(_others(config, run.client.uri)))
+        others = _others(config, run.client.uri) if config.sweep.together else []
+        learner.fit(split, listeners, train_with(others))
     learner.save()
     run.training(config)
     return learner.epochs[-1]
@@ -153,21 +163,19 @@ def _train(config: Config, saved: Checkpoint, run: Run, inputs: Inputs) -> Epoch
 
 def _others(config: Config, uri: str) -> list[Config]:
     """Return the later trials of this process that can be trained together with this one."""
-    if not config.sweep.together:
-        return []
     others = later_trials.with_other_rates(config, HydraConfig.get().job.num)
-    if config.sweep.rerun:
-        return others
-    return [one for one in others if not find(fingerprint(**identity(one)), uri)]
+    again = config.sweep.rerun
+    return [one for one in others if again or not find(fingerprint(**identity(one)), uri)]
 
 
-def _run(trial: Trial, run: Run, saved: Checkpoint | None, training: Callable[[], Epoch]) -> None:
-    """Run the training and keep how it ended, in trial.json and on the trial's MLflow run."""
+@contextmanager
+def _kept(trial: Trial, run: Run, saved: Checkpoint | None) -> Iterator[None]:
+    """Keep how the block ends, in trial.json and on the trial's MLflow run."""
     folder, started = Path(trial.folder), time.monotonic()
     trial.write()
     (folder / "error.txt").unlink(missing_ok=True)
     try:
-        trial.metrics = training().metrics
+        yield
         trial.status = "FINISHED"
     except Pruned as stop:
         trial.status, trial.metrics, trial.error = "PRUNED", stop.epoch.metrics, str(stop)
@@ -175,8 +183,7 @@ def _run(trial: Trial, run: Run, saved: Checkpoint | None, training: Callable[[]
         trial.status, trial.error = "KILLED", "interrupted"
         raise
     except Exception as error:  # whatever a model or a library raises is the trial's own affair
-        trial.status, trial.error = "FAILED", str(error).splitlines()[0] if str(error) else ""
-        trial.error = masked(trial.error or type(error).__name__)
+        trial.status, trial.error = "FAILED", masked(first_line(error))
         with suppress(OSError):  # the disk may be what failed
             (folder / "error.txt").write_text(masked(traceback.format_exc()), encoding="utf-8")
             run.files([folder / "error.txt"])
@@ -187,9 +194,7 @@ def _run(trial: Trial, run: Run, saved: Checkpoint | None, training: Callable[[]
         run.tags(ending)
         if trial.error:
             run.result(f"{trial.status}, {trial.error}")
-        run.end(MLFLOW_STATUS.get(trial.status, trial.status))
+        run.end("KILLED" if trial.status == "PRUNED" else trial.status)  # MLflow has no PRUNED
         keep(trial)  # whatever time it takes to hear of the run
         trial.run_id = run.id()
         keep(trial)
-        if not sweep.current:
-            run.client.wait()  # the sweep may end when this trial does

@@ -11,9 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from pipeline.errors import UserError
 from pipeline.learning.fingerprint import SETTINGS, identity
+from pipeline.settings.check import check
 from pipeline.settings.conf_files import VALUES_ONLY
 from pipeline.settings.params import CONF
-from pipeline.settings.schema import Config, check
+from pipeline.settings.schema import Config
 
 OWN = ("paths.output", "paths.models", "paths.metrics")  # each trial has its own
 Trials = Sequence[Sequence[str]]  # the overrides of each

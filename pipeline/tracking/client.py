@@ -128,16 +128,6 @@ class Client:
             return
 
 
-def of_sweep(sweep: dict[str, Any], own: Tracking) -> Tracking:
-    """Return the store of a sweep, as sweep.json has it, for a process that records a trial.
-
-    A password is not in that file, but in the process's own settings. These may lack the rest, as
-    when another machine has another environment.
-    """
-    told = Tracking(**sweep["tracking"])
-    return told.model_copy(update={"uri": own.uri}) if masked(own.uri) == told.uri else told
-
-
 def described(run_id: str, uri: str, own: Tracking) -> str:
     """Return how to name a run in the store at `uri` to somebody who may have deleted it."""
     if not run_id or uri != masked(own.uri):
