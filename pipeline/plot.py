@@ -5,7 +5,6 @@ import logging
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.cli import app
 from pipeline.data import idx
@@ -35,7 +34,11 @@ def main(config: Config, inputs: Inputs) -> None:
     figures.loss(paths.plots / "loss.png", epochs)
     figures.accuracy(paths.plots / "accuracy.png", epochs)
     figures.confusion_matrix(paths.plots / "confusion_matrix.png", matrix, classes)
-    first = read_first(paths.models / "weights.npz")
+    with (
+        reading(paths.models / "weights.npz", "train") as path,
+        np.load(path, allow_pickle=False) as arrays,
+    ):
+        first = arrays[arrays.files[0]]
     figures.weights(paths.plots / "weights.png", first, images.shape[1:], classes)
     figures.mistakes(paths.plots / "mistakes.png", images, rows, classes)
     log.info("%s: loss, accuracy, confusion_matrix, weights, mistakes", shown(paths.plots))
@@ -43,19 +46,6 @@ def main(config: Config, inputs: Inputs) -> None:
     run.resume(config)
     run.figures(config)
     run.client.close()
-
-
-def read_first(path: Path) -> NDArray[np.float32]:
-    """Return the first array of an .npz file.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or damaged.
-    """
-    with reading(path, "train"), np.load(path, allow_pickle=False) as arrays:
-        array: NDArray[np.float32] = arrays[arrays.files[0]]
-    return array
 
 
 def read_csv(path: Path) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

@@ -16,6 +16,8 @@ from pathlib import Path
 import psutil
 import yaml
 
+from pipeline.errors import UserError
+
 LOCK = Path("dvc.lock")
 TMP = Path(".dvc/tmp")
 HOLDERS = TMP / "rwlock"
@@ -24,9 +26,7 @@ HOLDERS = TMP / "rwlock"
 def main(given: Sequence[str] = ()) -> int:
     """Restore dvc.lock from git, or remove it, and remove the list of holders, if they are bad."""
     if given:
-        from pipeline.cli.arguments import Options, parse
-
-        parse(Options, given)  # it takes none
+        raise UserError(f"{given[0]} is not known: it takes no arguments")
     with ExitStack() as stack:
         for name in ("lock", "rwlock.lock"):
             if (TMP / name).exists():
@@ -65,14 +65,9 @@ def _are_alive(text: str) -> bool:
         return False
     readers = [one for several in holders.get("read", {}).values() for one in several]
     pids = {one["pid"] for one in [*readers, *holders.get("write", {}).values()]}
-    return not pids or any(map(_is_dvc, pids))
-
-
-def _is_dvc(pid: int) -> bool:
-    try:
-        return any(Path(word).name == "dvc" for word in psutil.Process(pid).cmdline())
-    except psutil.Error:
-        return False
+    running = psutil.process_iter(["cmdline"])
+    dvc = {one.pid for one in running if "dvc" in [Path(w).name for w in one.info["cmdline"] or ()]}
+    return not pids or bool(pids & dvc)
 
 
 def _is_whole(content: bytes) -> bool:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from hydra._internal.core_plugins.file_config_source import FileConfigSource as Published
 from hydra._internal.sources_registry import SourcesRegistry
-from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult
 from omegaconf import OmegaConf
@@ -61,21 +60,8 @@ class FileConfigSource(Published):
 
     def is_group(self, config_path: str) -> bool:
         """Tell whether a folder has files."""
-        return bool(self._below(config_path))
+        return any(Path(config_path) in Path(name).parents for name in self.texts)
 
     def is_config(self, config_path: str) -> bool:
         """Tell whether there is such a file."""
         return normpath(self._normalize_file_name(config_path)) in self.texts
-
-    def list(self, config_path: str, results_filter: ObjectType | None) -> "list[str]":
-        """Return the names of the files and folders in a folder."""
-        found: list[str] = []
-        for name in self._below(config_path):
-            place = f"{config_path}/{name}" if config_path else name
-            self._list_add_result(found, place, name, results_filter)
-        return sorted(found)
-
-    def _below(self, folder: str) -> "set[str]":
-        start = "" if normpath(folder or ".") == "." else f"{normpath(folder)}/"
-        names = [name.removeprefix(start) for name in self.texts if name.startswith(start)]
-        return {name.partition("/")[0] for name in names}

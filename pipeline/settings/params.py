@@ -53,17 +53,6 @@ def resolve_from(tree: dict[str, Any]) -> None:
     OmegaConf.register_new_resolver("params", partial(_value, tree), replace=True)
 
 
-def value(key: str) -> Any:
-    """Return the value of a dotted key of params.yaml.
-
-    Raises
-    ------
-    UserError
-        If the file cannot be read or has no such key.
-    """
-    return _value(load(), key)
-
-
 def _value(tree: dict[str, Any], key: str) -> Any:
     found: Any = tree
     for part in key.split("."):
@@ -117,5 +106,5 @@ def environment(name: str, default: str) -> str:
     return os.environ.get(name, "").strip() or default
 
 
-OmegaConf.register_new_resolver("params", value, replace=True)
+OmegaConf.register_new_resolver("params", lambda key: _value(load(), key), replace=True)
 OmegaConf.register_new_resolver("environment", environment, replace=True)

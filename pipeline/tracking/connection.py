@@ -8,8 +8,7 @@ import os
 import shlex
 import shutil
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -37,11 +36,14 @@ def connect(uri: str, experiment: str, timeout: int) -> "tuple[MlflowClient, str
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(timeout))
     import mlflow
+    from filelock import FileLock
 
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # `Client.close` says what fails
     uri, path = _located(uri)
     mlflow.set_tracking_uri(uri)
-    with _made(path):
+    with FileLock(f"{path}.lock") if path else nullcontext():
+        if path and not path.exists():
+            _make(path)
         client = mlflow.MlflowClient(uri)
         found = client.get_experiment_by_name(experiment)
         if found and found.lifecycle_stage == "deleted":
@@ -94,24 +96,8 @@ def _located(uri: str) -> tuple[str, Path | None]:
     return url.set(database=str(path)).render_as_string(hide_password=False), path
 
 
-@contextmanager
-def _made(path: Path | None) -> Iterator[None]:
-    """Hold the lock of a store in an SQLite file, which is made if it is not there.
-
-    MLflow makes its tables one by one, and cannot go on when it was killed among them.
-    """
-    if not path:
-        yield
-        return
-    from filelock import FileLock
-
-    with FileLock(f"{path}.lock"):
-        if not path.exists():
-            _make(path)
-        yield
-
-
 def _make(path: Path) -> None:
+    """Make a store in a file; MLflow, killed among its tables, could not go on."""
     from mlflow import MlflowClient
 
     with TemporaryDirectory() as folder:

@@ -12,6 +12,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
+from pipeline import git
 from pipeline.errors import UserError
 from pipeline.settings import conf_files, params, workspace
 from pipeline.settings.schema import Config
@@ -33,11 +34,16 @@ TRAINED = {"accuracy": "training accuracy", "loss": "training loss"}
 
 def of_training(config: Config, **more: str) -> tuple[str, dict[str, str]]:
     """Return the name of the run of a training, and its tags: its kind, origin and place."""
-    known, tags = name(config), {"kind": "training", **provenance.tags()}
+    known, found = name(config), tags("training", overrides(), place(config)) | more
     if experiment := workspace.experiment():
-        known, tags["dvc_experiment"] = f"{experiment} {known}", experiment
-    note = reproduction(overrides())
-    return known, tags | {"mlflow.note.content": note, "pipeline.place": place(config)} | more
+        known, found["dvc_experiment"] = f"{experiment} {known}", experiment
+    return known, found
+
+
+def tags(kind: str, arguments: Sequence[str], place: str) -> dict[str, str]:
+    """Return the tags that each run has: what kind it is, how to reproduce it, where it lies."""
+    note = {"mlflow.note.content": reproduction(arguments)}
+    return {"kind": kind, "pipeline.place": place, **note, **provenance.tags()}
 
 
 def place(config: Config) -> str:
@@ -110,7 +116,7 @@ def reproduction(arguments: Sequence[str]) -> str:
 def _edited_params() -> list[str]:
     """Return KEY=VALUE for what params.yaml has and the commit's does not."""
     try:
-        texts = conf_files.read(params.FILE), provenance.committed(params.FILE)
+        texts = conf_files.read(params.FILE), git.run("show", f"HEAD:./{params.FILE}")
         now, before = (params.leaves(conf_files.parse(text, params.FILE)) for text in texts)
     except UserError:
         return []

@@ -141,17 +141,15 @@ class OpenRun:
             self._client.log_outputs(self.run_id, [LoggedModelOutput(logged.model_id, step=0)])
         self.tags({"weights_sha256": weights_sha256})  # now `Store.find` finds the run
 
-    def kill_children(self) -> None:
-        """End as KILLED the runs below this one that are RUNNING: their processes have died."""
-        children = self._client.search_runs(
-            [self._opened.info.experiment_id],
-            f"tags.mlflow.parentRunId = '{self.run_id}' and attributes.status = 'RUNNING'",
-        )
-        for child in children:
-            self._client.set_terminated(child.info.run_id, "KILLED")
-
     def end(self, status: str) -> None:
-        """End the run as FINISHED, FAILED or KILLED, not before it began: clocks are set back."""
+        """End the run as FINISHED, FAILED or KILLED, not before it began: clocks are set back.
+
+        Runs below a sweep's that are RUNNING end as KILLED: their processes have died.
+        """
+        if self._opened.data.tags.get("kind") == "sweep":
+            below = f"tags.mlflow.parentRunId = '{self.run_id}' and attributes.status = 'RUNNING'"
+            for one in self._client.search_runs([self._opened.info.experiment_id], below):
+                self._client.set_terminated(one.info.run_id, "KILLED")
         now = max(self._opened.info.start_time, int(time.time() * 1000))
         self._client.set_terminated(self.run_id, status, now)
         if self._lock:

@@ -4,6 +4,7 @@ import getpass
 import logging
 import os
 import platform
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -60,19 +61,7 @@ def commit() -> str:
 @cache
 def changed() -> tuple[str, ...]:
     """Return the files that differ from the last commit, but for what the pipeline makes."""
-    lines = _git("status", "--porcelain", "--", ".", *OUTS).splitlines()
-    return tuple(line.split(maxsplit=1)[1] for line in lines)
-
-
-@cache
-def committed(path: Path) -> str:
-    """Return the text that a file of this folder has in the last commit, empty if it has none."""
-    return _git("show", f"HEAD:./{path}")
-
-
-def _git(*arguments: str) -> str:
-    """Return what git prints; nothing where there is no git or no commit."""
-    try:
-        return git.run(*arguments).strip()
-    except UserError:
-        return ""
+    with suppress(UserError):  # there is no git
+        lines = git.run("status", "--porcelain", "--", ".", *OUTS).strip().splitlines()
+        return tuple(line.split(maxsplit=1)[1] for line in lines)
+    return ()

@@ -34,7 +34,7 @@ OF_RUN: dict[str, Do] = {
     one.__name__: one
     for one in (
         *(OpenRun.config, OpenRun.contents, OpenRun.data, OpenRun.end, OpenRun.files),
-        *(OpenRun.kill_children, OpenRun.metrics, OpenRun.model, OpenRun.origin),
+        *(OpenRun.metrics, OpenRun.model, OpenRun.origin),
         *(OpenRun.params, OpenRun.result, OpenRun.tags),
     )
 }

@@ -86,10 +86,6 @@ class Run:
         """Log files, into a folder of the run."""
         self._send("files", paths=[str(path) for path in paths], folder=folder)
 
-    def kill_children(self) -> None:
-        """End as KILLED the runs below this one that are RUNNING: their processes have died."""
-        self._send("kill_children")
-
     def end(self, status: str) -> None:
         """End the run as FINISHED, FAILED or KILLED."""
         self._send("end", status=status)

@@ -57,9 +57,10 @@ class Store:
             return self._go_on(run, tags, held)
         if held and training:
             tags = tags | {"pipeline.training": training}
-            run = self._first(f"tags.`pipeline.training` = '{training}'")
-            if run and (run.info.status != "FINISHED" or run.data.tags[PLACE] == tags[PLACE]):
-                return self._go_on(run, tags, held)
+            known = f"tags.`pipeline.training` = '{training}'"
+            for run in self._client.search_runs([self._experiment_id], known, max_results=1):
+                if run.info.status != "FINISHED" or run.data.tags[PLACE] == tags[PLACE]:
+                    return self._go_on(run, tags, held)
         tags = self._latest(tags) | tags | {connection.SIGNED: connection.signature()}
         run = self._client.create_run(self._experiment_id, int(started * 1000), tags, name)
         return OpenRun(self._client, run, held)
@@ -118,11 +119,6 @@ class Store:
             if run.data.tags.get(PLACE) == tags[PLACE]:
                 self._client.delete_tag(run.info.run_id, LATEST)
         return {LATEST: "true"}
-
-    def _first(self, condition: str) -> "Run | None":
-        """Return the latest run that meets a condition, if there is one."""
-        found = self._client.search_runs([self._experiment_id], condition, max_results=1)
-        return found[0] if found else None
 
     def _existing(self, run_id: str) -> "Run | None":
         """Return a run, unless it has been deleted."""
