@@ -441,11 +441,11 @@ def test_of_equal_trials_the_lower_loss_is_the_better() -> None:
     ]
 
 
-def test_the_folder_is_of_the_command_settings_and_code(reproduced: Project) -> None:
-    def folder(*arguments: str) -> str:
+def test_the_folder_is_of_the_command_settings_data_and_code(reproduced: Project) -> None:
+    def folder(*arguments: str, processed: str = "data/processed") -> str:
         code = (
             "import sys; from omegaconf import OmegaConf; from pipeline.sweeping import folders; "
-            "config = OmegaConf.create({'paths': {'processed': 'data/processed'}}); "
+            f"config = OmegaConf.create({{'paths': {{'processed': {processed!r}}}}}); "
             f"sys.argv = ['train', *{list(arguments)!r}]; print(folders.of_command(config))"
         )
         return reproduced.run(sys.executable, "-c", code).stdout.strip()
@@ -455,5 +455,6 @@ def test_the_folder_is_of_the_command_settings_and_code(reproduced: Project) -> 
     assert folder("-m", *GRID[::-1]).rpartition("-")[2] == first.rpartition("-")[2]
     assert folder("--multirun", *GRID, "hydra/launcher=joblib", "sweep.rerun=true") == first
     assert folder("-m", *GRID, "seed=1") != first
+    assert folder("-m", *GRID, processed="elsewhere") != first
     reproduced.edit("params.yaml", "epochs: 3", "epochs: 4")
     assert folder("-m", *GRID) != first
