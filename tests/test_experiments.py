@@ -32,7 +32,7 @@ def test_an_experiment_has_one_name_and_its_record_stays(reproduced: Project) ->
     reproduced.run("dvc", "exp", "apply", "aside")
     reproduced.stage("record")
     assert len(runs(reproduced)) == 3
-    reproduced.run(*experiment, "-S", "seed=3", "--name", "here", **author)
+    reproduced.run(*experiment, "-S", "seed=3", "--name", "here", "evaluate", **author)
     latest = runs(reproduced)[0]
     assert latest.data.tags["dvc_experiment"] == "here"
     assert latest.data.tags["pipeline.place"].endswith(f":{reproduced.folder}")

@@ -81,23 +81,25 @@ EVIL = {
 }
 
 
-@pytest.mark.parametrize("case", EVIL)
-@pytest.mark.parametrize("group", ["dataset", "model", "optimizer", "experiment"])
-def test_a_file_of_a_group_names_no_code(
-    run: Forks, project: Project, group: str, case: str
-) -> None:
-    text, message = EVIL[case]
-    if group == "experiment" and message == ONLY_VALUES:  # presets may override what exists
-        text, message = GLOBAL + yaml.safe_dump(CALLBACK), NO_CODE
-    path = project / f"conf/{group}/evil.yaml"
-    path.write_text(text, encoding="utf-8")
+@pytest.mark.parametrize("group", OTHER)
+def test_a_file_of_a_group_names_no_code(run: Forks, project: Project, group: str) -> None:
+    choice = f"{'+' * (group == 'experiment')}{group}="
+    lines, written = {}, []
+    for case, (text, message) in EVIL.items():
+        if group == "experiment" and message == ONLY_VALUES:  # presets may override what exists
+            text, message = GLOBAL + yaml.safe_dump(CALLBACK), NO_CODE  # noqa: PLW2901
+        path = project / f"conf/{group}/{case.replace(' ', '_')}.yaml"
+        path.write_text(text, encoding="utf-8")
+        written.append(path)
+        lines[path.stem] = f"conf/{group}/{path.name}: {message}"
     try:
-        choice = f"{'+' * (group == 'experiment')}{group}="
-        for arguments in ([f"{choice}evil"], ["-m", f"{choice}{OTHER[group]},evil"]):
-            assert refused(run, project, *arguments) == f"conf/{group}/evil.yaml: {message}"
+        for name, line in lines.items():
+            for arguments in ([f"{choice}{name}"], ["-m", f"{choice}{OTHER[group]},{name}"]):
+                assert refused(run, project, *arguments) == line
         assert run().composed  # Hydra reads what is chosen alone
     finally:
-        path.unlink()
+        for path in written:
+            path.unlink()
 
 
 @pytest.mark.parametrize(

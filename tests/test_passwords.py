@@ -44,11 +44,11 @@ def test_a_password_is_told_to_the_server_alone(reproduced: Project) -> None:
         uri = server.address.replace("://", "://me:hunter2@") + "?token=hunter2"
         done = reproduced.stage(
             "train",
-            *("-m", "seed=1", "train.epochs=1", "hydra/launcher=joblib"),
+            *("-m", "seed=1", "train.epochs=1", "hydra/launcher=joblib", "tracking.timeout=1"),
             *(f"tracking.uri='{uri}'", "sweep.storage=postgresql://me:hunter2@host/db"),
             MLFLOW_HTTP_REQUEST_MAX_RETRIES="0",
         )
-        reproduced.stage("evaluate", MLFLOW_TRACKING_URI=uri)
+        reproduced.stage("evaluate", "tracking.timeout=1", MLFLOW_TRACKING_URI=uri)
     assert len(said) >= 3  # the sweep's recorder, the worker's and the stage's
     assert set(said) == {"Basic " + base64.b64encode(b"me:hunter2").decode()}
     assert "hunter2" not in done.stdout + done.stderr

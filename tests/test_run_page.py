@@ -69,7 +69,7 @@ def test_the_description_reproduces_the_run(reproduced: Project, tmp_path: Path)
     reproduced.edit("params.yaml", "seed: 0", "seed: 1")
     reproduced.edit("params.yaml", "batch_size: 16 ", "batch_size: null ")
     (reproduced / "notes.txt").write_text("mine", encoding="utf-8")
-    reproduced.repro()
+    reproduced.repro("evaluate")
     run, scores = runs(reproduced)[0], runs(reproduced)[0].data.metrics
     assert run.data.tags[NOTE].splitlines()[0] == (
         f"Result: test accuracy {scores['test_accuracy']:.4f}, "
