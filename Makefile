@@ -17,6 +17,7 @@ repro: .venv/runtime
 verify: .venv/runtime
 	@python -m pipeline.verify $(ARGS)
 
+# some: make test TESTS='tests/test_figures.py tests/test_scores.py'
 # at the same time: where mypy has no cache, it takes as long as a tenth of the tests
 test: .venv/dev
 	@$(MAKE) --no-print-directory --jobs=2 lint pytest
@@ -24,7 +25,7 @@ test: .venv/dev
 # one more than cores: a third of the tests' time is waiting
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(1 + os.cpu_count())')
 pytest: .venv/dev
-	@python -m pytest -n $(WORKERS) --dist worksteal
+	@python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
 
 # the tests marked slow, which `make test` leaves out; COLD=1: each command is started from nothing
 slow: .venv/dev
@@ -57,6 +58,7 @@ bench: .venv/dev
 	@python -m benchmarks.training && python -m benchmarks.pipeline && python -m benchmarks.sweep
 
 # the bits of other processors, under qemu-user: make processors MODELS='EPYC-Milan --small'
+# What emulates them, and Python for ARM, are fetched if they are missing: on Debian, the former as root
 processors: .venv/runtime
 	@python -m benchmarks.processors $(MODELS)
 

@@ -1,116 +1,133 @@
 """The same bits on other processors: the project's code under qemu-user, against this machine.
 
-A few thousand rows are trained on in many ways (`benchmarks.bits`), and the stages that compute are
-run on all data, for fewer epochs: natively on 1, 2 and 16 threads, then on emulated processors.
+Some thousand rows are trained on in many ways (`benchmarks.bits`), and the stages that compute are
+run on all data: training for some epochs, or for all with --whole, and then the evaluation and the
+figures of the committed model, which must have the hashes of dvc.lock. All this natively on 1, 2
+and 16 threads, then on emulated processors; ARM ones run TensorFlow's package for them.
 What is emulated are instruction sets and what a processor says of its caches, not the caches.
 """
 
 import argparse
-import hashlib
 import os
+import platform
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.bits import WAYS
+from benchmarks.emulation import Processor, arm_models, prepare
 from benchmarks.training import machine
+from pipeline.verification import lock
+from pipeline.verification.reproduction import md5
 
-QEMU = "qemu-x86_64"
-MODELS = ["Haswell", "EPYC-Rome", "Cascadelake-Server"]
-SMALL = 4  # of the ways to train
-THREADS = (1, 2, 16)
-STAGES = (("preprocess",), ("train", "train.epochs=5"), ("evaluate",), ("plot",))
+TRAINED = ("models/weights.npz", "metrics/history.csv")
 Bits = dict[str, str]  # hash by what it is of
 
 
-def run(command: list[str], emulated: str = "", threads: int = 0) -> str:
-    """Run Python with these arguments, on an emulated processor if one is named; return its output.
+class Extent(NamedTuple):
+    """How much is computed.
 
-    Processes that it starts, as the recorder of MLflow, are not emulated.
+    Attributes
+    ----------
+    models : list of str
+        The emulated processors.
+    threads : tuple of int
+        Those of the native runs.
+    ways : int
+        So many ways to train.
+    epochs : int
+        Of the train stage; 0: as many as in params.yaml.
+    x86_stages : bool
+        Whether the stages are run on emulated x86 processors too.
     """
-    emulator = [QEMU, "-cpu", emulated] if emulated else []
-    more = {"TF_NUM_INTEROP_THREADS": str(threads)} if threads else {}
-    done = subprocess.run(
-        [*emulator, sys.executable, *command],
-        env=os.environ | more,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"{emulated or 'native'} {command}: {done.stderr}")
-    return done.stdout
+
+    models: tuple[str, ...]
+    threads: tuple[int, ...]
+    ways: int
+    epochs: int
+    x86_stages: bool
 
 
-def of_ways(number: int, emulated: str = "", threads: int = 0) -> Bits:
-    """Return the hashes of so many ways to train."""
-    lines = run(["-m", "benchmarks.bits", str(number)], emulated, threads).splitlines()
-    return dict(line.rsplit(": ", 1) for line in lines)
+ARM, X86 = ("neoverse-n1", "a64fx"), ("SandyBridge", "Haswell", "EPYC-Rome", "Cascadelake-Server")
+FULL = Extent(ARM + X86, (1, 2, 16), len(WAYS), 5, x86_stages=True)
+SMALL = Extent(ARM[:1] + X86[:2], (1,), 2, 1, x86_stages=False)
 
 
-def of_stages(emulated: str = "", threads: int = 0) -> Bits:
-    """Run the stages from raw files into a temporary folder; return the hashes of their outs."""
+def bits(processor: Processor, extent: Extent, committed: Bits) -> Bits:
+    """Return the hashes of what a processor computes, and say how long it took."""
+    started = time.monotonic()
+    lines = processor.run("-m", "benchmarks.bits", str(extent.ways)).splitlines()
+    found = dict(line.rsplit(": ", 1) for line in lines)
+    if extent.x86_stages or processor.model in ("", *arm_models()):
+        found |= stages(processor, extent.epochs, committed)
+    print(f"{processor}: {time.monotonic() - started:.0f} s", flush=True)
+    return found
+
+
+def stages(processor: Processor, epochs: int, committed: Bits) -> Bits:
+    """Run the stages from raw files into a temporary folder; return the hashes of their outs.
+
+    The committed model is put in the place of the trained one before it is evaluated.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         where = [f"paths.output={folder}", f"paths.processed={folder}/data/processed"]
-        store = f"tracking.uri=sqlite:///{folder}/mlflow.db"
-        for stage, *more in STAGES:
-            run(["-m", f"pipeline.{stage}", *where, store, *more], emulated, threads)
-        outs = sorted(path for path in folder.rglob("*/*") if path.is_file())
-        return {
-            str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in outs
-            if "mlruns" not in path.parts
-        }
-
-
-@contextmanager
-def said(what: str) -> Iterator[None]:
-    """Say how long something took."""
-    started = time.monotonic()
-    yield
-    print(f"{what}: {time.monotonic() - started:.0f} s", flush=True)
+        where.append(f"paths.checkpoints={folder}/checkpoints")
+        where.append(f"tracking.uri=sqlite:///{folder}/mlflow.db")
+        processor.run("-m", "pipeline.preprocess", *where)
+        shorter = [f"train.epochs={epochs}"] if epochs else []
+        processor.run("-m", "pipeline.train", *where, *shorter)
+        trained = {f"{out}, epochs: {epochs or 'all'}": md5(folder / out) for out in TRAINED}
+        for out in TRAINED:
+            shutil.copyfile(out, folder / out)
+        processor.run("-m", "pipeline.evaluate", *where)
+        processor.run("-m", "pipeline.plot", *where)
+        return trained | {out: md5(folder / out) for out in committed}
 
 
 def main() -> None:
     """Print the table; exit with 1 if anything differs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="*", default=MODELS, help=f"of `{QEMU} -cpu help`")
-    parser.add_argument("--small", action="store_true", help=f"only {SMALL} ways to train")
+    parser.add_argument("models", nargs="*", help="processors that qemu-user emulates")
+    parser.add_argument("--small", action="store_true", help="a few of all: some minutes")
+    parser.add_argument("--whole", action="store_true", help="train for all epochs: an hour or two")
     arguments = parser.parse_args()
-    if not shutil.which(QEMU):
-        sys.exit(f"{QEMU} is needed: `apt-get install qemu-user` (Debian, Ubuntu), as root")
-    for model in arguments.models:
-        command = [QEMU, "-cpu", model, "/bin/true"]
-        if subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode:
-            sys.exit(f"{model}: is not a processor of `{QEMU} -cpu help`")
-    number = SMALL if arguments.small else len(WAYS)
+    if platform.machine() != "x86_64":
+        sys.exit(f"the emulated processors are compared with x86-64; this is {platform.machine()}")
+    extent = SMALL if arguments.small else FULL
+    if arguments.models:
+        extent = extent._replace(models=arguments.models)
+    if arguments.whole:
+        extent = extent._replace(epochs=0)
+    outs = {out.path: out.md5 for out in lock.outs(lock.read(Path(lock.NAME)))}
+    if any(md5(Path(out)) != outs[out] for out in TRAINED):
+        sys.exit(f"{' and '.join(TRAINED)} are not those of {lock.NAME}: run `make repro` first")
+    committed = {out: bit for out, bit in outs.items() if not out.startswith("data/raw/")}
+    whole = {f"{out}, epochs: all": committed.pop(out) for out in TRAINED}
 
-    def bits(emulated: str = "", threads: int = 0) -> Bits:
-        with said(emulated or f"native, threads: {threads}"):
-            found = of_ways(number, emulated, threads)
-            return found if arguments.small else found | of_stages(emulated, threads)
-
-    version = subprocess.run([QEMU, "--version"], capture_output=True, encoding="utf-8", check=True)
-    print(f"{machine()}\n{version.stdout.splitlines()[0]}\n", flush=True)
-    columns = {f"native, {count}": bits(threads=count) for count in THREADS}
+    print(f"{machine()}\n{prepare(extent.models)}\n", flush=True)
+    native = [Processor(threads=count) for count in extent.threads]
+    columns = {str(one): bits(one, extent, committed) for one in native}
+    emulated = [Processor(model) for model in extent.models]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as side_by_side:
-        emulated = side_by_side.map(bits, arguments.models)
-        columns |= dict(zip(arguments.models, emulated, strict=True))
-    expected = next(iter(columns.values()))
+        found = side_by_side.map(lambda one: bits(one, extent, committed), emulated)
+        columns |= dict(zip(extent.models, found, strict=True))
+    expected = columns[str(native[0])] | committed
+    columns = {lock.NAME: committed | whole} | columns
     print(f"\n{'':40}  {'  '.join(columns)}")
-    for what in expected:
-        same = [one.get(what) == expected[what] for one in columns.values()]
-        words = ["same" if word else "DIFFERS" for word in same]
-        cells = [word.ljust(len(name)) for word, name in zip(words, columns, strict=True)]
+    wrong = False
+    for what, bit in expected.items():
+        cells = []
+        for name, one in columns.items():
+            word = "" if what not in one else "same" if one[what] == bit else "DIFFERS"
+            wrong |= word == "DIFFERS"
+            cells.append(word.ljust(len(name)))
         print(f"{what:40}  {'  '.join(cells)}".rstrip())
-    sys.exit(any(one != expected for one in columns.values()))
+    sys.exit(wrong)
 
 
 if __name__ == "__main__":
