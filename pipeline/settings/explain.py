@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
@@ -19,11 +20,10 @@ def one_line(error: BaseException) -> str:
     if known := _user_error(error):
         return known
     text = str(error)
-    if choice := re.search(
-        r"Could not find '((?:hydra/)?\w+)/([^']*)'\s+Available options in '[\w/]+':([^:]*\n)", text
-    ):
-        group, name, options = choice.groups()
-        return f"{group}: there is no {name!r}; choose one of {', '.join(options.split())}"
+    if isinstance(error, MissingConfigException) and error.options:
+        file = str(error.missing_cfg_file)
+        *place, name = file.split("/", 2 if file.startswith("hydra/") else 1)
+        return f"{'/'.join(place)}: there is no {name!r}; choose one of {', '.join(error.options)}"
     if group := re.search(r"To append to your default list use (\S+)", text):
         return f"{group[1].lstrip('+')} is not in the defaults: use {group[1]}"
     if twice := re.match(r"Multiple values for .* use 'override (\S+): (.*)'", text):

@@ -9,7 +9,6 @@ from typing import Any
 
 from filelock import FileLock
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pipeline.errors import UserError
@@ -68,13 +67,8 @@ def of_trial(
     composed = loader.load_sweep_config(config, list(overrides))
     with open_dict(composed):
         composed.hydra.job.id, composed.hydra.job.num = str(number), number
-    hydra = HydraConfig.instance()
-    before = hydra.cfg
-    hydra.set_config(composed)
-    try:
+    with validate.in_force(composed):
         return Path(config.hydra.sweep.dir) / str(composed.hydra.sweep.subdir)
-    finally:
-        hydra.cfg = before
 
 
 def settle(

@@ -1,6 +1,7 @@
 """A sweep's configuration, checked before anything of the sweep is written."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
@@ -160,11 +161,19 @@ def _as_number(value: str) -> float | str:
 
 
 def _check(composed: DictConfig) -> Config:
-    hydra = HydraConfig.instance()
-    hydra.set_config(composed)
-    try:
+    with in_force(composed):
         return check(
             OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
         )
+
+
+@contextmanager
+def in_force(composed: DictConfig) -> Iterator[None]:
+    """Let `HydraConfig` have what was composed for a trial, as when it is run."""
+    hydra = HydraConfig.instance()
+    before = hydra.cfg
+    hydra.set_config(composed)
+    try:
+        yield
     finally:
-        hydra.cfg = None
+        hydra.cfg = before
