@@ -1,5 +1,12 @@
 """What went wrong, in one line that a user can act on."""
 
+import json
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 HALF = 400  # characters of a line that is cut
 
 
@@ -14,3 +21,16 @@ def first_line(error: BaseException) -> str:
     """
     line = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return line if len(line) <= 2 * HALF else f"{line[:HALF]} ... {line[-HALF:]}"
+
+
+def said(detail: "ErrorDetails") -> str:
+    """Return what pydantic says a value should be, and what it is unless it is a section."""
+    message, value = detail["msg"], detail["input"]
+    for start in ("Value error, ", "Input ", "String "):
+        message = message.removeprefix(start)
+    if isinstance(value, dict):
+        return message
+    if value is None or isinstance(value, bool):
+        return f"{message}, not {json.dumps(value)}"
+    shown = str(value) if isinstance(value, float) and not math.isfinite(value) else repr(value)
+    return f"{message}, not {shown[:80]}"

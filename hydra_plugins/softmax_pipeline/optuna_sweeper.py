@@ -17,7 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from pydantic import Field, ValidationError
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, said
 from pipeline.masking import masked_config
 from pipeline.settings.schema import Section
 from pipeline.sweeping import folders, progress, pruning, validate
@@ -54,8 +54,7 @@ class OptunaSweeper(Sweeper):
             self.settings = Settings(**settings | {"params": dict(settings["params"])})
         except ValidationError as error:
             wrong = error.errors()[0]
-            key, problem = wrong["loc"][0], wrong["msg"].removeprefix("Input ")
-            raise UserError(f"hydra.sweeper.{key} {problem}, not {wrong['input']!r}") from error
+            raise UserError(f"hydra.sweeper.{wrong['loc'][0]} {said(wrong)}") from error
         if self.settings.sampler == "cmaes" and not find_spec("cmaes"):
             raise UserError("hydra.sweeper.sampler=cmaes needs a package: `pip install cmaes`")
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.cli.output import keep_printing
 from pipeline.cli.signals import end_in_order
-from pipeline.errors import UserError
+from pipeline.errors import UserError, said
 from pipeline.masking import masked
 from pipeline.settings.params import did_you_mean
 
@@ -46,8 +46,7 @@ def parse(schema: type[OptionsType], arguments: Sequence[str]) -> OptionsType:
         return schema.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        message = first["msg"].removeprefix("Input ").removeprefix("String ")
-        raise UserError(f"{first['loc'][0]} {message}, not {first['input']!r}") from None
+        raise UserError(f"{first['loc'][0]} {said(first)}") from None
 
 
 def run(main: Callable[[list[str]], int]) -> None:

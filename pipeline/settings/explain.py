@@ -1,6 +1,5 @@
 """The line that tells a user what is wrong with the configuration, and where it stands."""
 
-import math
 import re
 from typing import Any
 
@@ -11,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from pipeline.errors import UserError, first_line
+from pipeline.errors import UserError, first_line, said
 from pipeline.settings import conf_files, params
 
 
@@ -85,18 +84,7 @@ def _problem(
         return f"{where} is not known{hint}"
     if detail["type"] == "missing":
         return f"{where} is missing"
-    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    value = detail["input"]
-    shown = "" if isinstance(value, dict) else f", not {_literal(value)}"
-    return f"{where} {message}{shown}"
-
-
-def _literal(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return repr(value)[:80]
+    return f"{where} {said(detail)}"
 
 
 def _fields(schema: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

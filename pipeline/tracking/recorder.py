@@ -30,14 +30,7 @@ Message = dict[str, Any]
 Do = Callable[..., Any]
 OPENING: dict[str, Do] = {"begin": Store.begin, "find": Store.find}
 OF_STORE: dict[str, Do] = {"adopt": Store.adopt, "status": Store.status}
-OF_RUN: dict[str, Do] = {
-    one.__name__: one
-    for one in (
-        *(OpenRun.config, OpenRun.contents, OpenRun.data, OpenRun.end, OpenRun.files),
-        *(OpenRun.metrics, OpenRun.model, OpenRun.origin),
-        *(OpenRun.params, OpenRun.result, OpenRun.tags),
-    )
-}
+OF_RUN: dict[str, Do] = {name: do for name, do in vars(OpenRun).items() if name[0] != "_"}
 
 
 class Queue:
