@@ -12,7 +12,7 @@ from filelock import FileLock
 from tests.commands.session import pytest_addoption, pytest_configure  # noqa: F401  # hooks
 from tests.project import COPIED, PARAMS, ROOT, Project, make_project  # noqa: F401  # for the tests
 
-# what a script starts in the background, or `nohup`, ignores them; commands of tests must not
+# ignored in a script's background and below `nohup`; the commands that tests interrupt must not
 for number, usual in (
     (signal.SIGINT, signal.default_int_handler),
     (signal.SIGHUP, signal.SIG_DFL),
@@ -34,9 +34,19 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], obje
     return folder
 
 
+LONGEST = (  # ten seconds or more
+    "test_the_commit_is_reproduced_and_nothing_is_touched",
+    "test_the_same_bits_in_every_process",
+    "test_an_experiment_has_one_name_and_its_record_stays",
+    "test_a_server_that_comes_back_gets_the_whole_record",
+    "test_every_preset_runs",
+    "test_a_locked_store_delays_the_end_and_loses_nothing",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest test, else all would wait for it in the end."""
-    items.sort(key=lambda item: not item.name.startswith("test_every_command_runs"))
+    """Begin with the longest tests, else all would wait for one of them in the end."""
+    items.sort(key=lambda item: not item.name.startswith(LONGEST))
 
 
 @pytest.fixture
