@@ -1,4 +1,4 @@
-"""Runs that somebody has deleted: the same command records again what it has the files of."""
+"""Runs that are gone or were cut short: the same command records again what it has files of."""
 
 import mlflow
 import pytest
@@ -18,7 +18,7 @@ def below(project: Project, parent: Run) -> list[str]:
     )
 
 
-def test_what_is_deleted_is_recorded_again_from_its_files(reproduced: Project) -> None:
+def test_what_is_deleted_or_cut_short_is_recorded_again_from_its_files(reproduced: Project) -> None:
     arguments = ("train.batch_size=16,32", "train.epochs=2")
     sweep(reproduced, *arguments)
     first = trials(reproduced)
@@ -45,3 +45,10 @@ def test_what_is_deleted_is_recorded_again_from_its_files(reproduced: Project) -
     assert len(store.get_metric_history(again.run_id, "val_loss")) == 2
     names = {item.path for item in store.list_artifacts(again.run_id)}
     assert names >= {"weights.npz", "history.csv"}
+
+    store.set_terminated(again.run_id, "KILLED")
+    assert sweep(reproduced, *arguments).stdout.count("recorded again") == 1
+    whole, same = trials(reproduced)
+    assert whole.run_id != again.run_id
+    assert store.get_run(whole.run_id).info.status == "FINISHED"
+    assert (whole.metrics, same.run_id) == (again.metrics, kept.run_id)

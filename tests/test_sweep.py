@@ -76,19 +76,6 @@ def start(
     raise AssertionError(process.stderr.read() if process.stderr else "")
 
 
-def test_a_trial_whose_record_was_cut_short_is_recorded_again(reproduced: Project) -> None:
-    sweep(reproduced, "seed=1,2")
-    cut, whole = trials(reproduced)
-    store = mlflow.MlflowClient(f"sqlite:///{reproduced / 'mlflow.db'}")
-    store.set_terminated(cut.run_id, "KILLED")
-    done = sweep(reproduced, "seed=1,2")
-    assert done.stdout.count("recorded again") == 1
-    again, kept = trials(reproduced)
-    assert again.run_id != cut.run_id
-    assert store.get_run(again.run_id).info.status == "FINISHED"
-    assert (again.metrics, kept.run_id) == (cut.metrics, whole.run_id)
-
-
 def test_a_sweep_ends_in_an_answer_and_is_not_run_twice(reproduced: Project) -> None:
     done = sweep(reproduced, *GRID)
     ended = trials(reproduced)
