@@ -14,6 +14,7 @@ from pipeline.cli import app
 from pipeline.data import arrays
 from pipeline.files import reading, write_csv, write_text
 from pipeline.learning import determinism, weights
+from pipeline.models import is_exact
 from pipeline.report import scores
 from pipeline.settings.inputs import Inputs
 from pipeline.settings.schema import Config
@@ -27,7 +28,8 @@ def main(config: Config, inputs: Inputs) -> None:
     """Write evaluation.json, classes.csv, predictions.csv and mistakes.csv, and log them."""
     x, y = arrays.load(config.paths.processed, "test", config.dataset)
     run = Run.look_up(config)
-    determinism.enable(config.seed, config.determinism, keras=False)
+    exact = is_exact(config.determinism, config.model.name)
+    determinism.enable(config.seed, config.determinism, exact=exact, keras=False)
     from pipeline.learning.inference import make_evaluate, predict, tensor_blocks
 
     model = weights.build(config, x.shape[1])
@@ -35,7 +37,7 @@ def main(config: Config, inputs: Inputs) -> None:
     answers = []
 
     def answered() -> Iterator[Any]:
-        for block in tensor_blocks(x, y):
+        for block in tensor_blocks(model, x, y):
             answers.append(predict(model, block[0]))
             yield block
 

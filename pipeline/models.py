@@ -21,31 +21,43 @@ class Model:
     ----------
     weights : dict of str to tf.Variable
         The trained arrays, float32, by the name they have in weights.npz.
+    exact : bool
+        Whether it consists of the operations of pipeline/exact, which give the same bits on every
+        machine. With `determinism: portable`, x is then as these take it.
+    batch : tuple of int
+        The axes of the logits between the examples and the classes, of several models as one.
     """
 
     weights: dict[str, "tf.Variable"]
+    exact = False
+    batch: tuple[int, ...] = ()
 
     def __init__(self, features: int, classes: int, seed: int, **options: Any):
         raise NotImplementedError
 
     def __call__(self, x: "tf.Tensor") -> "tf.Tensor":
-        """Return the logits, float32 (n, classes), of the examples `x`, float32 (n, features).
+        """Return the logits, (n, classes), of the examples `x`, float32 (n, features).
 
         It becomes part of a graph: conditions on tensors are `tf.where` or `tf.cond`.
         """
         raise NotImplementedError
 
 
-def product(x: "tf.Tensor", weight: "tf.Tensor") -> "tf.Tensor":
-    """Return x @ weight, float32 (n, units), for x (n, features) and weight (features, units).
+def linear(x: "tf.Tensor", weight: "tf.Tensor", bias: "tf.Tensor") -> "tf.Tensor":
+    """Return x @ weight + bias, (n, units), for x (n, inputs): exactly, unless x is float32.
 
-    Its gradient is computed the other way around, (dy' x)': when a weight has few columns, oneDNN
-    is a quarter faster at that than at x' dy.
+    The gradient of a float32 product is computed the other way around, (dy' x)': when a weight has
+    few columns, oneDNN is a quarter faster at that than at x' dy.
     """
     import tensorflow as tf
 
+    from pipeline.exact import linear as exact
+
+    if x.dtype != tf.float32:
+        return exact.linear(x, weight, bias)
+
     @tf.custom_gradient  # type: ignore[untyped-decorator]  # TensorFlow has no types
-    def forward(x: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    def product(x: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, Any]:
         def gradients(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return (
                 tf.matmul(dy, weight, transpose_b=True),
@@ -54,7 +66,7 @@ def product(x: "tf.Tensor", weight: "tf.Tensor") -> "tf.Tensor":
 
         return tf.matmul(x, weight), gradients
 
-    return forward(x, tf.convert_to_tensor(weight))
+    return product(x, tf.convert_to_tensor(weight)) + bias
 
 
 class LogisticRegression(Model):
@@ -74,6 +86,8 @@ class LogisticRegression(Model):
     Bishop, Pattern Recognition and Machine Learning (2006), section 4.3.4.
     """
 
+    exact = True
+
     def __init__(
         self, features: int, classes: int, seed: int, *, weight: float = 1.0, bias: float = 0.0
     ):
@@ -84,8 +98,8 @@ class LogisticRegression(Model):
         self.weights = {"weight": self.weight, "bias": self.bias}
 
     def __call__(self, x: "tf.Tensor") -> "tf.Tensor":
-        """Return the logits, float32 (n, classes)."""
-        return product(x, self.weight) + self.bias
+        """Return the logits, (n, classes)."""
+        return linear(x, self.weight, self.bias)
 
 
 class MLP(Model):
@@ -105,6 +119,8 @@ class MLP(Model):
     ----------
     He et al., Delving Deep into Rectifiers (2015), for the initial weights.
     """
+
+    exact = True
 
     def __init__(
         self,
@@ -128,13 +144,18 @@ class MLP(Model):
             self.weights |= {f"weight_{number}": weight, f"bias_{number}": bias}
 
     def __call__(self, x: "tf.Tensor") -> "tf.Tensor":
-        """Return the logits, float32 (n, classes)."""
+        """Return the logits, (n, classes)."""
         import tensorflow as tf
 
         for weight, bias in self.layers[:-1]:
-            x = tf.nn.relu(product(x, weight) + bias)
+            x = tf.nn.relu(linear(x, weight, bias))
         weight, bias = self.layers[-1]
-        return product(x, weight) + bias
+        return linear(x, weight, bias)
 
 
 MODELS: dict[str, type[Model]] = {"logistic_regression": LogisticRegression, "mlp": MLP}
+
+
+def is_exact(determinism: str, model: str) -> bool:
+    """Tell whether a model computes with the operations of pipeline/exact."""
+    return determinism == "portable" and MODELS[model].exact

@@ -19,9 +19,9 @@ def sgd(
     learning_rate: float, *, momentum: Fraction = 0.0, nesterov: bool = False
 ) -> "keras.optimizers.Optimizer":
     """Return stochastic gradient descent, with momentum if it is not zero."""
-    import keras
+    from pipeline.exact.optimizers import SGD
 
-    return keras.optimizers.SGD(learning_rate, momentum=momentum, nesterov=nesterov)
+    return SGD(learning_rate, momentum=momentum, nesterov=nesterov)
 
 
 def adam(
@@ -32,13 +32,13 @@ def adam(
     epsilon: Positive = 1e-7,
 ) -> "keras.optimizers.Optimizer":
     """Return Adam (Kingma and Ba, 2015)."""
-    import keras
+    from pipeline.exact.optimizers import Adam
 
-    return keras.optimizers.Adam(learning_rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon)
+    return Adam(learning_rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon)
 
 
 OPTIMIZERS: dict[str, Callable[..., Any]] = {"sgd": sgd, "adam": adam}
 
-# What declares that it may train models side by side as if they were one: it updates each weight
-# from that weight's own gradients, in a way that depends on nothing but the number of the step.
-SIDE_BY_SIDE = frozenset({sgd, adam})
+# Those whose steps are made of the operations of pipeline/exact, a weight's of its own gradients
+# alone: the same bits on every machine, and for models side by side.
+EXACT = frozenset({sgd, adam})

@@ -105,6 +105,7 @@ def verify(options: Options, commit: str) -> bool:
         if options.workspace:
             outs = [out._replace(md5=md5(Path(out.path)) or out.md5) for out in outs]
         print(f"Made on   {machine.made_on(reproduction.project, outs)}")
+        print(f"Promised  the same bits on {lock.promised(expected)}")
         limit = [f"threads={options.threads}"] if options.threads else []
         here = [machine.line(machine.here()), *limit, *machine.settings()]
         print(f"Runs on   {', '.join(here)}", flush=True)

@@ -29,7 +29,7 @@ determinism.enable(seed=0)
 
 import tensorflow as tf  # noqa: E402  # after the settings that decide its bits
 
-from pipeline.learning.inference import cross_entropy  # noqa: E402
+from pipeline.learning.inference import prepared, score  # noqa: E402
 from pipeline.learning.training import train  # noqa: E402
 
 FEATURES = 28 * 28  # so that a model which looks at pictures has some
@@ -149,7 +149,7 @@ def test_the_gradients_are_those_of_finite_differences(composed: Composed, model
     gradients = {name: before[name] - made.weights[name].numpy() for name in before}
 
     def mean_loss() -> float:
-        losses = cross_entropy(made(tf.constant(x)), tf.constant(y.astype(np.int32)))
+        losses, _, _ = score(made(prepared(made, x)), tf.constant(y.astype(np.int32)))
         return float(losses.numpy().astype(np.float64).mean())
 
     for name, variable in made.weights.items():

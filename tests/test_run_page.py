@@ -98,7 +98,7 @@ def test_descriptions_of_trials(reproduced: Project) -> None:
         "dvc repro preprocess",
         "python -m pipeline.train train.learning_rate=0.3 model.bias=0.5",
     ]
-    assert bad.data.tags[NOTE].startswith("Result: FAILED, the loss is nan in epoch 1")
+    assert bad.data.tags[NOTE].startswith("Result: FAILED, loss is inf in epoch 1")
     assert commands(sweep)[1:] == [
         "dvc repro preprocess",
         f"python -m pipeline.train -m {values} model.bias=0.5",

@@ -25,7 +25,7 @@ from tests.forks import Forks, forking
 
 GRID = ("train.learning_rate=0.05,0.5", "train.batch_size=16,32")
 SAME = "would be the same training, which"
-LONG = ("train.learning_rate=0.01,0.02,0.03,0.04", "train.epochs=1000")
+LONG = ("sweep.together=false", "train.learning_rate=0.01,0.02,0.03,0.04", "train.epochs=1000")
 
 
 def sweep(project: Project, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":

@@ -16,12 +16,12 @@ determinism.enable(seed=0)
 
 import tensorflow as tf  # noqa: E402  # after the settings that decide its bits
 
-from pipeline.learning.inference import (  # noqa: E402  # noqa: E402
-    Score,
-    cross_entropy,
+from pipeline.learning.inference import (  # noqa: E402
     make_evaluate,
+    prepared,
     probabilities,
     scaled,
+    score,
     tensor_blocks,
 )
 from pipeline.learning.training import make_step, train  # noqa: E402
@@ -55,40 +55,49 @@ def oracle_gradient(x, y, w, b):  # type: ignore[no-untyped-def]
     return x.astype(np.float64).T @ p / len(y), p.mean(0)
 
 
-def random_model(seed: int = 3) -> LogisticRegression:
+def random_model(seed: int = 3, *, exact: bool = True) -> LogisticRegression:
     model = LogisticRegression(FEATURES, CLASSES, seed=0)
+    model.exact = exact
     generator = np.random.default_rng(seed)
     model.weight.assign(generator.standard_normal((FEATURES, CLASSES), np.float32))
     model.bias.assign(generator.standard_normal(CLASSES).astype(np.float32))
     return model
 
 
-def test_loss_and_gradients(examples: arrays.Arrays) -> None:
-    x, y = examples
-    model = random_model()
+either = pytest.mark.parametrize("exact", [True, False], ids=["portable", "machine"])
+
+
+@either
+def test_loss_and_gradients(examples: arrays.Arrays, exact: bool) -> None:
+    x, y = (part[:256] for part in examples)
+    model = random_model(exact=exact)
     w, b = model.weight.numpy().astype(np.float64), model.bias.numpy().astype(np.float64)
     with tf.GradientTape() as tape:
-        losses = cross_entropy(model(tf.constant(x)), tf.constant(y.astype(np.int32)))
-        mean = tf.reduce_mean(losses)
-    got = tape.gradient(mean, [model.weight, model.bias])
+        logits = model(prepared(model, x))
+    losses, correct, gradient = score(logits, tf.constant(y.astype(np.int32)))
+    got = tape.gradient(logits, [model.weight, model.bias], gradient / len(y))
+    assert (correct == (logits.numpy().argmax(1) == y)).numpy().all()
     np.testing.assert_allclose(losses, oracle_loss(x, y, w, b), atol=1e-6)
     for ours, theirs in zip(got, oracle_gradient(x, y, w, b), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
-def test_the_stable_loss_equals_the_tutorials_form(examples: arrays.Arrays) -> None:
+@either
+def test_the_stable_loss_equals_the_tutorials_form(examples: arrays.Arrays, exact: bool) -> None:
     x, y = examples
-    model = random_model()
+    model = random_model(exact=exact)
     probability = probabilities(model, x)
     tutorial = -np.log(np.clip(probability[np.arange(ROWS), y], 1e-9, 1.0))
-    stable = cross_entropy(model(tf.constant(x)), tf.constant(y.astype(np.int32)))
+    stable, _, _ = score(model(prepared(model, x)), tf.constant(y.astype(np.int32)))
     np.testing.assert_allclose(stable, tutorial, atol=1e-6)
 
 
+@either
 @pytest.mark.parametrize("batch_size", [32, 300, None])
-def test_an_epoch_of_updates(examples: arrays.Arrays, batch_size: int | None) -> None:
+def test_an_epoch_of_updates(examples: arrays.Arrays, batch_size: int | None, exact: bool) -> None:
     x, y = examples
     model = LogisticRegression(FEATURES, CLASSES, seed=0, weight=1.0, bias=0.0)
+    model.exact = exact
     options = {"epochs": 2, "batch_size": batch_size, "seed": 5}
     epochs = list(train(model, sgd(0.1), (x, y), (x[:0], y[:0]), **options))
     w, b = np.ones((FEATURES, CLASSES)), np.zeros(CLASSES)
@@ -204,9 +213,8 @@ def test_mlp_forward_pass(examples: arrays.Arrays) -> None:
     hidden = x.astype(np.float64)
     for layer in range(2):
         hidden = np.maximum(hidden @ w[f"weight_{layer}"] + w[f"bias_{layer}"], 0)
-    np.testing.assert_allclose(
-        model(tf.constant(x)), hidden @ w["weight_2"] + w["bias_2"], atol=1e-5
-    )
+    for rows in (tf.constant(x), prepared(model, x)):
+        np.testing.assert_allclose(model(rows), hidden @ w["weight_2"] + w["bias_2"], atol=1e-5)
     again = MLP(FEATURES, CLASSES, 11, hidden=[6, 5])
     other = MLP(FEATURES, CLASSES, 12, hidden=[6, 5])
     assert (again.weights["weight_0"].numpy() == model.weights["weight_0"].numpy()).all()
@@ -220,9 +228,10 @@ def test_adam_and_momentum_take_their_first_steps(examples: arrays.Arrays) -> No
 
     def after_steps(optimizer: object, steps: int) -> np.ndarray:
         model = LogisticRegression(FEATURES, CLASSES, seed=0)
-        step = make_step(model, optimizer, ROWS, Score())  # type: ignore[arg-type]
+        step = make_step(model, optimizer, ROWS)  # type: ignore[arg-type]
+        rows = prepared(model, x)
         for _ in range(steps):
-            step(lambda start, stop: (x[start:stop], y[start:stop].astype(np.int32)), ROWS)
+            step(lambda start, stop: (rows[start:stop], y[start:stop].astype(np.int32)), ROWS)
         return model.weight.numpy()
 
     epsilon = 1e-7 / np.sqrt(1 - 0.999)  # Keras adds epsilon before the bias is corrected
@@ -240,7 +249,7 @@ def test_evaluate_counts_every_example() -> None:
     y[:100] = 1
     model = LogisticRegression(CLASSES, CLASSES, seed=0)
     model.weight.assign(9 * np.eye(CLASSES, dtype=np.float32))
-    loss, accuracy = make_evaluate(model, often=False)(tensor_blocks(x, y))
+    loss, accuracy = make_evaluate(model, often=False)(tensor_blocks(model, x, y))
     assert accuracy == 0.99
     w, b = model.weight.numpy().astype(np.float64), np.zeros(CLASSES)
     assert loss == pytest.approx(oracle_loss(x, y, w, b).mean(), abs=1e-6)

@@ -61,7 +61,7 @@ def test_values_that_are_not_finite(tmp_path: Path, name: str) -> None:
 
 def test_the_served_model_refuses_them_too(tmp_path: Path) -> None:
     np.savez(tmp_path / "weights.npz", weight=GOOD["weight"][:4], bias=GOOD["bias"])
-    description = {"name": "logistic_regression", "features": 5, "classes": 3}
+    description = {"name": "logistic_regression", "features": 5, "classes": 3, "exact": True}
     (tmp_path / "model.json").write_text(json.dumps(description), encoding="utf-8")
     code = (
         "import sys; from pipeline.tracking import served_model; "

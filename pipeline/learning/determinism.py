@@ -1,10 +1,11 @@
 """Settings under which TensorFlow computes the same bits on every run, thread count and processor.
 
-oneDNN picks its kernels by processor, and TensorFlow switches oneDNN on by processor too:
-`portable` pins both, `machine` the latter alone. A product on several threads has its sums split by
-their number, and the size of the L2 cache decides which products are; so in both every operation
-has one thread. What runs side by side are blocks of rows, whose sums are added in a fixed order.
-`off` is TensorFlow as it is, and only seeded.
+The operations of pipeline/exact need none of them. For the others, oneDNN picks its kernels by
+processor, and TensorFlow switches oneDNN on by processor too: `portable` pins both, `machine` the
+latter alone. A product on several threads has its sums split by their number, and the size of the
+L2 cache decides which products are; so in both every operation has one thread. What runs side by
+side are blocks of rows, whose sums are added in a fixed order. `off` is TensorFlow as it is, and
+only seeded.
 """
 
 import gc
@@ -31,40 +32,45 @@ ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "-1",  # a GPU's sums differ from a processor's
     "KERAS_BACKEND": "tensorflow",
 }
-PINNED: "dict[Mode, dict[str, str]]" = {
-    "portable": {"TF_ENABLE_ONEDNN_OPTS": "1", "ONEDNN_MAX_CPU_ISA": "AVX2"},
-    "machine": {"TF_ENABLE_ONEDNN_OPTS": "1"},
-}
+ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"}
+KERNELS = {"ONEDNN_MAX_CPU_ISA": "AVX2"}  # of oneDNN, the same on each x86-64 that has these
 DECIDING = ("TF_", "ONEDNN_", "DNNL_", "XLA_")  # variables that begin so can change the bits
 HARMLESS = ("TF_NUM_INTEROP_THREADS", "ONEDNN_VERBOSE")  # these change no bits, and are kept
 
 OPTIONAL = ("matplotlib", "pandas", "sklearn")  # Keras would import them, a second, for nothing
 
-_mode: "Mode | None" = None  # with which this process has imported TensorFlow
+_imported: "tuple[Mode, bool] | None" = None  # how this process has imported TensorFlow
 
 
-def enable(seed: int | None, mode: "Mode" = "portable", *, keras: bool = True) -> None:
+def enable(
+    seed: int | None, mode: "Mode" = "portable", *, exact: bool = False, keras: bool = True
+) -> None:
     """Pin the environment, import TensorFlow and seed all generators; nothing may import it before.
 
-    Keras, which TensorFlow imports by itself, is needed for the optimizers alone.
+    Keras, which TensorFlow imports by itself, is needed for the optimizers alone. What is `exact`
+    has the same bits with any kernels, so the fastest are left to it.
 
     Raises
     ------
     UserError
-        If TensorFlow was imported before, by others or with another mode.
+        If TensorFlow was imported before, by others or in another way.
     """
-    global _mode  # noqa: PLW0603  # what a process has imported it cannot import anew
+    global _imported  # noqa: PLW0603  # what a process has imported it cannot import anew
     first = "tensorflow" not in sys.modules
-    if not first and mode != _mode:
-        imported = f"with determinism={_mode}" if _mode else "before"
+    pinned = mode == "portable" and not exact
+    if not first and (not _imported or _imported[0] != mode or pinned > _imported[1]):
+        imported = f"with determinism={_imported[0]}" if _imported else "before"
+        if _imported and _imported[0] == mode:
+            imported += " for a model that computes exactly"
         raise UserError(
             f"determinism={mode} needs a process of its own, in this one TensorFlow was imported "
             f"{imported}: use a command for each, or hydra/launcher=joblib in a sweep"
         )
-    if first and (reason := notice(mode)):
-        log.warning("Note: %s.", reason)
-    _mode = mode
-    _set_environment(mode)
+    if first:
+        if reason := notice(mode, exact=exact):
+            log.warning("Note: %s.", reason)
+        _imported = mode, pinned
+        _set_environment(mode, pinned=pinned)
     with _without_stderr(), _hidden(*OPTIONAL, *(() if keras else ("keras",))):
         import tensorflow as tf
 
@@ -82,12 +88,13 @@ def enable(seed: int | None, mode: "Mode" = "portable", *, keras: bool = True) -
         gc.enable()
 
 
-def _set_environment(mode: "Mode") -> None:
+def _set_environment(mode: "Mode", *, pinned: bool) -> None:
     if mode != "off":
         for name in list(os.environ):
             if name.startswith(DECIDING) and name not in HARMLESS:
                 del os.environ[name]
-    os.environ.update(ENVIRONMENT | PINNED.get(mode, {}))
+        os.environ.update(ONEDNN | (KERNELS if pinned else {}))
+    os.environ.update(ENVIRONMENT)
 
 
 @contextmanager
@@ -115,16 +122,17 @@ def _without_stderr() -> Iterator[None]:
         os.close(kept)
 
 
-def notice(mode: "Mode" = "portable") -> str | None:
+def notice(mode: "Mode", *, exact: bool) -> str | None:
     """Return why this machine may compute other bits than the recorded ones, if it may."""
     if mode == "machine":
         return "with determinism=machine the bits are those of this kind of processor"
     if mode == "off":
         return "with determinism=off the bits are those of this run alone"
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return f"this processor is {platform.machine()}, not x86-64: the bits may differ here"
-    if "avx2" not in _cpu_info("flags").split():
-        return "this processor has no AVX2: the bits may differ here"
+    if not exact and "avx2" not in _cpu_info("flags").split():
+        return (
+            "this model does not compute exactly, and this processor is not x86-64 with AVX2: the "
+            "bits may differ here"
+        )
     return None
 
 

@@ -5,6 +5,7 @@ by side; their sums are added in the order of the blocks, so that the bits do no
 threads there are.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from pipeline.data.arrays import Pixels
+from pipeline.exact import features, softmax
 from pipeline.models import Model
 
 CHUNK = 8192  # examples brought in at a time
@@ -23,32 +25,42 @@ Sums = tuple[tf.Tensor, tf.Tensor]  # of the losses, float64, and of the correct
 Blocks = Iterable[tuple[tf.Tensor, tf.Tensor]]
 
 
-def cross_entropy(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """Return -log softmax(logits)[y], float32 (n,), in nats, computed stably from the logits.
+def score(logits: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return the cross-entropy of each example, in nats, whether it is right, and the gradient.
 
-    As one operation: what `tf.nn` makes of it under op determinism is for GPUs, and a dozen.
+    -log softmax(logits)[y], computed stably from the logits, and its gradient by them. An example
+    is right if its largest logit is at its label; of equal ones the first counts.
+
+    Parameters
+    ----------
+    logits : tensor (n, ..., classes)
+        float64 of a model that computes exactly, else float32.
+    y : tensor of int32 (n,)
     """
-    loss, _ = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=logits, labels=y)
-    return loss
+    if logits.dtype == tf.float64:
+        return softmax.cross_entropy(logits, y)
+    # as one operation: what `tf.nn` makes of it under op determinism is for GPUs, and a dozen
+    loss, gradient = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=logits, labels=y)
+    return loss, tf.equal(tf.argmax(logits, 1, tf.int32), y), gradient
 
 
-class Score:
-    """How logits are judged: the cross-entropy of each example, and whether it is right."""
-
-    shape: tuple[int, ...] = ()  # of the sum of a value over examples
-
-    def __call__(self, logits: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the losses, float32 (n,), and 1 for each right answer, else 0, int64 (n,).
-
-        An example is right if its largest logit is at its label; of equal ones the first counts.
-        """
-        correct = tf.equal(tf.argmax(logits, 1, tf.int32), y)
-        return cross_entropy(logits, y), tf.cast(correct, tf.int64)
+def sums_of(losses: tf.Tensor, correct: tf.Tensor) -> Sums:
+    """Return the sums over examples."""
+    return (
+        tf.reduce_sum(tf.cast(losses, tf.float64), 0),
+        tf.reduce_sum(tf.cast(correct, tf.int64), 0),
+    )
 
 
-def zero_sums(score: Score) -> Sums:
+def bounded(sums: Sums) -> Sums:
+    """Return the sums; the loss is infinite where it is too large to be exact, or not a number."""
+    loss, correct = sums
+    return tf.where(loss < softmax.LARGEST_SUM, loss, math.inf), correct
+
+
+def zero_sums(model: Model) -> Sums:
     """Return the sums of no examples."""
-    return tf.zeros(score.shape, tf.float64), tf.zeros(score.shape, tf.int64)
+    return tf.zeros(model.batch, tf.float64), tf.zeros(model.batch, tf.int64)
 
 
 def add(sums: Sequence[Any], terms: Sequence[Any]) -> tuple[Any, ...]:
@@ -69,27 +81,19 @@ def sum_blocks(terms: Callable[[Any], Sequence[Any]], rows: Any, size: int, sums
     return tf.while_loop(lambda start, *_: start < rows, step, loop, parallel_iterations=2)[1:]
 
 
-def block_metrics(model: Model, score: Score, x: tf.Tensor, y: tf.Tensor) -> Sums:
-    """Return the sums of a few examples."""
-    losses, correct = score(model(x), y)
-    return tf.reduce_sum(tf.cast(losses, tf.float64), -1), tf.reduce_sum(correct, -1)
-
-
-def make_evaluate(
-    model: Model, *, often: bool, score: Score | None = None
-) -> Callable[[Blocks], tuple[Any, Any]]:
+def make_evaluate(model: Model, *, often: bool) -> Callable[[Blocks], tuple[Any, Any]]:
     """Return the mean cross-entropy, in nats, and the accuracy as a function of `tensor_blocks`.
 
     If it is called often, it pays to make a graph of it first.
     """
-    judge = score or Score()
 
     def sums(x: tf.Tensor, y: tf.Tensor) -> Sums:
         def of_block(start: Any) -> Sums:
             rows = slice(start, start + BLOCK)
-            return block_metrics(model, judge, x[rows], y[rows])
+            losses, correct, _ = score(model(x[rows]), y[rows])
+            return sums_of(losses, correct)
 
-        return sum_blocks(of_block, tf.size(y), BLOCK, zero_sums(judge))
+        return bounded(sum_blocks(of_block, tf.size(y), BLOCK, zero_sums(model)))
 
     compute = tf.function(sums, autograph=False, reduce_retracing=True) if often else sums
 
@@ -104,15 +108,9 @@ def make_evaluate(
     return evaluate
 
 
-def block_sizes(rows: int) -> frozenset[int]:
-    """Return how many rows there are in the blocks that an evaluation computes."""
-    parts = (min(rows, CHUNK), rows % CHUNK)
-    return frozenset(size for part in parts for size in (min(part, BLOCK), part % BLOCK)) - {0}
-
-
 def predict(model: Model, x: tf.Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the most probable classes, int64 (n,), and their probabilities, float32 (n,)."""
-    probability = tf.nn.softmax(model(x)).numpy()
+    probability = softmax_of(model(x))
     return probability.argmax(1), probability.max(1)
 
 
@@ -120,15 +118,30 @@ def probabilities(model: Model, x: Pixels) -> NDArray[np.float32]:
     """Return softmax(logits), float32 (n, classes)."""
     starts = range(0, len(x), CHUNK)
     return np.concatenate(
-        [tf.nn.softmax(model(scaled(tensor(x[start : start + CHUNK])))) for start in starts]
+        [softmax_of(model(prepared(model, x[start : start + CHUNK]))) for start in starts]
     )
 
 
-def tensor_blocks(x: Pixels, y: NDArray[np.uint8]) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-    """Yield x and y as tensors, some thousand examples at a time."""
+def softmax_of(logits: tf.Tensor) -> NDArray[np.float32]:
+    """Return the probabilities, float32 (n, classes)."""
+    of = softmax.probabilities if logits.dtype == tf.float64 else tf.nn.softmax
+    return of(logits).numpy().astype(np.float32)
+
+
+def tensor_blocks(
+    model: Model, x: Pixels, y: NDArray[np.uint8]
+) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+    """Yield x, as the model takes it, and y as tensors, some thousand examples at a time."""
     for start in range(0, len(x), CHUNK):
         rows = slice(start, start + CHUNK)
-        yield scaled(tensor(x[rows])), tf.constant(y[rows].astype(np.int32))
+        yield prepared(model, x[rows]), tf.constant(y[rows].astype(np.int32))
+
+
+def prepared(model: Model, x: Pixels) -> tf.Tensor:
+    """Return features as the model takes them: integers if it computes exactly, else float32."""
+    if model.exact:
+        return features.resident(x, whole=features.are_bytes(x))
+    return scaled(tensor(x))
 
 
 def scaled(x: tf.Tensor) -> tf.Tensor:

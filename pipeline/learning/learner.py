@@ -8,6 +8,7 @@ from pipeline.errors import UserError
 from pipeline.learning import determinism, history, weights
 from pipeline.learning.checkpoint import Checkpoint
 from pipeline.learning.history import Epoch
+from pipeline.models import is_exact
 from pipeline.optimizers import OPTIMIZERS
 from pipeline.settings.inputs import import_all
 from pipeline.settings.schema import Config
@@ -34,7 +35,8 @@ class Learner:
     """
 
     def __init__(self, config: Config, features: int, checkpoint: Checkpoint):
-        determinism.enable(config.seed, config.determinism)
+        exact = is_exact(config.determinism, config.model.name)
+        determinism.enable(config.seed, config.determinism, exact=exact)
         import_all("train")
         self.config, self.checkpoint = config, checkpoint
         self.model = weights.build(config, features)
@@ -71,12 +73,13 @@ class Learner:
         history.write(self.config.paths.metrics / "history.csv", self.epochs)
 
     def _refuse_divergence(self, epoch: Epoch) -> None:
-        if not all(math.isfinite(value) for value in epoch.metrics.values()):
-            self.checkpoint.remove()
-            raise UserError(
-                f"the loss is {epoch.loss:.4g} in epoch {epoch.epoch}: training has diverged; "
-                f"lower train.learning_rate ({self.config.train.learning_rate:g})"
-            )
+        for name, value in epoch.metrics.items():
+            if not math.isfinite(value):
+                self.checkpoint.remove()
+                raise UserError(
+                    f"{name} is {value:g} in epoch {epoch.epoch}: training has diverged; "
+                    f"lower train.learning_rate ({self.config.train.learning_rate:g})"
+                )
 
 
 def rest(learner: Learner, split: Split) -> Iterator[Epoch]:

@@ -14,14 +14,18 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.data import arrays
+from pipeline.exact import features
+from pipeline.exact.linear import ROWS
 from pipeline.learning.history import Epoch
 from pipeline.learning.inference import (
-    Score,
     Sums,
     add,
+    bounded,
     make_evaluate,
     scaled,
+    score,
     sum_blocks,
+    sums_of,
     tensor,
     tensor_blocks,
     zero_sums,
@@ -31,7 +35,7 @@ from pipeline.models import Model
 if TYPE_CHECKING:
     import keras
 
-LEAST, MOST = 64, 512  # rows of a block: enough to pay for its operations, few enough for a cache
+LEAST = 64  # rows of a block: enough to pay for its operations; few enough for a cache are ROWS
 
 Fetch = Callable[[Any, Any], tuple[tf.Tensor, tf.Tensor]]  # rows from start to stop of a batch
 Step = Callable[[Fetch, Any], Sums]
@@ -49,7 +53,6 @@ def train(
     batch_size: int | None,
     seed: int,
     resident: bool = True,
-    score: Score | None = None,
 ) -> Iterator[Epoch]:
     """Train the model in place, yielding the history's row after each epoch.
 
@@ -71,51 +74,35 @@ def train(
         Of the order of the examples; without effect on full batches, which keep the file's order.
     resident : bool
         Whether the training set fits into memory, else it is read in pieces.
-    score : Score
-        How logits are judged.
     """
-    rows, judge = len(training[0]), score or Score()
-    step = make_step(model, optimizer, batch_size or rows, judge)
+    rows = len(training[0])
     run_epoch = _make_run_epoch(
-        step, zero_sums(judge), training, batch_size=batch_size, seed=seed, resident=resident
+        model, optimizer, training, batch_size=batch_size, seed=seed, resident=resident
     )
-    evaluate = make_evaluate(model, often=True, score=judge)
-    held_out = list(tensor_blocks(*validation)) if resident else None
+    evaluate = make_evaluate(model, often=True)
+    held_out = list(tensor_blocks(model, *validation)) if resident else None
     for epoch in range(start, epochs + 1):
         metrics = [sums.numpy() / rows for sums in run_epoch(epoch)]
         if len(validation[0]):
-            metrics += evaluate(held_out or tensor_blocks(*validation))
+            metrics += evaluate(held_out or tensor_blocks(model, *validation))
         yield Epoch(epoch, *(np.asarray(metric).tolist() for metric in metrics))
-
-
-def block_sizes(rows: int, batch_size: int | None) -> frozenset[int]:
-    """Return how many rows there are in the blocks that a training computes."""
-    batch = min(batch_size or rows, rows)
-    block = block_rows(batch_size or rows)
-    parts = (batch, rows % batch)
-    return frozenset(size for part in parts for size in (min(part, block), part % block)) - {0}
 
 
 def block_rows(batch_size: int) -> int:
     """Return how many rows of a batch are computed at a time."""
-    return min(max(-(-batch_size // 2), LEAST), MOST)
+    return min(max(-(-batch_size // 2), LEAST), ROWS)
 
 
-def block_gradients(
-    model: Model, score: Score, x: tf.Tensor, y: tf.Tensor
-) -> tuple[tf.Tensor, ...]:
+def block_gradients(model: Model, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, ...]:
     """Return the `Sums` of a few examples and the sum of their gradients by each weight."""
     variables = list(model.weights.values())
     with tf.GradientTape() as tape:
-        losses, correct = score(model(x), y)
-        loss = tf.reduce_sum(losses, -1)
-    gradients = tape.gradient(loss, variables)
-    return tf.cast(loss, tf.float64), tf.reduce_sum(correct, -1), *gradients
+        logits = model(x)
+    losses, correct, gradient = score(logits, y)
+    return *sums_of(losses, correct), *tape.gradient(logits, variables, gradient)
 
 
-def make_step(
-    model: Model, optimizer: "keras.optimizers.Optimizer", batch_size: int, score: Score
-) -> Step:
+def make_step(model: Model, optimizer: "keras.optimizers.Optimizer", batch_size: int) -> Step:
     """Return the update on one batch of up to `batch_size` rows.
 
     It is called with a function that fetches rows of the batch and their number, and gives the sum
@@ -127,14 +114,15 @@ def make_step(
 
     def step(fetch: Fetch, rows: tf.Tensor) -> Sums:
         def of_block(start: Any) -> tuple[tf.Tensor, ...]:
-            return block_gradients(model, score, *fetch(start, start + block))
+            return block_gradients(model, *fetch(start, start + block))
 
-        sums = (*zero_sums(score), *(tf.zeros_like(variable) for variable in variables))
         if batch_size <= 2 * block:  # a loop in the graph would cost more
-            for start in range(0, batch_size, block):
-                sums = add(sums, of_block(start))
+            sums = of_block(0)
+            if batch_size > block:
+                sums = add(sums, of_block(block))
         else:
-            sums = sum_blocks(of_block, rows, block, sums)
+            zeros = (tf.zeros_like(variable) for variable in variables)
+            sums = sum_blocks(of_block, rows, block, (*zero_sums(model), *zeros))
         loss, correct, *gradients = sums
         mean = [gradient / tf.cast(rows, tf.float32) for gradient in gradients]
         optimizer.apply_gradients(zip(mean, variables, strict=True))
@@ -144,53 +132,61 @@ def make_step(
 
 
 def _make_run_epoch(
-    step: Step,
-    none: Sums,
+    model: Model,
+    optimizer: "keras.optimizers.Optimizer",
     training: arrays.Arrays,
     *,
     batch_size: int | None,
     seed: int,
     resident: bool,
 ) -> RunEpoch:
-    rows, features = training[0].shape
+    rows, columns = training[0].shape
+    step = make_step(model, optimizer, batch_size or rows)
+    whole = model.exact and features.are_bytes(training[0])
+
+    def prepare(x: tf.Tensor) -> tf.Tensor:
+        return features.fixed(x, whole=whole) if model.exact else scaled(x)
+
     if resident or batch_size is None:
-        x, y = tensor(training[0]), tf.constant(training[1].astype(np.int32))
+        in_memory = resident and model.exact
+        x = features.resident(training[0], whole=whole) if in_memory else tensor(training[0])
+        y = tf.constant(training[1].astype(np.int32))
     if batch_size is None:  # in the order of the file, which the system reads ahead
 
         @tf.function(autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
         def full_batch() -> Sums:
             def fetch(start: Any, stop: Any) -> arrays.Arrays:
-                return scaled(x[start:stop]), y[start:stop]
+                return prepare(x[start:stop]), y[start:stop]
 
-            return step(fetch, tf.constant(rows))
+            return bounded(step(fetch, tf.constant(rows)))
 
         return lambda epoch: full_batch()
 
-    pixels = tf.TensorSpec([None, features], training[0].dtype)
-    signature = pixels, tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.int64)
-
     @tf.function(autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator]
-    def steps(x: tf.Tensor, y: tf.Tensor, order: tf.Tensor, sums: Sums) -> Sums:
+    def steps(x: tf.Tensor, y: tf.Tensor, order: tf.Tensor) -> Sums:
         def of_batch(first: tf.Tensor) -> Sums:
             chosen = order[first : first + batch_size]
 
             def fetch(start: Any, stop: Any) -> arrays.Arrays:
                 part = chosen[start:stop]
-                return scaled(tf.gather(x, part)), tf.gather(y, part)
+                return prepare(tf.gather(x, part)), tf.gather(y, part)
 
             return step(fetch, tf.size(chosen))
 
-        return sum_blocks(of_batch, tf.size(order), batch_size, sums)
+        return bounded(sum_blocks(of_batch, tf.size(order), batch_size, zero_sums(model)))
 
     def resident_epoch(epoch: int) -> Sums:
-        return steps(x, y, tf.constant(arrays.order(rows, seed, epoch)), none)
+        return steps(x, y, tf.constant(arrays.order(rows, seed, epoch)))
+
+    pixels = tf.TensorSpec([None, columns], training[0].dtype)
+    signature = pixels, tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.int64)
 
     def streamed_epoch(epoch: int) -> Sums:
-        sums = none
+        sums = zero_sums(model)
         for piece in tf.data.Dataset.from_generator(
             lambda: arrays.streamed(*training, batch_size, seed, epoch), output_signature=signature
         ):
-            sums = steps(*piece, sums)
+            sums = add(sums, steps(*piece))
         return sums
 
     return resident_epoch if resident else streamed_epoch

@@ -9,6 +9,7 @@ import numpy as np
 from pipeline.data import npy
 from pipeline.errors import UserError
 from pipeline.files import reading, replacing, shown
+from pipeline.models import is_exact
 from pipeline.settings.schema import Config
 
 if TYPE_CHECKING:
@@ -63,7 +64,9 @@ def build(config: Config, features: int) -> "Model":
     from pipeline.models import MODELS
 
     classes = len(config.dataset.classes)
-    return MODELS[config.model.name](features, classes, config.seed, **config.model.options)
+    model = MODELS[config.model.name](features, classes, config.seed, **config.model.options)
+    model.exact = is_exact(config.determinism, config.model.name)
+    return model
 
 
 def _header(members: ZipFile, name: str) -> Header:

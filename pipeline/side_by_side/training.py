@@ -1,10 +1,9 @@
 """Trainings that differ in their learning rate alone, done at once.
 
 k logistic regressions side by side are one with k times as many columns, which costs a fraction of
-k. Each has the bits that it has alone, or it is trained alone: `same_bits` looks first.
+k. As its products are exact, each has the bits that it has alone.
 """
 
-import json
 import logging
 import math
 import time
@@ -17,9 +16,8 @@ from numpy.typing import NDArray
 from pipeline.data.arrays import Split
 from pipeline.learning.history import Epoch
 from pipeline.learning.learner import Learner, rest
-from pipeline.optimizers import OPTIMIZERS, SIDE_BY_SIDE
+from pipeline.optimizers import EXACT, OPTIMIZERS
 from pipeline.settings.schema import Config
-from pipeline.side_by_side import same_bits
 
 if TYPE_CHECKING:
     import keras
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 MOST = 32  # trainings at once
-FREE = {"name", "learning_rate", "momentum", "nesterov", "beta_1", "beta_2", "epsilon"}
 KEEP_SECONDS = 1.0  # between checkpoints, which are written for all after the same epoch
 
 
@@ -46,26 +43,21 @@ def train_with(others: Sequence[Config]) -> Callable[[Learner, Split], Iterator[
 
 def trainable_together(first: Learner, others: Sequence[Config], split: Split) -> list[Learner]:
     """Return the trainings, `first` included, that can be trained as one from the same epoch on."""
-    from pipeline.learning import inference, training
-    from pipeline.models import MODELS, LogisticRegression
+    from pipeline.exact.optimizers import is_plain
+    from pipeline.models import LogisticRegression
 
-    config, ((x, _), (x_val, _)) = first.config, split
+    config, ((x, _), _) = first.config, split
     if (
-        config.determinism != "portable"
+        not first.model.exact
         or x.nbytes > config.resident_bytes
-        or MODELS[config.model.name] is not LogisticRegression
-        or OPTIMIZERS[config.optimizer.name] not in SIDE_BY_SIDE
-        or not _is_plain(first)
+        or type(first.model) is not LogisticRegression
+        or OPTIMIZERS[config.optimizer.name] not in EXACT
+        or not is_plain(first.optimizer)
         or len(first.epochs) == config.train.epochs
     ):
         return [first]
     found = [first.checkpoint.of(other) for other in others[: MOST - 1]]
     level = [one for one in found if one.reached == len(first.epochs)]
-    shape = x.shape[1], len(config.dataset.classes)
-    options = json.dumps(config.model.options)
-    sizes = training.block_sizes(len(x), config.train.batch_size), inference.block_sizes(len(x_val))
-    if not level or not same_bits.keeps_bits(shape, options, 1 + len(level), *sizes):
-        return [first]
     return [first, *(Learner(one.config, x.shape[1], one) for one in level)]
 
 
@@ -76,7 +68,7 @@ def train(learners: Sequence[Learner], split: Split) -> Iterator[Epoch]:
     most a second or an epoch old.
     """
     from pipeline.learning import training
-    from pipeline.side_by_side.model import EachHead, SideBySide
+    from pipeline.side_by_side.model import SideBySide
 
     first, *others = learners
     config, classes = first.config, len(first.config.dataset.classes)
@@ -84,7 +76,7 @@ def train(learners: Sequence[Learner], split: Split) -> Iterator[Epoch]:
     rates = [learner.config.train.learning_rate for learner in learners]
     wide = SideBySide(models)
     optimizer = OPTIMIZERS[config.optimizer.name](
-        learning_rates(rates, wide.sizes), **config.optimizer.options
+        learning_rates(rates, classes), **config.optimizer.options
     )
     optimizer.build(list(wide.weights.values()))
     trained = [*wide.weights.values(), *optimizer.variables]
@@ -100,7 +92,6 @@ def train(learners: Sequence[Learner], split: Split) -> Iterator[Epoch]:
         start=len(first.epochs) + 1,
         batch_size=config.train.batch_size,
         seed=config.seed,
-        score=EachHead(len(learners)),
     ):
         mine, *theirs = _epoch_of_each(wide_epoch)
         _take_over(first, trained, slice(classes))
@@ -116,24 +107,6 @@ def train(learners: Sequence[Learner], split: Split) -> Iterator[Epoch]:
                 others[number].checkpoint.seconds = share
                 others[number].checkpoint.keep(others[number].epochs, always=True)
         first.checkpoint.seconds = -share * len(others)
-
-
-def _is_plain(learner: Learner) -> bool:
-    """Tell whether its optimizer updates each weight from that weight's own gradients alone.
-
-    A function that declares this may have been edited since: to clip by a norm, or to let the
-    learning rate decay.
-    """
-    import keras
-
-    made = learner.optimizer
-    if type(made) not in (keras.optimizers.SGD, keras.optimizers.Adam):
-        return False
-    settings, plain = made.get_config(), type(made)().get_config()
-    rate = float(np.float32(learner.config.train.learning_rate))
-    return settings["learning_rate"] == rate and all(
-        settings[name] == value for name, value in plain.items() if name not in FREE
-    )
 
 
 def _epoch_of_each(wide: Epoch) -> list[Epoch]:
@@ -166,22 +139,16 @@ def _join(variables: Sequence[Any], learners: Sequence[Learner]) -> None:
     of_all = zip(*map(_variables, learners), strict=True)
     for variable, parts in zip(variables, of_all, strict=True):
         arrays = [part.numpy() for part in parts]
-        if arrays[0].ndim:
-            joined = np.zeros(variable.shape, np.float32)
-            columns = np.concatenate(arrays, -1)
-            joined[..., : columns.shape[-1]] = columns
-            variable.assign(joined)
-        else:
-            variable.assign(arrays[0])
+        variable.assign(np.concatenate(arrays, -1) if arrays[0].ndim else arrays[0])
 
 
 def learning_rates(
-    rates: Sequence[float], sizes: Sequence[int]
+    rates: Sequence[float], classes: int
 ) -> "keras.optimizers.schedules.LearningRateSchedule":
-    """Return a learning rate for each column; of those that fill up it does not matter."""
+    """Return a learning rate for each column."""
     import keras
 
-    columns = np.repeat(np.array([*rates, 1.0], np.float32), sizes)
+    columns = np.repeat(np.array(rates, np.float32), classes)
 
     class Rates(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
         def __call__(self, step: Any) -> NDArray[np.float32]:

@@ -19,6 +19,7 @@ from pipeline.files import require, sha256_once, shown, write_text
 from pipeline.learning import determinism
 from pipeline.learning.fingerprint import ARRAYS, fingerprint, identity
 from pipeline.masking import masked
+from pipeline.models import is_exact
 from pipeline.settings import schema as settings
 from pipeline.settings.check import check_section
 from pipeline.settings.schema import Config
@@ -61,7 +62,9 @@ class Sweep:
         self._config, self._trials, self._seeds = config, trials, seeds
         self._settings = check_section(settings.Sweep, config, "sweep")
         self._place = check_section(settings.Tracking, config, "tracking")
-        self._first = validate.refuse(loader, config, trials)
+        self._first, *others = validate.refuse(loader, config, trials)
+        models = [(one.determinism, one.model.name) for one in (self._first, *others)]
+        self._exact = all(is_exact(*one) for one in models)
         self.folder = folders.check(loader, config, trials)
         for name in ARRAYS:
             require(self._first.paths.processed / name, "preprocess")
@@ -84,13 +87,14 @@ class Sweep:
         elsewhere.
         """
         if here and not self._is_known(self._first):
-            determinism.enable(self._first.seed, self._first.determinism)
+            determinism.enable(self._first.seed, self._first.determinism, exact=self._exact)
         definition = {
             "command": shlex.join(sys.argv[1:]),
             "overrides": OmegaConf.to_container(self._config.hydra.overrides.task),
             "objective": self._settings.objective,
             "direction": self._settings.direction,
             "seeds": self._seeds,
+            "exact": self._exact,
             "tracking": self._place.model_dump(),
             "run_id": self._open_run(),
             "hash": folders.command_hash(self._config),

@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from pipeline.data import arrays
 from pipeline.errors import first_line
 from pipeline.files import shown
+from pipeline.learning import determinism
 from pipeline.learning.bar import Bar
 from pipeline.learning.checkpoint import Checkpoint
 from pipeline.learning.fingerprint import fingerprint, identity
@@ -101,7 +102,7 @@ def run(composed: DictConfig, inputs: Inputs, client: Client) -> None:
     with _kept(trial, run, saved):
         if problem or not config or not saved:
             raise problem or AssertionError
-        trial.metrics = _train(config, saved, run, inputs).metrics
+        trial.metrics = _train(config, saved, run, inputs, exact=definition["exact"]).metrics
     if saved and trial.status != "FAILED":
         saved.remove()
     progress.log_end(trial, folder)
@@ -138,10 +139,11 @@ def _tags(trial: Trial) -> dict[str, str]:
     return known | {"pipeline.fingerprint": trial.fingerprint}
 
 
-def _train(config: Config, saved: Checkpoint, run: Run, inputs: Inputs) -> Epoch:
+def _train(config: Config, saved: Checkpoint, run: Run, inputs: Inputs, *, exact: bool) -> Epoch:
     """Train as the train stage does, and tell each epoch to the study that may prune the trial."""
     run.settings(config)
     split = arrays.split(config)
+    determinism.enable(config.seed, config.determinism, exact=exact)  # as all trials need it
     learner = Learner(config, split.features, saved)
     run.epochs(learner.epochs)
     report = pruning.reporter(config.sweep)

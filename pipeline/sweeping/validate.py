@@ -43,10 +43,11 @@ def parse(loader: ConfigLoader, lines: Sequence[str]) -> dict[str, Override]:
     return overrides
 
 
-def refuse(loader: ConfigLoader, config: DictConfig, trials: Trials) -> Config:
+def refuse(loader: ConfigLoader, config: DictConfig, trials: Trials) -> list[Config]:
     """Refuse a sweep if a trial has an unknown key or choice, or if none can be trained.
 
-    Return the configuration of the first trial that can be trained.
+    Return the configurations of the first trial that can be trained, and of one for each other
+    choice.
 
     A trial with a bad value fails alone, when it is run. To compose a trial takes 50 ms. So the
     trials are composed up to the first that is right, then one for each new choice, as only that
@@ -64,7 +65,7 @@ def refuse(loader: ConfigLoader, config: DictConfig, trials: Trials) -> Config:
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     seen: set[str] = set()
     wrong: UserError | None = None
-    right: tuple[Sequence[str], Config] | None = None
+    right: list[tuple[Sequence[str], Config]] = []
     for overrides in trials:
         choices = {item for item in overrides if _key(item).lstrip("+") in groups}
         if right and choices <= seen:
@@ -73,19 +74,19 @@ def refuse(loader: ConfigLoader, config: DictConfig, trials: Trials) -> Config:
         _refuse_sweep(composed, config, sorted(choices - seen))
         seen |= choices
         try:
-            checked = _check(composed)
-            right = right or (overrides, checked)
+            right.append((overrides, _check(composed)))
         except UserError as error:
             wrong = wrong or error
     if not right:
         raise wrong or UserError("the sweep has no trials: a range or list is empty")
-    for item in right[0]:
+    first, _ = right[0]
+    for item in first:
         if _key(item) in OWN:
             raise UserError(
                 f"{item}: each trial of a sweep writes into its own folder: leave it out"
             )
-    _refuse_same(loader, config, trials, *right)
-    return right[1]
+    _refuse_same(loader, config, trials, *right[0])
+    return [checked for _, checked in right]
 
 
 def refuse_chdir(chdir: bool | None) -> None:

@@ -12,6 +12,8 @@ from pipeline.learning import history
 from pipeline.learning.checkpoint import Checkpoint
 from pipeline.learning.fingerprint import ARRAYS, fingerprint, identity
 from pipeline.learning.history import Epoch
+from pipeline.learning.promise import promise
+from pipeline.models import is_exact
 from pipeline.settings.schema import Config
 from pipeline.tracking import description
 from pipeline.tracking.client import Client, Contents
@@ -108,6 +110,8 @@ class Run:
         """Log the parameters and the configuration of a training that is about to begin."""
         self._config = config
         self.params(description.parameters(config))
+        names = config.determinism, config.model.name, config.optimizer.name
+        self.tags({"pipeline.same_bits_on": promise(*names)})
         values = config.model_dump(mode="json", exclude=SILENT, exclude_unset=True)
         self._send("config", config=values)
 
@@ -137,7 +141,11 @@ class Run:
             weights=str(weights),
             weights_sha256=sha256(weights),
             data=str(config.paths.processed / ARRAYS[0]),
-            description=config.model.model_dump() | {"classes": len(config.dataset.classes)},
+            description=config.model.model_dump()
+            | {
+                "classes": len(config.dataset.classes),
+                "exact": is_exact(config.determinism, config.model.name),
+            },
         )
 
     def restore(self, config: Config) -> None:

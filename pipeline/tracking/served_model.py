@@ -35,7 +35,7 @@ def save(
     weights, data : Path
         weights.npz, and the .npy of the training set, whose first rows are the example.
     description : dict
-        The model's name and options, and the number of classes.
+        The model's name and options, the number of classes, and whether it computes exactly.
     """
     import mlflow
     from mlflow.models import Model, ModelSignature
@@ -84,18 +84,21 @@ class Classifier:
     Parameters
     ----------
     folder : Path
-        Holds weights.npz, and model.json with `features`, `classes`, the model's name and options.
+        Holds weights.npz, and model.json with `features`, `classes`, the model's name and options,
+        and whether it computes exactly.
     """
 
     def __init__(self, folder: Path):
+        options = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        self.features, classes = options.pop("features"), options.pop("classes")
+        exact = options.pop("exact")
         if "tensorflow" not in sys.modules:
-            determinism.enable(seed=None, keras=False)  # the generators are the caller's
+            determinism.enable(None, exact=exact, keras=False)  # the generators are the caller's
         from pipeline.learning import weights
         from pipeline.models import MODELS
 
-        options = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        self.features, classes = options.pop("features"), options.pop("classes")
         self.model = MODELS[options.pop("name")](self.features, classes, 0, **options)
+        self.model.exact = exact
         weights.restore(self.model, folder / "weights.npz")
 
     def predict(self, data: Any, params: dict[str, Any] | None = None) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from pipeline.errors import UserError
+from pipeline.learning.promise import promise
 from pipeline.settings.params import leaves
 
 Stages = dict[str, dict[str, Any]]
@@ -68,6 +69,19 @@ def inputs(stages: Stages, made: set[str]) -> dict[tuple[str, str], Any]:
         for file, values in stage.get("params", {}).items():
             found |= {(name, f"{file} {key}"): value for key, value in leaves(values).items()}
     return found
+
+
+def promised(stages: Stages) -> str:
+    """Return on which machines the training has the same bits, as far as its settings tell."""
+    files = stages.get("train", {}).get("params", {})
+    names = {
+        file.split("/")[1]: values.get("name") for file, values in files.items() if "/" in file
+    }
+    try:
+        mode = files["conf/config.yaml"]["determinism"]
+        return promise(mode, names["model"], names["optimizer"])
+    except KeyError:  # of a lock that was made by other code
+        return "machines that are not known"
 
 
 def changes(before: Stages, after: Stages) -> list[str]:

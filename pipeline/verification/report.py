@@ -1,6 +1,5 @@
 """What a reproduction gave beside what was expected, and where and why the two part."""
 
-from pipeline.learning import determinism
 from pipeline.verification import lock, machine
 from pipeline.verification.compare import compare, divergence, within
 from pipeline.verification.lock import Out, Stages
@@ -106,8 +105,7 @@ class Report:
         unlike = machine.unlike(self._project / "requirements.txt")
         more = [f"and {len(unlike) - MOST_NAMED} more"] if len(unlike) > MOST_NAMED else []
         versions = ", ".join(unlike[:MOST_NAMED] + more)
-        notice = determinism.notice() if self._other else None
-        return [*self._changes, *filter(None, (versions, notice))]
+        return [*self._changes, *([versions] if versions else [])]
 
     def _conclusion(self) -> str:
         total, other, bad = len(self._verdicts), len(self._other), len(self._bad)

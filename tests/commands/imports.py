@@ -180,7 +180,7 @@ def everything() -> Imported:
             or name in determinism.ENVIRONMENT
         }
 
-    determinism._set_environment("portable")
+    determinism._set_environment("portable", pinned=False)
     imported.deciding, imported.decided = deciding, deciding()
     with determinism._without_stderr(), determinism._hidden(*determinism.OPTIONAL):
         imported.add(FIRST)

@@ -1,0 +1,19 @@
+"""On which machines a training has the same bits."""
+
+from typing import TYPE_CHECKING
+
+from pipeline.models import is_exact
+from pipeline.optimizers import EXACT, OPTIMIZERS
+
+if TYPE_CHECKING:
+    from pipeline.settings.schema import Mode
+
+
+def promise(mode: "Mode", model: str, optimizer: str) -> str:
+    """Return on which machines the same bits come out, for a sentence that ends so."""
+    if mode == "off":
+        return "no other machine, and perhaps not twice on this one"
+    if mode == "machine":
+        return "processors of the same kind"
+    exact = is_exact(mode, model) and OPTIMIZERS[optimizer] in EXACT
+    return "every machine" if exact else "x86-64 with AVX2"
