@@ -10,6 +10,7 @@ from typing import NamedTuple
 from benchmarks import aarch64
 
 QEMU = "qemu-x86_64"
+DECIDING = ("OPENBLAS_", "NPY_")  # variables that would choose the kernels of another processor
 PACKAGE = "qemu-user"  # of Debian and Ubuntu; it has both emulators
 
 
@@ -34,9 +35,10 @@ class Processor(NamedTuple):
             command = [QEMU, sys.executable]
         else:
             more = {"TF_NUM_INTEROP_THREADS": str(self.threads)}
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(DECIDING)}
         done = subprocess.run(
             [*command, *arguments],
-            env=os.environ | more,
+            env=kept | more,
             capture_output=True,
             encoding="utf-8",
             check=False,
