@@ -46,9 +46,9 @@ def _of_bytes(x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tens
         _check_rows(dy)
         found, unit = digits(dy, 0, LARGEST_DIGIT, DIGITS)
         parts = [found[0], *(d * (0.5 / LARGEST_DIGIT) ** k for k, d in enumerate(found[1:], 1))]
-        columns = tf.cast(tf.concat(parts, 1), tf.float32)
+        columns = tf.cast(tf.concat([*parts[:2], -parts[2]], 1), tf.float32)
         high, middle, low = tf.split(tf.matmul(columns, pixels, transpose_a=True), DIGITS)
-        sums = high + (middle + low)
+        sums = high + (middle - low)  # not a sum of three, for which Grappler has an order of its own
         by_weight = tf.transpose(sums * tf.cast(tf.transpose(unit) * (1 / 255), tf.float32))
         by_bias = tf.reduce_sum(tf.add_n(parts), 0) * tf.squeeze(unit, 0)
         return None, by_weight, tf.cast(by_bias, tf.float32)
