@@ -153,12 +153,14 @@ def _make_run_epoch(
         y = tf.constant(training[1].astype(np.int32))
     if batch_size is None:  # in the order of the file, which the system reads ahead
 
+        count = tf.constant(rows)  # not in the graph: Grappler would make a product of a division
+
         @tf.function(autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
         def full_batch() -> Sums:
             def fetch(start: Any, stop: Any) -> arrays.Arrays:
                 return prepare(x[start:stop]), y[start:stop]
 
-            return bounded(step(fetch, tf.constant(rows)))
+            return bounded(step(fetch, count))
 
         return lambda epoch: full_batch()
 
