@@ -1,0 +1,93 @@
+"""Training gives, bit for bit, what a reading of docs/exact.md gives in NumPy alone."""
+
+import csv
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.learning import determinism
+
+determinism.enable(seed=0, exact=True)
+
+from pipeline.learning import training  # noqa: E402  # after the settings of TensorFlow
+from pipeline.models import MLP, LogisticRegression, Model  # noqa: E402
+from pipeline.optimizers import OPTIMIZERS  # noqa: E402
+from tests import oracle  # noqa: E402
+from tests.conftest import Project  # noqa: E402
+
+ROWS, HELD_OUT = 1200, 300
+
+
+def made(hidden: list[int]) -> Model:
+    model = MLP(784, 10, 1, hidden=hidden) if hidden else LogisticRegression(784, 10, 1)
+    model.exact = True
+    return model
+
+
+def layers_of(arrays: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return pairs of weight and bias, which the oracle trains in place."""
+    copies = [array.copy() for array in arrays]
+    return list(zip(copies[::2], copies[1::2], strict=True))
+
+
+OPTIMIZER = [
+    ("sgd", {}, 0.1),
+    ("sgd", {"momentum": 0.9}, 0.1),
+    ("sgd", {"momentum": 0.9, "nesterov": True}, 0.1),
+    ("adam", {}, 0.001),
+]
+
+
+@pytest.mark.parametrize("batch_size", [256, 1100, None])
+@pytest.mark.parametrize("hidden", [[], [32], [24, 1, 16]], ids=str)
+def test_two_epochs_of_each_optimizer(mnist: Path, hidden: list[int], batch_size: Any) -> None:
+    folder = mnist / "data/processed"
+    x = np.load(folder / "x_train.npy", mmap_mode="c")
+    k, y = oracle.load(str(folder), "train")
+    first, last = slice(ROWS), slice(ROWS, ROWS + HELD_OUT)
+    options = {"epochs": 2, "batch_size": batch_size, "seed": 3}
+    for name, settings, rate in OPTIMIZER:
+        model, optimizer = made(hidden), OPTIMIZERS[name](rate, **settings)
+        layers = layers_of([weight.numpy() for weight in model.weights.values()])
+        split = (x[first], y[first]), (x[last], y[last])
+        epochs = list(training.train(model, optimizer, *split, **options))
+        update = partial(getattr(oracle, name), rate=rate, **settings)
+        expected = list(
+            oracle.train(layers, update, (k[first], y[first]), (k[last], y[last]), **options)
+        )
+        assert [list(epoch.metrics.values()) for epoch in epochs] == expected
+        for variable, weight in zip(model.weights.values(), chain(*layers), strict=True):
+            assert variable.numpy().tobytes() == weight.tobytes(), (name, settings, variable.name)
+
+
+def compare_stage(mnist: Path, output: Path, epochs: int) -> None:
+    """Compare what the train stage writes with the defaults."""
+    train = {"batch_size": 256, "learning_rate": 0.1, "validation_size": 5000, "epochs": epochs}
+    overrides = [f"train.{key}={value}" for key, value in train.items()]
+    Project(mnist).stage("train", f"paths.output={output}", *overrides, "seed=0")
+    k, y = oracle.load(str(mnist / "data/processed"), "train")
+    layers = layers_of([np.ones((784, 10), np.float32), np.zeros(10, np.float32)])
+    sets = (k[:-5000], y[:-5000]), (k[-5000:], y[-5000:])
+    options = {"epochs": epochs, "batch_size": 256, "seed": 0}
+    history = list(oracle.train(layers, partial(oracle.sgd, rate=0.1), *sets, **options))
+    with (output / "metrics/history.csv").open(encoding="utf-8") as file:
+        _, *rows = csv.reader(file)
+    assert rows == [
+        [str(number), *(f"{value:.9g}" for value in row)] for number, row in enumerate(history, 1)
+    ]
+    with np.load(output / "models/weights.npz") as weights:
+        assert weights["weight"].tobytes() == layers[0][0].tobytes()
+        assert weights["bias"].tobytes() == layers[0][1].tobytes()
+
+
+def test_the_stage(mnist: Path, tmp_path: Path) -> None:
+    compare_stage(mnist, tmp_path, epochs=2)
+
+
+@pytest.mark.slow  # about a minute
+def test_all_epochs_of_the_stage(mnist: Path, tmp_path: Path) -> None:
+    compare_stage(mnist, tmp_path, epochs=60)
