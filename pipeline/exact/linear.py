@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from pipeline.errors import UserError
 from pipeline.exact.features import POINT
 from pipeline.exact.grid import BITS, Grid, digits, on_grid, product, shares, transposed
 
@@ -48,7 +49,7 @@ def _of_bytes(x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tens
         parts = [found[0], *(d * (0.5 / LARGEST_DIGIT) ** k for k, d in enumerate(found[1:], 1))]
         columns = tf.cast(tf.concat([*parts[:2], -parts[2]], 1), tf.float32)
         high, middle, low = tf.split(tf.matmul(columns, pixels, transpose_a=True), DIGITS)
-        sums = high + (middle - low)  # not a sum of three, for which Grappler has an order of its own
+        sums = high + (middle - low)  # Grappler adds three terms in an order of its own
         by_weight = tf.transpose(sums * tf.cast(tf.transpose(unit) * (1 / 255), tf.float32))
         by_bias = tf.reduce_sum(tf.add_n(parts), 0) * tf.squeeze(unit, 0)
         return None, by_weight, tf.cast(by_bias, tf.float32)
@@ -86,7 +87,9 @@ def _weight_grid(weight: tf.Tensor, feature_bits: int) -> Grid:
     inputs, _ = weight.shape
     bits = weight_bits(inputs)
     if math.log2(inputs) + bits + feature_bits > BITS:
-        raise ValueError(f"{inputs:,} features are too many: their sums would be rounded")
+        raise UserError(
+            f"{inputs:,} features are too many for exact sums: set determinism: machine"
+        )
     return on_grid(tf.cast(weight, tf.float64), 0, bits)
 
 
