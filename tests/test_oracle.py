@@ -1,6 +1,7 @@
 """Training gives, bit for bit, what a reading of docs/exact.md gives in NumPy alone."""
 
 import csv
+from collections.abc import Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from pipeline.learning import determinism
 
@@ -40,6 +42,13 @@ OPTIMIZER = [
     ("sgd", {"momentum": 0.9, "nesterov": True}, 0.1),
     ("adam", {}, 0.001),
 ]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """The oracle's products are small: other threads would mostly wait for each other."""
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.mark.parametrize("batch_size", [256, 1100, None])
@@ -88,6 +97,6 @@ def test_the_stage(mnist: Path, tmp_path: Path) -> None:
     compare_stage(mnist, tmp_path, epochs=2)
 
 
-@pytest.mark.slow  # about a minute
+@pytest.mark.slow  # half a minute
 def test_all_epochs_of_the_stage(mnist: Path, tmp_path: Path) -> None:
     compare_stage(mnist, tmp_path, epochs=60)
