@@ -152,7 +152,6 @@ def _make_run_epoch(
         x = features.resident(training[0], whole=whole) if in_memory else tensor(training[0])
         y = tf.constant(training[1].astype(np.int32))
     if batch_size is None:  # in the order of the file, which the system reads ahead
-
         count = tf.constant(rows)  # not in the graph: Grappler would make a product of a division
 
         @tf.function(autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
