@@ -80,6 +80,15 @@ def test_the_served_model_refuses_them_too(tmp_path: Path) -> None:
     )
 
 
+def test_the_bytes_do_not_hang_on_the_version_of_python(tmp_path: Path) -> None:
+    weights.save(LogisticRegression(5, 3, 0), tmp_path / "weights.npz")
+    first = (tmp_path / "weights.npz").read_bytes()[:41]
+    size, name = (5 * 3 * 4 + 128).to_bytes(4, "little"), b"weight.npy"
+    # version 2.0, no flags, stored, 1980-01-01; then the checksum; twice the size; no more fields
+    assert first[:14] == b"PK\3\4\x14\0\0\0\0\0\0\0\x21\0"
+    assert first[18:] == size + size + b"\x0a\0\0\0" + name + b"\x93"
+
+
 def test_what_is_saved_is_restored(tmp_path: Path) -> None:
     saved, restored = LogisticRegression(5, 3, 0, weight=0.3), LogisticRegression(5, 3, 0)
     weights.save(saved, tmp_path / "weights.npz")

@@ -1,8 +1,9 @@
 """weights.npz: the named arrays of a trained model, the same bytes for the same values."""
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import ZipFile
+from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 
@@ -20,10 +21,15 @@ Header = tuple[tuple[int, ...], np.dtype[Any]]  # shape and type
 
 
 def save(model: "Model", path: Path) -> None:
-    """Write the model's weights; NumPy gives every member of the archive the same date."""
-    arrays = {name: variable.numpy() for name, variable in model.weights.items()}
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+    """Write the model's weights, with the same bytes in every Python.
+
+    `np.savez` asks for room for 4 GiB, which Python marks otherwise since 3.11.4 than before.
+    """
+    with replacing(path) as temporary, ZipFile(temporary, "w") as file:
+        for name, variable in model.weights.items():
+            content = io.BytesIO()
+            np.save(content, variable.numpy(), allow_pickle=False)
+            file.writestr(ZipInfo(f"{name}.npy"), content.getvalue())  # of a fixed date
 
 
 def restore(model: "Model", path: Path) -> None:
