@@ -20,7 +20,8 @@ class Model:
     Attributes
     ----------
     weights : dict of str to tf.Variable
-        The trained arrays, float32, by the name they have in weights.npz.
+        The trained arrays, float32, by the name they have in weights.npz. The logits are computed
+        from what is in this dict, which training fills with tensors in place of variables.
     exact : bool
         Whether it consists of the operations of pipeline/exact, which give the same bits on every
         machine. With `determinism: portable`, x is then as these take it.
@@ -99,7 +100,7 @@ class LogisticRegression(Model):
 
     def __call__(self, x: "tf.Tensor") -> "tf.Tensor":
         """Return the logits, (n, classes)."""
-        return linear(x, self.weight, self.bias)
+        return linear(x, self.weights["weight"], self.weights["bias"])
 
 
 class MLP(Model):
@@ -133,24 +134,22 @@ class MLP(Model):
         import tensorflow as tf
 
         generator = np.random.default_rng(seed)
-        sizes = [features, *hidden, classes]
-        self.layers = []
+        self.layers = len(hidden) + 1
         self.weights = {}
-        for number, (rows, columns) in enumerate(pairwise(sizes)):
+        for number, (rows, columns) in enumerate(pairwise([features, *hidden, classes])):
             values = generator.standard_normal((rows, columns)) * np.sqrt(2 / rows)
-            weight = tf.Variable(values.astype(np.float32), name=f"weight_{number}")
-            bias = tf.Variable(tf.zeros([columns]), name=f"bias_{number}")
-            self.layers.append((weight, bias))
-            self.weights |= {f"weight_{number}": weight, f"bias_{number}": bias}
+            for kind, value in (("weight", values), ("bias", np.zeros(columns))):
+                name = f"{kind}_{number}"
+                self.weights[name] = tf.Variable(value.astype(np.float32), name=name)
 
     def __call__(self, x: "tf.Tensor") -> "tf.Tensor":
         """Return the logits, (n, classes)."""
         import tensorflow as tf
 
-        for weight, bias in self.layers[:-1]:
-            x = tf.nn.relu(linear(x, weight, bias))
-        weight, bias = self.layers[-1]
-        return linear(x, weight, bias)
+        for number in range(self.layers):
+            x = tf.nn.relu(x) if number else x
+            x = linear(x, self.weights[f"weight_{number}"], self.weights[f"bias_{number}"])
+        return x
 
 
 MODELS: dict[str, type[Model]] = {"logistic_regression": LogisticRegression, "mlp": MLP}

@@ -81,11 +81,11 @@ def backward(inputs: list, layers: list, dy: np.ndarray) -> list:
         dy = np.where(x > 0, product(dy, weight.T.astype(float), dy.shape[1]), 0)
     unit, by_digit = grid(dy, 0, 8)[1], []
     rest = dy / unit
-    for place in range(3):  # three digits of base 2^9, whose sums float32 holds exactly
+    for place in range(2):  # two digits of base 2^9, whose sums float32 holds exactly
         by_digit.append((inputs[0].T @ np.rint(rest)).astype(F) * F(2.0 ** (-9 * place)))
         rest = (rest - np.rint(rest)) * 2**9
-    by_weight = (by_digit[0] + (by_digit[1] + by_digit[2])) * (unit * (1 / 255)).astype(F)
-    integers, unit = grid(dy, 0, 26)
+    by_weight = (by_digit[0] + by_digit[1]) * (unit * (1 / 255)).astype(F)
+    integers, unit = grid(dy, 0, 17)
     return [by_weight, narrow(integers.sum(0) * unit[0]), *found[::-1]]
 
 

@@ -23,7 +23,9 @@ from pipeline.exact import softmax, tables  # noqa: E402
 from pipeline.exact.features import are_bytes, resident  # noqa: E402
 from pipeline.exact.grid import on_grid, product, shares, transposed  # noqa: E402
 from pipeline.exact.optimizers import SGD, Adam, power  # noqa: E402
-from pipeline.learning.training import block_gradients, train  # noqa: E402
+from pipeline.learning.inference import predict  # noqa: E402
+from pipeline.learning.training import block_rows, train  # noqa: E402
+from pipeline.learning.training import gradients as of_parts  # noqa: E402
 from pipeline.models import MLP, LogisticRegression, Model  # noqa: E402
 from tests import oracle  # noqa: E402
 from tests.conftest import ROOT  # noqa: E402
@@ -80,7 +82,7 @@ UNIT = {"bytes": 255, "fixed": 255 * 2**14, "floats": 1}
 @kinds
 @given(seeds, st.integers(1, 256), st.integers(1, 300), st.integers(1, 12))
 @some
-def test_linear_is_within_2_to_the_minus_18_of_the_largest_terms(
+def test_linear_is_within_2_to_the_minus_18_of_the_largest_terms_its_gradients_2_to_the_minus_16(
     kind: str, seed: int, rows: int, inputs: int, units: int
 ) -> None:
     """Against float64: of x @ weight and both gradients, relative to the sum of the largest."""
@@ -91,8 +93,8 @@ def test_linear_is_within_2_to_the_minus_18_of_the_largest_terms(
     assert (np.abs(y - (wide @ w + bias)) <= bound * 2.0**-18 + 1e-9).all()
     largest = np.maximum(np.abs(dy).max(0), 2.0**-20) * rows
     bound = np.maximum(np.abs(wide).max(0), 2.0**-20)[:, None] * largest
-    assert (np.abs(by_weight - wide.T @ dy) <= bound * 2.0**-18 + 2.0**-56).all()
-    assert (np.abs(by_bias - dy.sum(0)) <= largest * 2.0**-22).all()
+    assert (np.abs(by_weight - wide.T @ dy) <= bound * 2.0**-16 + 2.0**-56).all()
+    assert (np.abs(by_bias - dy.sum(0)) <= largest * 2.0**-16).all()
 
 
 @kinds
@@ -157,7 +159,7 @@ def test_no_sum_of_the_largest_bytes_is_rounded(inputs: int) -> None:
     dy = np.full((256, 2), np.nextafter(1.0, 0))
     dy[0, 1] = 2.0**-17
     by_weight = gradients(x[:, :3], weight[:3], weight[0], dy)[1]
-    np.testing.assert_allclose(by_weight, x[:, :3].T / 255 @ dy, rtol=2.0**-22)
+    np.testing.assert_allclose(by_weight, x[:, :3].T / 255 @ dy, rtol=2.0**-16)
 
 
 @pytest.mark.parametrize("terms", [1, 2, 10, 127, 256, 1024, 65_536])
@@ -233,7 +235,7 @@ def test_gradients_are_finite_differences(hidden: list[int]) -> None:
     x, y = generator.integers(0, 256, (64, 9)).astype(np.uint8), generator.integers(0, 3, 64)
     batch = tf.constant(x), tf.constant(y.astype(np.int32))
     model = random_model(MLP(9, 3, 0, hidden=hidden) if hidden else LogisticRegression(9, 3, 0))
-    _, _, *found = block_gradients(model, *batch)
+    _, _, *found = of_parts(model, [batch])
     for variable, gradient in zip(model.weights.values(), found, strict=True):
         values = variable.numpy()
         for place in list(np.ndindex(*values.shape))[::3]:
@@ -242,7 +244,7 @@ def test_gradients_are_finite_differences(hidden: list[int]) -> None:
                 moved = values.copy()
                 moved[place] += step
                 variable.assign(moved)
-                losses.append(block_gradients(model, *batch)[0].numpy())
+                losses.append(of_parts(model, [batch])[0].numpy())
             variable.assign(values)
             difference = (losses[0] - losses[1]) / 2**-10
             assert gradient.numpy()[place] / 64 == pytest.approx(difference / 64, abs=1e-4)
@@ -384,7 +386,7 @@ def hash_of_a_step() -> str:
     x = generator.integers(0, 256, (256, 784)).astype(np.uint8)
     y = generator.integers(0, 10, 256).astype(np.int32)
     model = random_model(MLP(784, 10, 0, hidden=[64]))
-    found = tf.function(block_gradients)(model, tf.constant(x), tf.constant(y))
+    found = tf.function(of_parts)(model, [(tf.constant(x), tf.constant(y))])
     return hashlib.sha256(b"".join(one.numpy().tobytes() for one in found)).hexdigest()
 
 
@@ -399,3 +401,25 @@ def test_threads_and_kernels_change_no_bit() -> None:
         check=False,
     )
     assert done.stdout.strip() == hash_of_a_step(), done.stderr[-2000:]
+
+
+def test_no_block_of_a_batch_has_more_rows_than_a_gradient_may() -> None:
+    assert max(map(block_rows, range(1, 2000))) == block_rows(10**7) == exact.ROWS
+
+
+def test_what_is_predicted_is_what_is_judged() -> None:
+    """Of the logits of many rows the best two differ by less than a float32 can tell."""
+    generator = np.random.default_rng(4)
+    logits = generator.uniform(-1, 1, (500, 3))
+    logits[:, 1] = logits[:, 0] + generator.integers(-2, 3, 500) * 2.0**-24
+
+    class Known(Model):
+        exact = True
+
+        def __call__(self, x: tf.Tensor) -> tf.Tensor:
+            return tf.constant(logits)
+
+    answer, probability = predict(Known.__new__(Known), tf.constant(0))
+    assert (probability == softmax.probabilities(logits).numpy().max(1).astype(np.float32)).all()
+    _, correct, _ = softmax.cross_entropy(tf.constant(logits), tf.constant(answer, tf.int32))
+    assert correct.numpy().all()

@@ -18,9 +18,9 @@ from pipeline.exact.grid import BITS, Grid, digits, on_grid, product, shares, tr
 ROWS = 256  # examples of one gradient, at most
 BYTE_BITS = 8
 HIGH_BITS = 31 - POINT  # of an int32, before the point
-DIGITS = 3  # of a number that bytes are multiplied by
+DIGITS, GRADIENT_DIGITS = 3, 2  # of a weight and a gradient that bytes are multiplied by
 LEAST_DIGIT, LARGEST_DIGIT = 2**6, 2**8  # the largest that a digit can be; 255 * ROWS * 2^8 < 2^24
-GRADIENT_BITS = 26  # of a sum of digits up to LARGEST_DIGIT
+GRADIENT_BITS = 26  # of one that other features are multiplied by, in float64
 FINEST = 2.0**-56  # a gradient of floats is a multiple of it: never so small as to be denormal
 
 
@@ -45,13 +45,15 @@ def _of_bytes(x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tens
 
     def gradients(dy: tf.Tensor) -> tuple[None, tf.Tensor, tf.Tensor]:
         _check_rows(dy)
-        found, unit = digits(dy, 0, LARGEST_DIGIT, DIGITS)
-        parts = [found[0], *(d * (0.5 / LARGEST_DIGIT) ** k for k, d in enumerate(found[1:], 1))]
-        columns = tf.cast(tf.concat([*parts[:2], -parts[2]], 1), tf.float32)
-        high, middle, low = tf.split(tf.matmul(columns, pixels, transpose_a=True), DIGITS)
-        sums = high + (middle - low)  # Grappler adds three terms in an order of its own
-        by_weight = tf.transpose(sums * tf.cast(tf.transpose(unit) * (1 / 255), tf.float32))
-        by_bias = tf.reduce_sum(tf.add_n(parts), 0) * tf.squeeze(unit, 0)
+        (high, low), unit = digits(dy, 0, LARGEST_DIGIT, GRADIENT_DIGITS)
+        low *= 0.5 / LARGEST_DIGIT
+        columns = tf.cast(tf.concat([high, low], 1), tf.float32)
+        high_sums, low_sums = tf.split(
+            tf.matmul(columns, pixels, transpose_a=True), GRADIENT_DIGITS
+        )
+        scale = tf.cast(tf.transpose(unit) * (1 / 255), tf.float32)
+        by_weight = tf.transpose((high_sums + low_sums) * scale)
+        by_bias = tf.reduce_sum(high + low, 0) * tf.squeeze(unit, 0)
         return None, by_weight, tf.cast(by_bias, tf.float32)
 
     sums, unit = _byte_sums(pixels, weight)

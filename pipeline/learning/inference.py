@@ -109,23 +109,23 @@ def make_evaluate(model: Model, *, often: bool) -> Callable[[Blocks], tuple[Any,
 
 
 def predict(model: Model, x: tf.Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the most probable classes, int64 (n,), and their probabilities, float32 (n,)."""
-    probability = softmax_of(model(x))
-    return probability.argmax(1), probability.max(1)
+    """Return the answers that `score` judges, int64 (n,), and their probabilities, float32 (n,)."""
+    logits = model(x)
+    exact = logits.dtype == tf.float64
+    probability = _softmax(logits).numpy()
+    answer = (probability if exact else logits.numpy()).argmax(1)  # before they become float32
+    return answer, probability.max(1).astype(np.float32)
 
 
 def probabilities(model: Model, x: Pixels) -> NDArray[np.float32]:
     """Return softmax(logits), float32 (n, classes)."""
     starts = range(0, len(x), CHUNK)
-    return np.concatenate(
-        [softmax_of(model(prepared(model, x[start : start + CHUNK]))) for start in starts]
-    )
+    parts = [_softmax(model(prepared(model, x[start : start + CHUNK]))) for start in starts]
+    return np.concatenate(parts).astype(np.float32)
 
 
-def softmax_of(logits: tf.Tensor) -> NDArray[np.float32]:
-    """Return the probabilities, float32 (n, classes)."""
-    of = softmax.probabilities if logits.dtype == tf.float64 else tf.nn.softmax
-    return of(logits).numpy().astype(np.float32)
+def _softmax(logits: tf.Tensor) -> tf.Tensor:
+    return (softmax.probabilities if logits.dtype == tf.float64 else tf.nn.softmax)(logits)
 
 
 def tensor_blocks(

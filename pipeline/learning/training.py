@@ -7,7 +7,8 @@ A batch is computed in blocks of rows, which TensorFlow runs side by side, and t
 added in the order of the blocks: the bits do not depend on how many threads there are.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 
 LEAST = 64  # rows of a block: enough to pay for its operations; few enough for a cache are ROWS
 
-Fetch = Callable[[Any, Any], tuple[tf.Tensor, tf.Tensor]]  # rows from start to stop of a batch
+Examples = tuple[tf.Tensor, tf.Tensor]  # x and y
+Fetch = Callable[[Any, Any], Examples]  # rows from start to stop of a batch
 Step = Callable[[Fetch, Any], Sums]
 RunEpoch = Callable[[int], Sums]
 
@@ -93,13 +95,21 @@ def block_rows(batch_size: int) -> int:
     return min(max(-(-batch_size // 2), LEAST), ROWS)
 
 
-def block_gradients(model: Model, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    """Return the `Sums` of a few examples and the sum of their gradients by each weight."""
-    variables = list(model.weights.values())
-    with tf.GradientTape() as tape:
-        logits = model(x)
-    losses, correct, gradient = score(logits, y)
-    return *sums_of(losses, correct), *tape.gradient(logits, variables, gradient)
+def gradients(model: Model, parts: Sequence[Examples]) -> tuple[tf.Tensor, ...]:
+    """Return the `Sums` of some blocks of examples, and the sum of their gradients by each weight.
+
+    The weights are read once, so that TensorFlow makes once what is made of them alone.
+    """
+    variables, once = list(model.weights.values()), copy(model)
+    with tf.GradientTape(persistent=True) as tape:
+        once.weights = {name: tf.convert_to_tensor(one) for name, one in model.weights.items()}
+        all_logits = [once(x) for x, _ in parts]
+    found: tuple[tf.Tensor, ...] = ()
+    for logits, (_, y) in zip(all_logits, parts, strict=True):
+        losses, correct, slope = score(logits, y)
+        terms = *sums_of(losses, correct), *tape.gradient(logits, variables, slope)
+        found = add(found, terms) if found else terms
+    return found
 
 
 def make_step(model: Model, optimizer: "keras.optimizers.Optimizer", batch_size: int) -> Step:
@@ -114,17 +124,16 @@ def make_step(model: Model, optimizer: "keras.optimizers.Optimizer", batch_size:
 
     def step(fetch: Fetch, rows: tf.Tensor) -> Sums:
         def of_block(start: Any) -> tuple[tf.Tensor, ...]:
-            return block_gradients(model, *fetch(start, start + block))
+            return gradients(model, [fetch(start, start + block)])
 
         if batch_size <= 2 * block:  # a loop in the graph would cost more
-            sums = of_block(0)
-            if batch_size > block:
-                sums = add(sums, of_block(block))
+            starts = range(0, batch_size, block)
+            sums = gradients(model, [fetch(start, start + block) for start in starts])
         else:
             zeros = (tf.zeros_like(variable) for variable in variables)
             sums = sum_blocks(of_block, rows, block, (*zero_sums(model), *zeros))
-        loss, correct, *gradients = sums
-        mean = [gradient / tf.cast(rows, tf.float32) for gradient in gradients]
+        loss, correct, *total = sums
+        mean = [gradient / tf.cast(rows, tf.float32) for gradient in total]
         optimizer.apply_gradients(zip(mean, variables, strict=True))
         return loss, correct
 

@@ -18,11 +18,15 @@ class SideBySide(Model):
 
     def __init__(self, models: Sequence[LogisticRegression]):
         self.batch = (len(models),)
-        self.weight = tf.Variable(tf.concat([model.weight for model in models], 1), name="weight")
-        self.bias = tf.Variable(tf.concat([model.bias for model in models], 0), name="bias")
-        self.weights = {"weight": self.weight, "bias": self.bias}
+        weight = tf.concat([model.weight for model in models], 1)
+        bias = tf.concat([model.bias for model in models], 0)
+        self.weights = {
+            "weight": tf.Variable(weight, name="weight"),
+            "bias": tf.Variable(bias, name="bias"),
+        }
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         """Return the logits, float64 (n, models, classes)."""
-        classes = self.weight.shape[1] // self.batch[0]
-        return tf.reshape(linear(x, self.weight, self.bias), [-1, *self.batch, classes])
+        weight, bias = self.weights["weight"], self.weights["bias"]
+        classes = weight.shape[1] // self.batch[0]
+        return tf.reshape(linear(x, weight, bias), [-1, *self.batch, classes])
