@@ -44,7 +44,11 @@ def timed(epoch: Callable[[], Any]) -> Run:
 
 
 def pipeline(
-    x: np.ndarray, y: np.ndarray, batch_size: int | None = BATCH, mode: Mode = "portable"
+    x: np.ndarray,
+    y: np.ndarray,
+    batch_size: int | None = BATCH,
+    mode: Mode = "portable",
+    **options: Any,
 ) -> Run:
     """Return the project's own loop with a validation after each epoch, which is the default."""
     exact = mode == "portable"
@@ -54,7 +58,8 @@ def pipeline(
 
     x, y, _ = examples("c")  # mapped, as the train stage has them
     rows = len(x) - (HELD_OUT if batch_size else 0)
-    model = models.LogisticRegression(784, 10, 0)
+    made = models.MLP if options else models.LogisticRegression
+    model = made(784, 10, 0, **options)
     model.exact = exact
     epochs = training.train(
         model,
@@ -91,6 +96,16 @@ def off(x: np.ndarray, y: np.ndarray) -> Run:
 def off_full(x: np.ndarray, y: np.ndarray) -> Run:
     """Return the same on full batches."""
     return pipeline(x, y, None, "off")
+
+
+def mlp(x: np.ndarray, y: np.ndarray) -> Run:
+    """Return the project's own loop on a hidden layer of 128 units."""
+    return pipeline(x, y, hidden=[128])
+
+
+def mlp_machine(x: np.ndarray, y: np.ndarray) -> Run:
+    """Return the same with determinism=machine."""
+    return pipeline(x, y, mode="machine", hidden=[128])
 
 
 def keras_fit(x: np.ndarray, y: np.ndarray) -> Run:

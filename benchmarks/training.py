@@ -25,32 +25,37 @@ PAUSE = 0.5  # seconds in which the threads of the loop that was timed before co
 
 
 class Peer(NamedTuple):
-    """A row of the table.
+    """A row of the table: a loop, and the one whose time its own is divided by.
 
-    `goal` is the least that peer / pipeline should be; for the floor, the most that pipeline / peer
-    should be.
+    `least` bounds that ratio, `most` its inverse.
     """
 
     name: str
     loop: Callable[[np.ndarray, np.ndarray], peers.Run]
     base: Callable[[np.ndarray, np.ndarray], peers.Run]
     epochs: int
-    goal: float | None = None
+    least: float | None = None
+    most: float | None = None
 
 
 PEERS = [
     Peer("pipeline, batch 256", peers.pipeline, peers.pipeline, 8),
-    Peer("  determinism=machine", peers.machine, peers.pipeline, 8),
+    Peer("  determinism=machine", peers.machine, peers.pipeline, 8, most=1.6),
     Peer("  determinism=off", peers.off, peers.pipeline, 8),
-    Peer("Keras fit, batch 256", peers.keras_fit, peers.pipeline, 4, 6),
+    Peer("Keras fit, batch 256", peers.keras_fit, peers.pipeline, 4, least=5),
     Peer("tutorial's tf.data chain, eager", peers.tutorial_chain, peers.pipeline, 2),
     Peer("NumPy loop, batch 256", peers.numpy_loop, peers.pipeline, 8),
-    Peer("floor: gather and two products", peers.floor, peers.pipeline, 16, 1.6),
+    Peer("floor: gather and two products", peers.floor, peers.pipeline, 16),
+    Peer("pipeline, MLP of 128, batch 256", peers.mlp, peers.mlp, 4),
+    Peer("  determinism=machine", peers.mlp_machine, peers.mlp, 4, most=2.5),
     Peer("pipeline, full batch", peers.pipeline_full, peers.pipeline_full, 20),
-    Peer("  determinism=machine", peers.machine_full, peers.pipeline_full, 20),
     Peer("  determinism=off", peers.off_full, peers.pipeline_full, 20),
-    Peer("tutorial as written, full batch", peers.tutorial_full, peers.pipeline_full, 10, 8),
+    Peer(
+        "tutorial as written, full batch", peers.tutorial_full, peers.pipeline_full, 10, least=3.5
+    ),
     Peer("floor: two products, full batch", peers.floor_full, peers.pipeline_full, 20),
+    Peer("machine, full batch", peers.machine_full, peers.machine_full, 20),
+    Peer("tutorial as written / that", peers.tutorial_full, peers.machine_full, 10, least=5.5),
 ]
 
 
@@ -65,25 +70,26 @@ def machine() -> str:
 def measure(rounds: int) -> dict[str, float]:
     """Return the median seconds an epoch takes in each loop; every other round is reversed."""
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+    epochs = {peer.loop.__name__: peer.epochs for peer in PEERS}
     workers = {
-        peer: subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.peers", peer.loop.__name__],
+        name: subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.peers", name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # notices about processors and drivers
             encoding="utf-8",
             env=environment,
         )
-        for peer in PEERS
+        for name in epochs
     }
-    seconds: dict[str, list[float]] = {peer.loop.__name__: [] for peer in PEERS}
+    seconds: dict[str, list[float]] = {name: [] for name in epochs}
     for number in range(rounds):
-        for peer in PEERS[:: -1 if number % 2 else 1]:
+        for name in list(epochs)[:: -1 if number % 2 else 1]:
             time.sleep(PAUSE)
-            for epochs in (1, peer.epochs):  # the first warms up
-                print(epochs, file=workers[peer].stdin, flush=True)
-                taken = float(workers[peer].stdout.readline()) / epochs
-            seconds[peer.loop.__name__].append(taken)
+            for count in (1, epochs[name]):  # the first warms up
+                print(count, file=workers[name].stdin, flush=True)
+                taken = float(workers[name].stdout.readline()) / count
+            seconds[name].append(taken)
     for worker in workers.values():
         worker.communicate()
     return {name: statistics.median(values) for name, values in seconds.items()}
@@ -107,11 +113,11 @@ def main() -> None:
         own = seconds[peer.loop.__name__]
         ratio = own / seconds[peer.base.__name__]
         goal = ""
-        if peer.loop is peers.floor:
-            inverse = f"pipeline / floor {1 / ratio:.2f}"
-            goal = f"{inverse}, goal <= {peer.goal}: {verdict(1 / ratio <= peer.goal)}"
-        elif peer.goal:
-            goal = f">= {peer.goal}: {verdict(ratio >= peer.goal)}"
+        if peer.most:
+            inverse = f"pipeline / machine {1 / ratio:.2f}"
+            goal = f"{inverse}, goal <= {peer.most}: {verdict(1 / ratio <= peer.most)}"
+        elif peer.least:
+            goal = f">= {peer.least}: {verdict(ratio >= peer.least)}"
         print(f"{peer.name:33}{own * 1000:9.1f}{ratio:12.2f}  {goal}".rstrip())
 
 
