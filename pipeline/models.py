@@ -24,7 +24,8 @@ class Model:
         from what is in this dict, which training fills with tensors in place of variables.
     exact : bool
         Whether it consists of the operations of pipeline/exact, which give the same bits on every
-        machine. With `determinism: portable`, x is then as these take it.
+        machine. With `determinism: portable`, x is then as `linear` takes it, and the logits are
+        float64.
     batch : tuple of int
         The axes of the logits between the examples and the classes, of several models as one.
     """
@@ -37,7 +38,7 @@ class Model:
         raise NotImplementedError
 
     def __call__(self, x: "tf.Tensor") -> "tf.Tensor":
-        """Return the logits, (n, classes), of the examples `x`, float32 (n, features).
+        """Return the logits, (n, classes), of x, (n, features): float32 unless it is exact.
 
         It becomes part of a graph: conditions on tensors are `tf.where` or `tf.cond`.
         """

@@ -36,6 +36,11 @@ def runs(project: Project, uri: str = "") -> list[Run]:
     return client.search_runs([experiment.experiment_id])
 
 
+def promised(project: Project) -> str:
+    """Return on which machines the latest run promises the same bits."""
+    return str(runs(project)[0].data.tags["pipeline.same_bits_on"])
+
+
 def artifacts(project: Project, run: Run, folder: str = "") -> list[str]:
     client = mlflow.MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
     return sorted(item.path for item in client.list_artifacts(run.info.run_id, folder))

@@ -61,7 +61,7 @@ def enable(
     if not first and (not _imported or _imported[0] != mode or pinned > _imported[1]):
         imported = f"with determinism={_imported[0]}" if _imported else "before"
         if _imported and _imported[0] == mode:
-            imported += " for a model that computes exactly"
+            imported += " for what computes exactly"
         raise UserError(
             f"determinism={mode} needs a process of its own, in this one TensorFlow was imported "
             f"{imported}: use a command for each, or hydra/launcher=joblib in a sweep"
@@ -130,8 +130,8 @@ def notice(mode: "Mode", *, exact: bool) -> str | None:
         return "with determinism=off the bits are those of this run alone"
     if not exact and "avx2" not in _cpu_info("flags").split():
         return (
-            "this model does not compute exactly, and this processor is not x86-64 with AVX2: the "
-            "bits may differ here"
+            "this model or optimizer does not compute exactly, and this processor is not x86-64 "
+            "with AVX2: the bits may differ here"
         )
     return None
 

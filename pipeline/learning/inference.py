@@ -14,6 +14,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from pipeline.data.arrays import Pixels
+from pipeline.errors import UserError
 from pipeline.exact import features, softmax
 from pipeline.models import Model
 
@@ -23,6 +24,23 @@ ALIGNED = 64  # bytes: where the memory of a tensor may begin
 
 Sums = tuple[tf.Tensor, tf.Tensor]  # of the losses, float64, and of the correct answers, int64
 Blocks = Iterable[tuple[tf.Tensor, tf.Tensor]]
+
+
+def logits_of(model: Model, x: tf.Tensor) -> tf.Tensor:
+    """Return what a model gives for x as it takes it.
+
+    Raises
+    ------
+    UserError
+        If it claims to compute exactly, and gives what `linear` does not.
+    """
+    logits = model(x)
+    if model.exact and logits.dtype != tf.float64:
+        raise UserError(
+            f"{type(model).__name__} has exact = True, but gives logits of {logits.dtype.name}: "
+            "compute them by `linear`, or leave exact out"
+        )
+    return logits
 
 
 def score(logits: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -90,7 +108,7 @@ def make_evaluate(model: Model, *, often: bool) -> Callable[[Blocks], tuple[Any,
     def sums(x: tf.Tensor, y: tf.Tensor) -> Sums:
         def of_block(start: Any) -> Sums:
             rows = slice(start, start + BLOCK)
-            losses, correct, _ = score(model(x[rows]), y[rows])
+            losses, correct, _ = score(logits_of(model, x[rows]), y[rows])
             return sums_of(losses, correct)
 
         return bounded(sum_blocks(of_block, tf.size(y), BLOCK, zero_sums(model)))
@@ -110,7 +128,7 @@ def make_evaluate(model: Model, *, often: bool) -> Callable[[Blocks], tuple[Any,
 
 def predict(model: Model, x: tf.Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the answers that `score` judges, int64 (n,), and their probabilities, float32 (n,)."""
-    logits = model(x)
+    logits = logits_of(model, x)
     exact = logits.dtype == tf.float64
     probability = _softmax(logits).numpy()
     answer = (probability if exact else logits.numpy()).argmax(1)  # before they become float32
@@ -120,7 +138,9 @@ def predict(model: Model, x: tf.Tensor) -> tuple[NDArray[np.int64], NDArray[np.f
 def probabilities(model: Model, x: Pixels) -> NDArray[np.float32]:
     """Return softmax(logits), float32 (n, classes)."""
     starts = range(0, len(x), CHUNK)
-    parts = [_softmax(model(prepared(model, x[start : start + CHUNK]))) for start in starts]
+    parts = [
+        _softmax(logits_of(model, prepared(model, x[start : start + CHUNK]))) for start in starts
+    ]
     return np.concatenate(parts).astype(np.float32)
 
 

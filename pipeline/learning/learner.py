@@ -8,7 +8,7 @@ from pipeline.errors import UserError
 from pipeline.learning import determinism, history, weights
 from pipeline.learning.checkpoint import Checkpoint
 from pipeline.learning.history import Epoch
-from pipeline.models import is_exact
+from pipeline.learning.promise import trains_exactly
 from pipeline.optimizers import OPTIMIZERS
 from pipeline.settings.inputs import import_all
 from pipeline.settings.schema import Config
@@ -31,18 +31,26 @@ class Learner:
     Raises
     ------
     UserError
-        If this process computes with another `determinism`.
+        If this process computes with another `determinism`, or if the optimizer claims to be exact
+        and is not.
     """
 
     def __init__(self, config: Config, features: int, checkpoint: Checkpoint):
-        exact = is_exact(config.determinism, config.model.name)
+        name = config.optimizer.name
+        exact = trains_exactly(config.determinism, config.model.name, name)
         determinism.enable(config.seed, config.determinism, exact=exact)
         import_all("train")
+        from pipeline.exact.optimizers import is_plain
+
         self.config, self.checkpoint = config, checkpoint
         self.model = weights.build(config, features)
-        self.optimizer = OPTIMIZERS[config.optimizer.name](
-            config.train.learning_rate, **config.optimizer.options
-        )
+        self.optimizer = OPTIMIZERS[name](config.train.learning_rate, **config.optimizer.options)
+        if exact and not is_plain(self.optimizer):
+            raise UserError(
+                f"optimizer: {name!r} is in EXACT of pipeline/optimizers.py, but is not the SGD or "
+                "Adam of pipeline/exact, or has a schedule, clipping or averaging: take it out of "
+                "EXACT"
+            )
         self.epochs = checkpoint.restore(self.model, self.optimizer)
 
     def fit(

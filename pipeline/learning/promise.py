@@ -9,11 +9,15 @@ if TYPE_CHECKING:
     from pipeline.settings.schema import Mode
 
 
+def trains_exactly(mode: "Mode", model: str, optimizer: str) -> bool:
+    """Tell whether both model and optimizer compute with the operations of pipeline/exact."""
+    return is_exact(mode, model) and OPTIMIZERS[optimizer] in EXACT
+
+
 def promise(mode: "Mode", model: str, optimizer: str) -> str:
     """Return on which machines the same bits come out, for a sentence that ends so."""
     if mode == "off":
         return "no other machine, and perhaps not twice on this one"
     if mode == "machine":
         return "processors of the same kind"
-    exact = is_exact(mode, model) and OPTIMIZERS[optimizer] in EXACT
-    return "every machine" if exact else "x86-64 with AVX2"
+    return "every machine" if trains_exactly(mode, model, optimizer) else "x86-64 with AVX2"

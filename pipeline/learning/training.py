@@ -22,6 +22,7 @@ from pipeline.learning.inference import (
     Sums,
     add,
     bounded,
+    logits_of,
     make_evaluate,
     scaled,
     score,
@@ -103,7 +104,7 @@ def gradients(model: Model, parts: Sequence[Examples]) -> tuple[tf.Tensor, ...]:
     variables, once = list(model.weights.values()), copy(model)
     with tf.GradientTape(persistent=True) as tape:
         once.weights = {name: tf.convert_to_tensor(one) for name, one in model.weights.items()}
-        all_logits = [once(x) for x, _ in parts]
+        all_logits = [logits_of(once, x) for x, _ in parts]
     found: tuple[tf.Tensor, ...] = ()
     for logits, (_, y) in zip(all_logits, parts, strict=True):
         losses, correct, slope = score(logits, y)

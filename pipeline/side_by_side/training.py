@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pipeline.data.arrays import Split
 from pipeline.learning.history import Epoch
 from pipeline.learning.learner import Learner, rest
-from pipeline.optimizers import EXACT, OPTIMIZERS
+from pipeline.learning.promise import trains_exactly
+from pipeline.optimizers import OPTIMIZERS
 from pipeline.settings.schema import Config
 
 if TYPE_CHECKING:
@@ -43,16 +44,13 @@ def train_with(others: Sequence[Config]) -> Callable[[Learner, Split], Iterator[
 
 def trainable_together(first: Learner, others: Sequence[Config], split: Split) -> list[Learner]:
     """Return the trainings, `first` included, that can be trained as one from the same epoch on."""
-    from pipeline.exact.optimizers import is_plain
     from pipeline.models import LogisticRegression
 
     config, ((x, _), _) = first.config, split
     if (
-        not first.model.exact
+        not trains_exactly(config.determinism, config.model.name, config.optimizer.name)
         or x.nbytes > config.resident_bytes
         or type(first.model) is not LogisticRegression
-        or OPTIMIZERS[config.optimizer.name] not in EXACT
-        or not is_plain(first.optimizer)
         or len(first.epochs) == config.train.epochs
     ):
         return [first]

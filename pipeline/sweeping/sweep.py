@@ -18,8 +18,8 @@ from pipeline.errors import UserError
 from pipeline.files import require, sha256_once, shown, write_text
 from pipeline.learning import determinism
 from pipeline.learning.fingerprint import ARRAYS, fingerprint, identity
+from pipeline.learning.promise import trains_exactly
 from pipeline.masking import masked
-from pipeline.models import is_exact
 from pipeline.settings import schema as settings
 from pipeline.settings.check import check_section
 from pipeline.settings.schema import Config
@@ -63,8 +63,10 @@ class Sweep:
         self._settings = check_section(settings.Sweep, config, "sweep")
         self._place = check_section(settings.Tracking, config, "tracking")
         self._first, *others = validate.refuse(loader, config, trials)
-        models = [(one.determinism, one.model.name) for one in (self._first, *others)]
-        self._exact = all(is_exact(*one) for one in models)
+        self._exact = all(
+            trains_exactly(one.determinism, one.model.name, one.optimizer.name)
+            for one in (self._first, *others)
+        )
         self.folder = folders.check(loader, config, trials)
         for name in ARRAYS:
             require(self._first.paths.processed / name, "preprocess")

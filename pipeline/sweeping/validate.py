@@ -72,9 +72,9 @@ def refuse(loader: ConfigLoader, config: DictConfig, trials: Trials) -> list[Con
             continue
         composed = loader.load_sweep_config(config, list(overrides))
         _refuse_sweep(composed, config, sorted(choices - seen))
-        seen |= choices
         try:
             right.append((overrides, _check(composed)))
+            seen |= choices
         except UserError as error:
             wrong = wrong or error
     if not right:

@@ -146,8 +146,7 @@ class Imported(MetaPathFinder, Loader):
         """Give back a module, with all that the import of its package has brought."""
         name, package = spec.name, top(spec.name)
         if name == FIRST and self.deciding() != self.decided:
-            os.write(2, b"TensorFlow was imported with other settings: run this with COLD=1\n")
-            os._exit(70)
+            raise ImportError("TensorFlow was imported with other settings: run this with COLD=1")
         brings = self.with_it.get(package) or self.parts[package]
         blocked = {one for one, module in sys.modules.items() if module is None}
         for one, module in brings.items():
