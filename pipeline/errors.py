@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def said(detail: "ErrorDetails") -> str:
     message, value = detail["msg"], detail["input"]
     for start in ("Value error, ", "Input ", "String "):
         message = message.removeprefix(start)
+    message = re.sub(r"0\.0{4,}\d+", lambda zeros: f"{float(zeros[0]):g}", message)  # 1e-30 in full
     if isinstance(value, dict):
         return message
     if value is None or isinstance(value, bool):

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     import keras
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# as fine as the root of the smallest mean square that Adam keeps; steps would be too large else
+Epsilon = Annotated[float, Field(ge=1e-15, allow_inf_nan=False)]
 
 
 def sgd(
@@ -29,7 +30,7 @@ def adam(
     *,
     beta_1: Fraction = 0.9,
     beta_2: Fraction = 0.999,
-    epsilon: Positive = 1e-7,
+    epsilon: Epsilon = 1e-7,
 ) -> "keras.optimizers.Optimizer":
     """Return Adam (Kingma and Ba, 2015)."""
     from pipeline.exact.optimizers import Adam

@@ -18,7 +18,7 @@ OVERRIDES = {  # HERE is the override, "on the command line"
     "train.epochs=0": "HERE should be greater than or equal to 1, not 0",
     "train.epochs=1.5": "HERE should be a valid integer, not 1.5",
     "train.batch_size=0": "HERE should be greater than or equal to 1, not 0",
-    "train.learning_rate=0": "HERE should be greater than 0, not 0",
+    "train.learning_rate=0": "HERE should be greater than or equal to 1e-30, not 0",
     "train.learning_rate=inf": "HERE should be a finite number, not inf",
     "train.learning_rate=fast": "HERE should be a valid number, not 'fast'",
     "train.validation_size=-1": "HERE should be greater than or equal to 0, not -1",
@@ -36,6 +36,7 @@ OVERRIDES = {  # HERE is the override, "on the command line"
     "+model.wieght=1": "HERE is not known; did you mean model.weight?",
     "model.weight=x": "HERE should be a valid number, not 'x'",
     "model.name=cnn": f"model.name: there is no 'cnn'; choose one of {', '.join(sorted(MODELS))}",
+    "train.learning_rate=1e-40": "HERE should be greater than or equal to 1e-30, not 1e-40",
     "optimizer.momentum=1": "HERE should be less than 1, not 1",
     "+model._target_=os.system": "HERE is not known; known are model.weight, model.bias",
     "model=../model/mlp": "model: '../model/mlp' is not the name of a file of conf/model/",
@@ -94,6 +95,12 @@ def run(ready: Project) -> Iterator[Forks]:
 def test_a_bad_override_is_refused(run: Forks, override: str) -> None:
     done = run(override)
     assert (done.code, done.said) == (1, f"train: {expected(override)}\n")
+
+
+def test_an_epsilon_that_a_step_cannot_use_is_refused(run: Forks) -> None:
+    done = run("optimizer=adam", "optimizer.epsilon=1e-40")
+    wrong = "should be greater than or equal to 1e-15, not 1e-40"
+    assert done.said == f"train: optimizer.epsilon=1e-40 on the command line {wrong}\n"
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,8 @@ def test_a_failed_trial_is_contained(reproduced: Project) -> None:
     nan, bad, good = trials(reproduced)
     assert [one.status for one in (nan, bad, good)] == ["FAILED", "FAILED", "FINISHED"]
     assert "diverged" in nan.error
-    wrong = "train.learning_rate=-1 on the command line should be greater than 0, not -1"
+    least = "should be greater than or equal to 1e-30, not -1"
+    wrong = f"train.learning_rate=-1 on the command line {least}"
     assert bad.error == wrong
     assert f"train: trial 1 (learning_rate=-1) FAILED: {wrong}" in done.stderr.splitlines()
     assert "Traceback" not in done.stderr

@@ -106,7 +106,7 @@ class Train(Section):
 
     epochs: Annotated[int, Field(ge=1, lt=2**31)]
     batch_size: Annotated[int, Field(ge=1, lt=2**31)] | None
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    learning_rate: Annotated[float, Field(ge=1e-30, allow_inf_nan=False)]  # no denormal float32
     validation_size: Annotated[int, Field(ge=0, lt=2**31)]
 
 

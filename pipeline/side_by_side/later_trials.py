@@ -1,11 +1,12 @@
 """The trials that this process will run one after the other, as far as their overrides tell."""
 
-import math
 from collections.abc import Sequence
+from contextlib import suppress
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from pydantic import ValidationError
 
-from pipeline.settings.schema import Config
+from pipeline.settings.schema import Config, Train
 
 RATE = "train.learning_rate="
 _trials: list[list[str]] = []
@@ -21,10 +22,9 @@ def with_other_rates(config: Config, number: int) -> list[Config]:
     own = _without_rate(_trials[number]) if number < len(_trials) else None
     found: dict[float, Config] = {}
     for overrides in _trials[number + 1 :]:
-        rate = _rate(overrides)
-        if _without_rate(overrides) == own and rate and rate != config.train.learning_rate:
-            train = config.train.model_copy(update={"learning_rate": rate})
-            found[rate] = config.model_copy(update={"train": train})
+        train = _with_rate(config.train, overrides)
+        if train and train != config.train and _without_rate(overrides) == own:
+            found[train.learning_rate] = config.model_copy(update={"train": train})
     return list(found.values())
 
 
@@ -32,11 +32,11 @@ def _without_rate(overrides: list[str]) -> list[str]:
     return [item for item in overrides if not item.startswith(RATE)]
 
 
-def _rate(overrides: list[str]) -> float | None:
-    """Return the learning rate that is set, unless it is a wrong one."""
+def _with_rate(train: Train, overrides: list[str]) -> Train | None:
+    """Return the settings with the learning rate that is set, unless it is a wrong one."""
     for item in overrides:
         if item.startswith(RATE):
-            value = OverridesParser.create().parse_override(item).value()
-            if isinstance(value, int | float) and 0 < value < math.inf:
-                return float(value)
+            rate = OverridesParser.create().parse_override(item).value()
+            with suppress(ValidationError):
+                return Train.model_validate(train.model_dump() | {"learning_rate": rate})
     return None
