@@ -142,7 +142,7 @@ def test_a_sweep_is_of_the_settings_that_it_began_with(reproduced: Project, laun
 def test_a_trial_is_known_by_the_code_that_trained_it(reproduced: Project) -> None:
     arguments = ("seed=5,6,7", SHORT, "sweep.together=false")
     process = start(reproduced, *arguments, killed=False, until=ENDED)
-    old, new = "product(x, self.weight) + self.bias", "0.5 * product(x, self.weight) + self.bias"
+    old, new = "return linear(", "return 0.5 * linear("
     reproduced.edit("pipeline/models.py", old, new)
     _, errors = process.communicate(timeout=200)
     assert (process.returncode, errors) == (0, "")

@@ -1,16 +1,20 @@
 """The model in MLflow, served and loaded: each input is right, or refused in a sentence."""
 
+import csv
 import json
 import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.tracking.served_model import PixelError, pixels
+from pipeline.learning import determinism
+from pipeline.tracking.served_model import Classifier, PixelError, pixels
+from tests import oracle
 from tests.conftest import Project
 from tests.test_tracking import free_port, runs, server
 
@@ -91,8 +95,9 @@ before = np.random.get_state()[1].tolist()
 mlflow.set_tracking_uri("sqlite:///mlflow.db")
 model = mlflow.pyfunc.load_model(sys.argv[2])
 x = np.load("data/processed/x_test.npy")
-raw = np.fromfile("data/raw/tiny/t10k-images-idx3-ubyte", np.uint8, offset=16)
-answers = [model.predict(data) for data in (x, x.astype(float), raw.reshape(-1, 4, 5))]
+raw = np.fromfile("data/raw/tiny/t10k-images-idx3-ubyte", np.uint8, offset=16).reshape(-1, 4, 5)
+answers = [model.predict(data) for data in (x, x.astype(float), raw)]
+answers += [np.concatenate([model.predict(row[None]) for row in data]) for data in (x, raw)]
 assert all(np.array_equal(answers[0], answer) for answer in answers)
 assert np.random.get_state()[1].tolist() == before
 try:
@@ -103,10 +108,42 @@ except Exception as error:
 
 
 def expected(project: Project, x: Any) -> Any:
-    """Return the probabilities of the trained softmax regression, by NumPy."""
+    """Return the probabilities of the trained softmax regression, by the oracle."""
+    coarse, fine, _ = oracle.tables()
     with np.load(project / "models/weights.npz") as weights:
-        logits = x @ weights["weight"] + weights["bias"]
-    return np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        _, logits = oracle.forward(np.rint(x * 255), [(weights["weight"], weights["bias"])])
+    logits = np.rint(logits * 2.0**24)
+    below = (logits.max(1, keepdims=True) - logits).astype(int)
+    exps = np.rint(coarse[below >> 14] * fine[below % 2**14])
+    return (exps / exps.sum(1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", ["logistic_regression", "mlp"])
+def test_a_row_has_the_same_answer_alone_and_among_others(tmp_path: Path, name: str) -> None:
+    determinism.enable(seed=0, exact=True)
+    from pipeline.learning import weights
+    from pipeline.models import MODELS
+
+    generator = np.random.default_rng(1)
+    options = {"hidden": [33, 7]} if name == "mlp" else {}
+    model = MODELS[name](20, 10, 0, **options)
+    for variable in model.weights.values():
+        variable.assign(generator.standard_normal(variable.shape))
+    weights.save(model, tmp_path / "weights.npz")
+    description = {"name": name, "features": 20, "classes": 10, "exact": True} | options
+    (tmp_path / "model.json").write_text(json.dumps(description), encoding="utf-8")
+    served = Classifier(tmp_path)
+
+    raw = generator.integers(0, 256, (700, 20)).astype(np.uint8)
+    between = generator.random((700, 20))  # which are no bytes over 255
+    answer, other = served.predict(raw), served.predict(between)
+    assert np.array_equal(answer, served.predict(raw / 255))
+    for start, stop in ((0, 1), (1, 3), (3, 516), (516, 700)):
+        rows = slice(start, stop)
+        assert np.array_equal(answer[rows], served.predict(raw[rows]))
+        assert np.array_equal(other[rows], served.predict(between[rows]))
+        both = served.predict(np.concatenate([raw[rows] / 255, between[:300]]))
+        assert np.array_equal(both, np.concatenate([answer[rows], other[:300]]))
 
 
 @pytest.mark.parametrize("tensorflow", ["after", "before"])
@@ -117,7 +154,12 @@ def test_a_model_is_loaded_after_or_before_tensorflow(reproduced: Project, tenso
     done = reproduced.run(sys.executable, "-c", LOAD, tensorflow, uri, COLD="1")
     answer, error = json.loads(done.stdout.splitlines()[-1])
     x = np.load(reproduced / "data/processed/x_test.npy")
-    np.testing.assert_allclose(answer, expected(reproduced, x), atol=1e-6)
+    assert answer == expected(reproduced, x).tolist()
+    with (reproduced / "metrics/mistakes.csv").open(encoding="utf-8") as file:
+        mistakes = list(csv.DictReader(file))
+    assert mistakes
+    for one in mistakes:
+        assert f"{answer[int(one['example'])][int(one['predicted'])]:.6f}" == one["probability"]
     assert error == f"Example 0 has the value {x[0, 0] * 255:g}, {BETWEEN}"
 
 
@@ -164,6 +206,6 @@ def test_the_model_is_served(reproduced: Project) -> None:
         for case, content in right.items():
             code, answer = ask(port, content)
             assert code == 200, f"{case}: {answer}"
-            np.testing.assert_allclose(answer, expected(reproduced, x), atol=1e-6)
+            assert answer == expected(reproduced, x).tolist(), case
         _, answer = ask(port, pd.DataFrame(x).to_csv(index=False).encode(), "text/csv")
-        np.testing.assert_allclose(answer, expected(reproduced, x), atol=1e-6)
+        assert answer == expected(reproduced, x).tolist()
