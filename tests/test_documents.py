@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT, Project
+from tests.test_tracking import promised
 
 README = ROOT / "README.md"
 DOCUMENTS = [README, *(ROOT / f"{name}.md" for name in ("CONTRIBUTING", "CHANGELOG"))]
@@ -126,18 +127,24 @@ def test_a_project_of_another_name_is_the_same(reproduced: Project) -> None:
 
 
 def test_the_examples_of_code_work(reproduced: Project) -> None:
-    (model,), (optimizer,) = examples(README), examples(ROOT / "docs/yours.md")
-    for name, code in {"models": model, "optimizers": optimizer}.items():
+    (model,), (deep, optimizer) = examples(README), examples(ROOT / "docs/yours.md")
+    for name, code in {"models": f"{model}\n\n{deep}", "optimizers": optimizer}.items():
         path = reproduced / f"pipeline/{name}.py"
         path.write_text(f"{path.read_text(encoding='utf-8')}\n\n{code}", encoding="utf-8")
     (reproduced / "conf/model/small.yaml").write_text("name: small\nscale: 2.0\n", encoding="utf-8")
+    (reproduced / "conf/model/deep.yaml").write_text("name: deep\nunits: 32\n", encoding="utf-8")
     (reproduced / "conf/optimizer/rmsprop.yaml").write_text(
         "name: rmsprop\nrho: 0.95\n", encoding="utf-8"
     )
     chosen = ("model=small", "optimizer=rmsprop")
-    reproduced.stage("train", *chosen)
+    reproduced.stage("train", *chosen, COLD="1")
     with np.load(reproduced / "models/weights.npz") as weights:
         assert weights.files == ["weight"]
+    assert promised(reproduced) == "x86-64 with AVX2"
+    reproduced.stage("train", "model=deep", "model.units=9")
+    with np.load(reproduced / "models/weights.npz") as weights:
+        assert [weights[name].shape for name in weights.files] == [(20, 9), (9,), (9, 3), (3,)]
+    assert promised(reproduced) == "every machine"
     (line,) = reproduced.stage("train", *chosen, "model.scale=x", code=1).stderr.splitlines()
     assert line == ("train: model.scale=x on the command line should be a valid number, not 'x'")
 
