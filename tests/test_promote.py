@@ -74,10 +74,8 @@ def test_settings_are_written_into_their_files_of_conf(reproduced: Project) -> N
     for name, lines in expected.items():
         assert "\n".join([name, *lines]) in promoted
         assert set(lines) <= set(changed)
-    mode = "machine only; off: TensorFlow's defaults"
-    assert (
-        f"\n+determinism: machine           # machine: the same bits on this {mode}\n" in promoted
-    )
+    comment = "the same bits everywhere; machine: on processors like this one; off: no promise"
+    assert f"\n+determinism: machine           # {comment}\n" in promoted
     assert sum(line[0] in "-+" and line[:3] not in ("---", "+++") for line in changed) == 9
     reproduced.run("dvc", "repro", "train", COLD="1")  # has another determinism than the forks
     assert sha256(reproduced / "models/weights.npz") == sha256(
