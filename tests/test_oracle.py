@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.learning import determinism
 
-determinism.enable(seed=0, exact=True)
+determinism.enable(seed=0)
 
 from pipeline.learning import training  # noqa: E402  # after the settings of TensorFlow
 from pipeline.models import MLP, LogisticRegression, Model  # noqa: E402
