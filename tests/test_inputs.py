@@ -161,7 +161,7 @@ def test_a_worker_that_starts_after_an_edit_trains_nothing(reproduced: Project) 
     arguments = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=1", SHORT)
     modes = "determinism=portable,machine"  # each in a process of its own
     process = start(reproduced, *arguments, modes, killed=False, until=ENDED)
-    reproduced.edit("pipeline/models.py", '"""', '"""Edited. ')
+    reproduced.edit("pipeline/models.py", "class MLP(", "# edited\nclass MLP(")
     _, errors = process.communicate(timeout=200)
     assert process.returncode == 1
     assert [one.status for one in trials(reproduced)] == ["FINISHED", "FAILED"]

@@ -11,6 +11,7 @@ FOLDERS = ("benchmarks", "cluster", "crash", "hydra_plugins", "pipeline", "tests
 TEXT = ("read_text", "write_text")
 OPENING = {"open": 0, "fdopen": 1}  # and where a method of this name has its mode
 OTHERS = ("os.open", "tarfile.open", "members.open")  # that open no text
+OWN = ("write_text",)  # of pipeline/files.py, which names it
 
 
 def of_the_locale(code: str) -> Iterator[ast.Call]:
@@ -22,7 +23,7 @@ def of_the_locale(code: str) -> Iterator[ast.Call]:
         options = {option.arg: ast.unparse(option.value) for option in call.keywords}
         name = ast.unparse(call.func)
         method = name.rpartition(".")[2]
-        if "encoding" in options or name in OTHERS:
+        if "encoding" in options or name in (*OTHERS, *OWN):
             continue
         modes = call.args[OPENING.get(method, 0) + (name == "open") :]
         mode = options.get("mode") or (ast.unparse(modes[0]) if modes else "'r'")
