@@ -263,11 +263,11 @@ def test_a_killed_sweep_goes_on_where_it_was(reproduced: Project) -> None:
 
 def test_an_interrupted_sweep_ends_at_once(reproduced: Project) -> None:
     process = start(reproduced, *LONG, until="^trial 0 .*FINISHED")
-    while len(trials(reproduced)) < 2:
+    while len(trials(reproduced)) < 2 or not list((reproduced / "checkpoints").glob("*.npz")):
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     output, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, output + errors
     assert [one.status for one in trials(reproduced)] == ["FINISHED", "KILLED"]
     assert "FINISHED" in output
     assert "train: trial 1 (learning_rate=0.02) KILLED: interrupted" in errors
