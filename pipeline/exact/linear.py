@@ -95,7 +95,7 @@ def _weight_grid(weight: tf.Tensor, feature_bits: int) -> Grid:
     return on_grid(tf.cast(weight, tf.float64), 0, bits)
 
 
-@tf.custom_gradient  # type: ignore[untyped-decorator]
+@tf.custom_gradient  # type: ignore[untyped-decorator]  # TensorFlow has no types
 def _of_fixed(x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Any]:
     """Of bytes that have `POINT` binary digits after the point: the same bits where they are 0."""
     high = tf.bitwise.right_shift(x, POINT)
@@ -117,7 +117,7 @@ def _of_fixed(x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tens
     return sums + tf.cast(bias, tf.float64), gradients
 
 
-@tf.custom_gradient  # type: ignore[untyped-decorator]
+@tf.custom_gradient  # type: ignore[untyped-decorator]  # TensorFlow has no types
 def _of_floats(x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Any]:
     wide = tf.cast(weight, tf.float64)
     inputs, units = weight.shape

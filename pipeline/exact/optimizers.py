@@ -29,7 +29,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]  # TensorFlow and Keras h
         variable.assign_sub(settled(step))
 
 
-class Adam(keras.optimizers.Adam):  # type: ignore[misc]
+class Adam(keras.optimizers.Adam):  # type: ignore[misc]  # they have no types
     """Adam; the powers of its betas are products, where Keras asks a library for them."""
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: Any) -> None:
