@@ -15,6 +15,8 @@ from pathlib import Path
 
 import psutil
 import yaml
+from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+from voluptuous import Invalid
 
 from pipeline.errors import UserError
 
@@ -71,9 +73,10 @@ def _are_alive(text: str) -> bool:
 
 
 def _is_whole(content: bytes) -> bool:
+    """Tell whether DVC would read it: it is valid YAML up to many a place where it was cut off."""
     try:
-        return "stages" in yaml.load(content, yaml.CSafeLoader)
-    except (yaml.YAMLError, TypeError, UnicodeDecodeError):
+        return "stages" in COMPILED_LOCKFILE_SCHEMA(yaml.load(content, yaml.CSafeLoader))
+    except (yaml.YAMLError, Invalid, UnicodeDecodeError):
         return False
 
 

@@ -248,6 +248,10 @@ HALF = {
     ),
     "an empty dvc.lock": ("dvc.lock", lambda project, text: ""),
     "half a dvc.lock": ("dvc.lock", lambda project, text: text[: text.rindex("    hash:") + 6]),
+    "a dvc.lock cut off before a value": (
+        "dvc.lock",
+        lambda project, text: text[: text.rindex("    hash:") + 9],
+    ),
 }
 
 
