@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
@@ -16,12 +17,12 @@ from pipeline.files import reading, write_csv, write_text
 from pipeline.learning import determinism, weights
 from pipeline.models import is_exact
 from pipeline.report import scores
+from pipeline.report.intervals import wilson
 from pipeline.settings.inputs import Inputs
 from pipeline.settings.schema import Config
 from pipeline.tracking.run import Run
 
 log = logging.getLogger(__name__)
-MANY = 50_000  # examples for which it pays to make a graph
 
 
 def main(config: Config, inputs: Inputs) -> None:
@@ -30,43 +31,73 @@ def main(config: Config, inputs: Inputs) -> None:
     run = Run.look_up(config)
     exact = is_exact(config.determinism, config.model.name)
     determinism.enable(config.seed, config.determinism, exact=exact, keras=False)
-    from pipeline.learning.inference import make_evaluate, predict, tensor_blocks
+    from pipeline.learning.inference import judge, tensor_blocks
 
     model = weights.build(config, x.shape[1])
     weights.restore(model, config.paths.models / "weights.npz")
-    answers = []
-
-    def answered() -> Iterator[Any]:
-        for block in tensor_blocks(model, x, y):
-            answers.append(predict(model, block[0]))
-            yield block
-
-    loss, accuracy = make_evaluate(model, often=len(y) > MANY)(answered())
-    predicted, probability = (np.concatenate(parts) for parts in zip(*answers, strict=True))
+    judged = [judge(model, *block) for block in tensor_blocks(model, x, y)]
+    predicted, probability, losses = (np.concatenate(one) for one in zip(*judged, strict=True))
     matrix = scores.confusion_matrix(y, predicted, len(config.dataset.classes))
     of_classes = scores.per_class(matrix)
-    evaluation = summary(loss, accuracy, len(y), of_classes)
+    evaluation = summary(losses, predicted == y, of_classes)
     inputs.check()
     metrics = config.paths.metrics
     write_text(metrics / "evaluation.json", json.dumps(evaluation, indent=2) + "\n")
     names, columns = config.dataset.classes, (column.tolist() for column in of_classes.values())
     write_csv(metrics / "classes.csv", [("class", *of_classes), *zip(names, *columns, strict=True)])
-    pairs = zip(y.tolist(), predicted.tolist(), strict=True)
-    write_csv(metrics / "predictions.csv", [("actual", "predicted"), *pairs])
+    write_csv(metrics / "predictions.csv", predictions(y, predicted, probability, losses))
     header = "example", "actual", "predicted", "probability"
     write_csv(metrics / "mistakes.csv", [header, *mistakes(y, predicted, probability)])
-    log.info("test_loss %.4g  test_accuracy %.4f  (%s examples)", loss, accuracy, f"{len(y):,}")
+    log.info("%s  (%s examples)", in_words(evaluation), f"{len(y):,}")
     run.resume(config)
     run.evaluation(config, evaluation)
     run.client.close()
 
 
 def summary(
-    loss: float, accuracy: float, examples: int, of_classes: dict[str, NDArray[np.float64]]
+    losses: NDArray[np.float64],
+    correct: NDArray[np.bool_],
+    of_classes: dict[str, NDArray[np.float64]],
 ) -> dict[str, float]:
-    """Return what evaluation.json holds: loss in nats, accuracy, scores averaged over classes."""
-    macro = {f"macro_{name}": fmean(values.tolist()) for name, values in of_classes.items()}
-    return {"loss": loss, "accuracy": accuracy, **macro, "examples": examples}
+    """Return what evaluation.json holds.
+
+    That is the mean loss in nats, infinite if there is none, the accuracy with its 95 % interval,
+    scores averaged over classes, and the number of examples.
+    """
+    examples, right = len(losses), int(correct.sum())
+    loss = math.fsum(losses.tolist()) / examples
+    low, high = wilson(right, examples)
+    return {
+        "loss": math.inf if math.isnan(loss) else loss,
+        "accuracy": right / examples,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        **{f"macro_{name}": fmean(values.tolist()) for name, values in of_classes.items()},
+        "examples": examples,
+    }
+
+
+def in_words(evaluation: dict[str, Any]) -> str:
+    """Return the loss, and the accuracy with its 95 % interval, in a line."""
+    line = "test_loss {loss:.4g}  test_accuracy {accuracy:.4f}"
+    return (line + " ({accuracy_low:.4f} to {accuracy_high:.4f})").format(**evaluation)
+
+
+def predictions(
+    actual: NDArray[np.uint8],
+    predicted: NDArray[np.int64],
+    probability: NDArray[np.float32],
+    losses: NDArray[np.float64],
+) -> Iterator[tuple[object, ...]]:
+    """Yield the header and the rows of predictions.csv, an example each, in the file's order.
+
+    Its columns are the class, the predicted class with its probability, and the loss in nats, with
+    so many decimals that their mean is that of evaluation.json within 1e-9.
+    """
+    yield "actual", "predicted", "probability", "loss"
+    columns = (column.tolist() for column in (actual, predicted, probability, losses))
+    for label, answer, share, loss in zip(*columns, strict=True):
+        yield label, answer, f"{share:.6f}", f"{loss:.9f}"
 
 
 def mistakes(
@@ -88,7 +119,7 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     """
     with reading(path, "evaluate"):
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        float(values["loss"]), float(values["accuracy"])
+        in_words(values)
     return values
 
 

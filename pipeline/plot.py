@@ -22,7 +22,7 @@ def main(config: Config, inputs: Inputs) -> None:
     """Draw the five figures and log them."""
     paths, classes = config.paths, config.dataset.classes
     epochs = history.read(paths.metrics / "history.csv")
-    predictions = read_csv(paths.metrics / "predictions.csv").astype(int)
+    predictions = read_csv(paths.metrics / "predictions.csv")[:, :2].astype(int)
     matrix = scores.confusion_matrix(predictions[:, 0], predictions[:, 1], len(classes))
     images = idx.read(paths.raw / "t10k-images-idx3-ubyte", range(2, idx.MOST_DIMENSIONS + 1))
     wrong = read_csv(paths.metrics / "mistakes.csv")

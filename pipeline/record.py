@@ -10,7 +10,7 @@ import shlex
 from urllib.parse import urlsplit
 
 from pipeline.cli import app
-from pipeline.evaluate import read_evaluation
+from pipeline.evaluate import in_words, read_evaluation
 from pipeline.settings.inputs import Inputs
 from pipeline.settings.schema import Config
 from pipeline.tracking import description
@@ -30,7 +30,7 @@ def main(config: Config, _: Inputs) -> None:
             run.evaluation(config, evaluation)
         if not found.figures:
             run.figures(config)
-        log.info("test_loss %.4g  test_accuracy %.4f", evaluation["loss"], evaluation["accuracy"])
+        log.info("%s", in_words(evaluation))
         log.info(
             "MLflow has the run %r in experiment %r. To look at it: %s",
             found.name,

@@ -23,7 +23,7 @@ from pipeline.exact import softmax, tables  # noqa: E402
 from pipeline.exact.features import are_bytes, resident  # noqa: E402
 from pipeline.exact.grid import on_grid, product, shares, transposed  # noqa: E402
 from pipeline.exact.optimizers import SGD, Adam, power  # noqa: E402
-from pipeline.learning.inference import predict  # noqa: E402
+from pipeline.learning.inference import judge  # noqa: E402
 from pipeline.learning.training import block_rows, train  # noqa: E402
 from pipeline.learning.training import gradients as of_parts  # noqa: E402
 from pipeline.models import MLP, LogisticRegression, Model  # noqa: E402
@@ -419,7 +419,9 @@ def test_what_is_predicted_is_what_is_judged() -> None:
         def __call__(self, x: tf.Tensor) -> tf.Tensor:
             return tf.constant(logits)
 
-    answer, probability = predict(Known.__new__(Known), tf.constant(0))
+    y = tf.constant(generator.integers(0, 3, 500), tf.int32)
+    answer, probability, losses = judge(Known.__new__(Known), tf.constant(0), y)
     assert (probability == softmax.probabilities(logits).numpy().max(1).astype(np.float32)).all()
     _, correct, _ = softmax.cross_entropy(tf.constant(logits), tf.constant(answer, tf.int32))
     assert correct.numpy().all()
+    assert (losses == softmax.cross_entropy(tf.constant(logits), y)[0].numpy()).all()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
+from pipeline.report.intervals import wilson
 from tests.conftest import Project, make_project
 from tests.idx_files import write_split_files
 
@@ -163,6 +164,15 @@ def test_what_the_stages_write(reproduced: Project) -> None:
     right = sum(row["actual"] == row["predicted"] for row in predictions)
     assert evaluation["examples"] == len(predictions) == 80
     assert evaluation["accuracy"] == right / 80
+    assert (evaluation["accuracy_low"], evaluation["accuracy_high"]) == wilson(right, 80)
+    losses = [float(row["loss"]) for row in predictions]
+    assert np.mean(losses) == pytest.approx(evaluation["loss"], abs=1e-9)
+    for row, loss in zip(predictions, losses, strict=True):
+        if row["actual"] == row["predicted"]:
+            assert float(row["probability"]) == pytest.approx(np.exp(-loss), abs=1e-6)
+    mistakes = csv.reader((reproduced / "metrics/mistakes.csv").open(encoding="utf-8"))
+    for example, *row in list(mistakes)[1:]:
+        assert list(predictions[int(example)].values())[:3] == row
     classes = list(csv.DictReader((reproduced / "metrics/classes.csv").open(encoding="utf-8")))
     assert [row["class"] for row in classes] == ["ant", "bee", "cat"]
     for score in ("precision", "recall", "f1"):

@@ -322,6 +322,8 @@ def test_results_without_a_run_get_one(reproduced: Project) -> None:
         "val_accuracy",
         "test_loss",
         "test_accuracy",
+        "test_accuracy_low",
+        "test_accuracy_high",
         "test_macro_precision",
         "test_macro_recall",
         "test_macro_f1",

@@ -126,13 +126,19 @@ def make_evaluate(model: Model, *, often: bool) -> Callable[[Blocks], tuple[Any,
     return evaluate
 
 
-def predict(model: Model, x: tf.Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the answers that `score` judges, int64 (n,), and their probabilities, float32 (n,)."""
+def judge(
+    model: Model, x: tf.Tensor, y: tf.Tensor
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
+    """Return the answers, int64 (n,), their probabilities, float32 (n,), and the losses, float64.
+
+    The answers and the losses, in nats, are those of `score`.
+    """
     logits = logits_of(model, x)
     exact = logits.dtype == tf.float64
     probability = _softmax(logits).numpy()
     answer = (probability if exact else logits.numpy()).argmax(1)  # before they become float32
-    return answer, probability.max(1).astype(np.float32)
+    losses, _, _ = score(logits, y)
+    return answer, probability.max(1).astype(np.float32), losses.numpy().astype(np.float64)
 
 
 def probabilities(model: Model, x: Pixels) -> NDArray[np.float32]:
