@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,25 +22,65 @@ from pipeline.settings.inputs import Inputs
 from pipeline.settings.schema import Config
 from pipeline.tracking.run import Run
 
+if TYPE_CHECKING:
+    from pipeline.models import Model
+
 log = logging.getLogger(__name__)
 
 
+class Answers(NamedTuple):
+    """What a model says of n examples.
+
+    Attributes
+    ----------
+    predicted : array of int64 (n,)
+    probability : array of float32 (n,)
+        Of the predicted class.
+    losses : array of float64 (n,)
+        In nats.
+    """
+
+    predicted: NDArray[np.int64]
+    probability: NDArray[np.float32]
+    losses: NDArray[np.float64]
+
+
 def main(config: Config, inputs: Inputs) -> None:
-    """Write evaluation.json, classes.csv, predictions.csv and mistakes.csv, and log them."""
+    """Evaluate the weights in the workspace, write what `write` does, and log it."""
     x, y = arrays.load(config.paths.processed, "test", config.dataset)
     run = Run.look_up(config)
+    answers = answers_of(trained(config, x.shape[1]), x, y)
+    inputs.check()
+    evaluation = write(config, y, answers)
+    log.info("%s  (%s examples)", in_words(evaluation), f"{len(y):,}")
+    run.resume(config)
+    run.evaluation(config, evaluation)
+    run.client.close()
+
+
+def trained(config: Config, features: int) -> "Model":
+    """Return the configured model for x of so many columns, with the weights of `paths.models`."""
     exact = is_exact(config.determinism, config.model.name)
     determinism.enable(config.seed, config.determinism, exact=exact, keras=False)
+    model = weights.build(config, features)
+    weights.restore(model, config.paths.models / "weights.npz")
+    return model
+
+
+def answers_of(model: "Model", x: arrays.Pixels, y: NDArray[np.uint8]) -> Answers:
+    """Return what a model says of examples x (n, features) with the labels y (n,)."""
     from pipeline.learning.inference import judge, tensor_blocks
 
-    model = weights.build(config, x.shape[1])
-    weights.restore(model, config.paths.models / "weights.npz")
     judged = [judge(model, *block) for block in tensor_blocks(model, x, y)]
-    predicted, probability, losses = (np.concatenate(one) for one in zip(*judged, strict=True))
+    return Answers(*(np.concatenate(one) for one in zip(*judged, strict=True)))
+
+
+def write(config: Config, y: NDArray[np.uint8], answers: Answers) -> dict[str, float]:
+    """Write evaluation.json, which is returned, classes.csv, predictions.csv and mistakes.csv."""
+    predicted, probability, losses = answers
     matrix = scores.confusion_matrix(y, predicted, len(config.dataset.classes))
     of_classes = scores.per_class(matrix)
     evaluation = summary(losses, predicted == y, of_classes)
-    inputs.check()
     metrics = config.paths.metrics
     write_text(metrics / "evaluation.json", json.dumps(evaluation, indent=2) + "\n")
     names, columns = config.dataset.classes, (column.tolist() for column in of_classes.values())
@@ -48,10 +88,7 @@ def main(config: Config, inputs: Inputs) -> None:
     write_csv(metrics / "predictions.csv", predictions(y, predicted, probability, losses))
     header = "example", "actual", "predicted", "probability"
     write_csv(metrics / "mistakes.csv", [header, *mistakes(y, predicted, probability)])
-    log.info("%s  (%s examples)", in_words(evaluation), f"{len(y):,}")
-    run.resume(config)
-    run.evaluation(config, evaluation)
-    run.client.close()
+    return evaluation
 
 
 def summary(
