@@ -35,7 +35,7 @@ def trained(model: str, optimizer: str, size: int | None, split: Any) -> str:
 
     training_set, held_out = split
     options: dict[str, Any] = {"hidden": [128]} if model == "mlp" else {}
-    made = models.MODELS[model](training_set[0].shape[1], 10, 0, **options)
+    made = models.MODELS[model](training_set[0].shape[1:], 10, 0, **options)
     epochs = training.train(
         made,
         optimizers.OPTIMIZERS[optimizer](0.01),

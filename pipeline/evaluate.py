@@ -49,7 +49,7 @@ def main(config: Config, inputs: Inputs) -> None:
     """Evaluate the weights in the workspace, write what `write` does, and log it."""
     x, y = arrays.load(config.paths.processed, "test", config.dataset)
     run = Run.look_up(config)
-    answers = answers_of(trained(config, x.shape[1]), x, y)
+    answers = answers_of(trained(config, x.shape[1:]), x, y)
     inputs.check()
     evaluation = write(config, y, answers)
     log.info("%s  (%s examples)", in_words(evaluation), f"{len(y):,}")
@@ -58,11 +58,11 @@ def main(config: Config, inputs: Inputs) -> None:
     run.client.close()
 
 
-def trained(config: Config, features: int) -> "Model":
-    """Return the configured model for x of so many columns, with the weights of `paths.models`."""
+def trained(config: Config, shape: tuple[int, ...]) -> "Model":
+    """Return the configured model for examples of a shape, with the weights of `paths.models`."""
     exact = is_exact(config.determinism, config.model.name)
     determinism.enable(config.seed, config.determinism, exact=exact, keras=False)
-    model = weights.build(config, features)
+    model = weights.build(config, shape)
     weights.restore(model, config.paths.models / "weights.npz")
     return model
 

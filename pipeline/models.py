@@ -4,10 +4,13 @@ A model is called with a batch and gives logits; its keyword-only arguments are 
 YAML file, checked against their annotations before TensorFlow is imported.
 """
 
+import math
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 if TYPE_CHECKING:
@@ -34,15 +37,45 @@ class Model:
     exact = False
     batch: tuple[int, ...] = ()
 
-    def __init__(self, features: int, classes: int, seed: int, **options: Any):
+    def __init__(self, shape: tuple[int, ...], classes: int, seed: int, **options: Any):
         raise NotImplementedError
 
     def __call__(self, x: "tf.Tensor") -> "tf.Tensor":
         """Return the logits, (n, classes), of x, (n, features): float32 unless it is exact.
 
-        It becomes part of a graph: conditions on tensors are `tf.where` or `tf.cond`.
+        The features are the values of an example, which has the model's `shape`, laid out flat. The
+        call becomes part of a graph: conditions on tensors are `tf.where` or `tf.cond`.
         """
         raise NotImplementedError
+
+    @staticmethod
+    def pictures(
+        weights: Mapping[str, NDArray[Any]], shape: tuple[int, ...]
+    ) -> NDArray[np.float32] | None:
+        """Return what `plot` shows of the trained arrays, or None for nothing.
+
+        It needs no TensorFlow. Unless a model says otherwise, it is the first layer.
+
+        Parameters
+        ----------
+        weights : mapping of str to array
+            The arrays of weights.npz, in its order.
+        shape : tuple of int
+            Of an example.
+
+        Returns
+        -------
+        array of float32 (n, features), (n, rows, columns), (n, rows, columns, 3) or None
+            The weights of n units by feature, those of the classes if n is their number; or n
+            pictures.
+        """
+        first = next(iter(weights.values()))
+        if first.ndim == 2 and len(first) == math.prod(shape):
+            return first.T
+        if first.ndim == 4:  # kernels (rows, columns, channels, filters) of a convolution
+            kernels = np.moveaxis(first, 3, 0)
+            return kernels if kernels.shape[3] == 3 else kernels.mean(3)
+        return None
 
 
 def linear(x: "tf.Tensor", weight: "tf.Tensor", bias: "tf.Tensor") -> "tf.Tensor":
@@ -76,8 +109,10 @@ class LogisticRegression(Model):
 
     Parameters
     ----------
-    features, classes : int
-        Columns of x, columns of the logits.
+    shape : tuple of int
+        Of an example; the model takes it flat.
+    classes : int
+        Columns of the logits.
     seed : int
         Unused: every weight starts at the same value.
     weight, bias : float
@@ -91,11 +126,17 @@ class LogisticRegression(Model):
     exact = True
 
     def __init__(
-        self, features: int, classes: int, seed: int, *, weight: float = 1.0, bias: float = 0.0
+        self,
+        shape: tuple[int, ...],
+        classes: int,
+        seed: int,
+        *,
+        weight: float = 1.0,
+        bias: float = 0.0,
     ):
         import tensorflow as tf
 
-        self.weight = tf.Variable(tf.fill([features, classes], weight), name="weight")
+        self.weight = tf.Variable(tf.fill([math.prod(shape), classes], weight), name="weight")
         self.bias = tf.Variable(tf.fill([classes], bias), name="bias")
         self.weights = {"weight": self.weight, "bias": self.bias}
 
@@ -109,8 +150,10 @@ class MLP(Model):
 
     Parameters
     ----------
-    features, classes : int
-        Columns of x, columns of the logits.
+    shape : tuple of int
+        Of an example; the model takes it flat.
+    classes : int
+        Columns of the logits.
     seed : int
         Of the initial weights: normal with variance 2 / fan-in, biases zero. They are drawn as
         float64: NumPy's float32 normals depend on the C library's log1pf.
@@ -126,7 +169,7 @@ class MLP(Model):
 
     def __init__(
         self,
-        features: int,
+        shape: tuple[int, ...],
         classes: int,
         seed: int,
         *,
@@ -137,7 +180,7 @@ class MLP(Model):
         generator = np.random.default_rng(seed)
         self.layers = len(hidden) + 1
         self.weights = {}
-        for number, (rows, columns) in enumerate(pairwise([features, *hidden, classes])):
+        for number, (rows, columns) in enumerate(pairwise([math.prod(shape), *hidden, classes])):
             values = generator.standard_normal((rows, columns)) * np.sqrt(2 / rows)
             for kind, value in (("weight", values), ("bias", np.zeros(columns))):
                 name = f"{kind}_{number}"

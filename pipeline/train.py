@@ -19,7 +19,7 @@ def main(config: Config, inputs: Inputs) -> None:
     split = arrays.split(config)
     checkpoint = Checkpoint(config, config.paths.output)
     with recorded(config, checkpoint) as run:
-        learner = Learner(config, split.features, checkpoint)
+        learner = Learner(config, split.shape, checkpoint)
         run.epochs(learner.epochs)  # those from before an interruption
         with Bar(len(learner.epochs), config.train.epochs) as bar:
             learner.fit(split, [lambda epoch: run.epochs([epoch]), bar.show])

@@ -32,7 +32,7 @@ import tensorflow as tf  # noqa: E402  # after the settings that decide its bits
 from pipeline.learning.inference import prepared, score  # noqa: E402
 from pipeline.learning.training import train  # noqa: E402
 
-FEATURES = 28 * 28  # so that a model which looks at pictures has some
+SHAPE = 28, 28  # so that a model which looks at pictures has some
 ROWS, HELD_OUT, EPOCHS = 600, 100, 3
 STEP = 2e-3  # of a weight: float32, which rounds a loss by 1e-7, then gives slopes to about 1e-5
 TOLERANCE = 0.01  # of an array's largest derivative, 0.01 or more here; so much do ReLUs bend
@@ -76,7 +76,7 @@ def composed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Composed:
 def write_examples(config: Config) -> None:
     generator = np.random.default_rng(1)
     config.paths.processed.mkdir(parents=True)
-    x = generator.random((ROWS + HELD_OUT, FEATURES), np.float32)
+    x = generator.random((ROWS + HELD_OUT, math.prod(SHAPE)), np.float32)
     y = generator.integers(0, len(config.dataset.classes), len(x)).astype(np.uint8)
     np.save(config.paths.processed / "x_train.npy", x)
     np.save(config.paths.processed / "y_train.npy", y)
@@ -91,7 +91,7 @@ def examples(config: Config) -> tuple[Any, Any]:
 
 
 def build(config: Config) -> tuple[Model, Any]:
-    model = weights.build(config, FEATURES)
+    model = weights.build(config, SHAPE)
     optimizer = OPTIMIZERS[config.optimizer.name](
         config.train.learning_rate, **config.optimizer.options
     )
@@ -136,7 +136,7 @@ def test_a_data_set_has_the_name_of_its_file_and_folder(composed: Composed, data
 def test_the_gradients_are_those_of_finite_differences(composed: Composed, model: str) -> None:
     """What a step of gradient descent at the rate 1 takes off is the gradient of the mean loss."""
     config = composed(model=model)
-    made = weights.build(config, FEATURES)
+    made = weights.build(config, SHAPE)
     assert made.weights
     generator = np.random.default_rng(2)
     for variable in made.weights.values():
@@ -173,7 +173,7 @@ def test_the_gradients_are_those_of_finite_differences(composed: Composed, model
 @each_model
 def test_what_is_saved_is_restored(composed: Composed, tmp_path: Path, model: str) -> None:
     config = composed(model=model)
-    made, again = weights.build(config, FEATURES), weights.build(config, FEATURES)
+    made, again = weights.build(config, SHAPE), weights.build(config, SHAPE)
     generator = np.random.default_rng(3)
     for variable in made.weights.values():
         variable.assign(generator.standard_normal(variable.shape))
@@ -191,7 +191,9 @@ def test_all_ways_of_training_give_the_same_bits(
 ) -> None:
     """In one go, from a file that is streamed, and from the checkpoint of the first epoch."""
     monkeypatch.setattr(arrays, "WINDOW", 2 * arrays.BLOCK)  # two windows, the last one short
-    monkeypatch.setattr(arrays, "READ_AHEAD", 100 * 4 * FEATURES)  # a hundred rows at a time
+    monkeypatch.setattr(
+        arrays, "READ_AHEAD", 100 * 4 * math.prod(SHAPE)
+    )  # a hundred rows at a time
     monkeypatch.setattr(checkpoint, "COST", math.inf)  # it is written after each epoch
     config = composed(model=pair[0], optimizer=pair[1])
     epochs, found = whole = trained(config)

@@ -22,7 +22,7 @@ generator = np.random.default_rng(1)
 x = generator.random((2500, 784), np.float32)
 y = generator.integers(0, 10, 2500).astype(np.uint8)
 for size in (100, 1000, None):
-    model = models.MLP(784, 10, 0, hidden=[32])
+    model = models.MLP((784,), 10, 0, hidden=[32])
     model.exact = sys.argv[1] == "exact"
     epochs = list(training.train(
         model, optimizers.adam(0.01), (x, y), (x[:99], y[:99]), epochs=1, batch_size=size, seed=0

@@ -234,7 +234,9 @@ def test_gradients_are_finite_differences(hidden: list[int]) -> None:
     generator = np.random.default_rng(2)
     x, y = generator.integers(0, 256, (64, 9)).astype(np.uint8), generator.integers(0, 3, 64)
     batch = tf.constant(x), tf.constant(y.astype(np.int32))
-    model = random_model(MLP(9, 3, 0, hidden=hidden) if hidden else LogisticRegression(9, 3, 0))
+    model = random_model(
+        MLP((9,), 3, 0, hidden=hidden) if hidden else LogisticRegression((9,), 3, 0)
+    )
     _, _, *found = of_parts(model, [batch])
     for variable, gradient in zip(model.weights.values(), found, strict=True):
         values = variable.numpy()
@@ -259,7 +261,7 @@ def test_extreme_weights_are_right_or_give_no_finite_loss(weight: float, kind: s
     generator = np.random.default_rng(3)
     x = generator.integers(0, 256, (64, 7)).astype(np.uint8)
     split: Any = ((x if kind == "bytes" else x / np.float32(255.5)), np.zeros(64, np.uint8))
-    model = LogisticRegression(7, 3, 0)
+    model = LogisticRegression((7,), 3, 0)
     model.exact = True
     values = np.full((7, 3), weight, np.float32)
     values[:, 1] *= -1
@@ -285,7 +287,7 @@ def test_any_shape_trains(
     x = x if kind == "bytes" else x / np.float32(254)
     y = generator.integers(0, classes, rows).astype(np.uint8)
     make = partial(MLP, hidden=hidden) if hidden else LogisticRegression
-    model = make(features, classes, 0)
+    model = make((features,), classes, 0)
     model.exact = True
     first, *_, last = train(model, SGD(1e-4), (x, y), (x, y), epochs=5, batch_size=64, seed=0)
     assert last.loss < first.loss or rows == 1 or hidden
@@ -296,7 +298,7 @@ def test_a_batch_of_60_000_is_the_sum_of_its_blocks() -> None:
     generator = np.random.default_rng(5)
     x = generator.integers(0, 256, (60_000, 3)).astype(np.uint8)
     y = generator.integers(0, 2, 60_000).astype(np.uint8)
-    model = LogisticRegression(3, 2, 0)
+    model = LogisticRegression((3,), 2, 0)
     model.exact = True
     (epoch,) = train(model, SGD(1.0), (x, y), (x[:9], y[:9]), epochs=1, batch_size=None, seed=0)
     layers = [(np.ones((3, 2), np.float32), np.zeros(2, np.float32))]
@@ -385,7 +387,7 @@ def hash_of_a_step() -> str:
     generator = np.random.default_rng(7)
     x = generator.integers(0, 256, (256, 784)).astype(np.uint8)
     y = generator.integers(0, 10, 256).astype(np.int32)
-    model = random_model(MLP(784, 10, 0, hidden=[64]))
+    model = random_model(MLP((784,), 10, 0, hidden=[64]))
     found = tf.function(of_parts)(model, [(tf.constant(x), tf.constant(y))])
     return hashlib.sha256(b"".join(one.numpy().tobytes() for one in found)).hexdigest()
 

@@ -243,7 +243,7 @@ any_npz = st.one_of(
 def model() -> Any:
     from pipeline.models import LogisticRegression
 
-    return LogisticRegression(5, 3, 0)
+    return LogisticRegression((5,), 3, 0)
 
 
 @FUZZ

@@ -25,7 +25,7 @@ ROWS, HELD_OUT = 1200, 300
 
 
 def made(hidden: list[int]) -> Model:
-    model = MLP(784, 10, 1, hidden=hidden) if hidden else LogisticRegression(784, 10, 1)
+    model = MLP((784,), 10, 1, hidden=hidden) if hidden else LogisticRegression((784,), 10, 1)
     model.exact = True
     return model
 

@@ -22,10 +22,10 @@ FILES = ("models/weights.npz", "metrics/history.csv")
 MODEL = """
 
 class Own(Model):
-    def __init__(self, features: int, classes: int, seed: int):
+    def __init__(self, shape: tuple[int], classes: int, seed: int):
         import tensorflow as tf
 
-        self.weights = {"weight": tf.Variable(tf.zeros([features, classes]))}
+        self.weights = {"weight": tf.Variable(tf.zeros([math.prod(shape), classes]))}
 
     def __call__(self, x: "tf.Tensor") -> "tf.Tensor":
         import os
@@ -111,4 +111,4 @@ def test_what_only_claims_to_be_exact_is_refused() -> None:
     x, y = np.zeros((9, 4), np.float32), np.zeros(9, np.uint8)
     sentence = "Narrow has exact = True, but gives logits of float32: compute them by `linear`"
     with pytest.raises(UserError, match=sentence):
-        list(train(Narrow(4, 2, 0), sgd(0.1), (x, y), (x, y), epochs=1, batch_size=3, seed=0))
+        list(train(Narrow((4,), 2, 0), sgd(0.1), (x, y), (x, y), epochs=1, batch_size=3, seed=0))

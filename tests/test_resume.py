@@ -37,8 +37,8 @@ from tests.defaults import EXPERIMENT  # noqa: E402
 
 FEATURES, CLASSES, EPOCHS = 12, 4, 6
 MODELS = {
-    "logistic_regression": lambda: LogisticRegression(FEATURES, CLASSES, 0),
-    "mlp": lambda: MLP(FEATURES, CLASSES, 5, hidden=[8]),
+    "logistic_regression": lambda: LogisticRegression((FEATURES,), CLASSES, 0),
+    "mlp": lambda: MLP((FEATURES,), CLASSES, 5, hidden=[8]),
 }
 OPTIMIZERS = {"momentum": lambda: sgd(0.1, momentum=0.9), "adam": lambda: adam(0.01)}
 LONG = 600  # epochs: seconds of training, which can be killed in their middle

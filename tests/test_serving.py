@@ -126,11 +126,11 @@ def test_a_row_has_the_same_answer_alone_and_among_others(tmp_path: Path, name: 
 
     generator = np.random.default_rng(1)
     options = {"hidden": [33, 7]} if name == "mlp" else {}
-    model = MODELS[name](20, 10, 0, **options)
+    model = MODELS[name]((20,), 10, 0, **options)
     for variable in model.weights.values():
         variable.assign(generator.standard_normal(variable.shape))
     weights.save(model, tmp_path / "weights.npz")
-    description = {"name": name, "features": 20, "classes": 10, "exact": True} | options
+    description = {"name": name, "shape": [20], "classes": 10, "exact": True} | options
     (tmp_path / "model.json").write_text(json.dumps(description), encoding="utf-8")
     served = Classifier(tmp_path)
 

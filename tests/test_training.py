@@ -56,7 +56,7 @@ def oracle_gradient(x, y, w, b):  # type: ignore[no-untyped-def]
 
 
 def random_model(seed: int = 3, *, exact: bool = True) -> LogisticRegression:
-    model = LogisticRegression(FEATURES, CLASSES, seed=0)
+    model = LogisticRegression((FEATURES,), CLASSES, seed=0)
     model.exact = exact
     generator = np.random.default_rng(seed)
     model.weight.assign(generator.standard_normal((FEATURES, CLASSES), np.float32))
@@ -96,7 +96,7 @@ def test_the_stable_loss_equals_the_tutorials_form(examples: arrays.Arrays, exac
 @pytest.mark.parametrize("batch_size", [32, 300, None])
 def test_an_epoch_of_updates(examples: arrays.Arrays, batch_size: int | None, exact: bool) -> None:
     x, y = examples
-    model = LogisticRegression(FEATURES, CLASSES, seed=0, weight=1.0, bias=0.0)
+    model = LogisticRegression((FEATURES,), CLASSES, seed=0, weight=1.0, bias=0.0)
     model.exact = exact
     options = {"epochs": 2, "batch_size": batch_size, "seed": 5}
     epochs = list(train(model, sgd(0.1), (x, y), (x[:0], y[:0]), **options))
@@ -117,7 +117,7 @@ def test_an_epoch_of_updates(examples: arrays.Arrays, batch_size: int | None, ex
 
 def test_validation_is_of_the_weights_after_the_epoch(examples: arrays.Arrays) -> None:
     x, y = examples
-    model = LogisticRegression(FEATURES, CLASSES, seed=0)
+    model = LogisticRegression((FEATURES,), CLASSES, seed=0)
     (epoch,) = train(
         model, sgd(0.5), (x[:200], y[:200]), (x[200:], y[200:]), epochs=1, batch_size=64, seed=0
     )
@@ -127,7 +127,7 @@ def test_validation_is_of_the_weights_after_the_epoch(examples: arrays.Arrays) -
 
 
 def history_and_weights(make: type[Model], split: arrays.Arrays, **options: Any) -> object:
-    model = make(8, CLASSES, 2, **({"hidden": [16]} if make is MLP else {}))
+    model = make((8,), CLASSES, 2, **({"hidden": [16]} if make is MLP else {}))
     x, y = split
     epochs = train(
         model,
@@ -184,7 +184,7 @@ def test_a_file_that_is_streamed_stays_out_of_memory(
     np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float32, (100_000, 784))  # sparse
     x = np.load(tmp_path / "x.npy", mmap_mode="c")
     y = np.zeros(len(x), np.uint8)
-    model = LogisticRegression(784, CLASSES, seed=0)
+    model = LogisticRegression((784,), CLASSES, seed=0)
 
     def anonymous() -> int:
         status = Path("/proc/self/status").read_text(encoding="utf-8")
@@ -208,15 +208,15 @@ def test_a_file_that_is_streamed_stays_out_of_memory(
 
 def test_mlp_forward_pass(examples: arrays.Arrays) -> None:
     x, _ = examples
-    model = MLP(FEATURES, CLASSES, 11, hidden=[6, 5])
+    model = MLP((FEATURES,), CLASSES, 11, hidden=[6, 5])
     w = {name: variable.numpy().astype(np.float64) for name, variable in model.weights.items()}
     hidden = x.astype(np.float64)
     for layer in range(2):
         hidden = np.maximum(hidden @ w[f"weight_{layer}"] + w[f"bias_{layer}"], 0)
     for rows in (tf.constant(x), prepared(model, x)):
         np.testing.assert_allclose(model(rows), hidden @ w["weight_2"] + w["bias_2"], atol=1e-5)
-    again = MLP(FEATURES, CLASSES, 11, hidden=[6, 5])
-    other = MLP(FEATURES, CLASSES, 12, hidden=[6, 5])
+    again = MLP((FEATURES,), CLASSES, 11, hidden=[6, 5])
+    other = MLP((FEATURES,), CLASSES, 12, hidden=[6, 5])
     assert (again.weights["weight_0"].numpy() == model.weights["weight_0"].numpy()).all()
     assert (other.weights["weight_0"].numpy() != model.weights["weight_0"].numpy()).any()
 
@@ -227,7 +227,7 @@ def test_adam_and_momentum_take_their_first_steps(examples: arrays.Arrays) -> No
     gradient, _ = oracle_gradient(x, y, w, b)
 
     def after_steps(optimizer: object, steps: int) -> np.ndarray:
-        model = LogisticRegression(FEATURES, CLASSES, seed=0)
+        model = LogisticRegression((FEATURES,), CLASSES, seed=0)
         step = make_step(model, optimizer, ROWS)  # type: ignore[arg-type]
         rows = prepared(model, x)
         for _ in range(steps):
@@ -247,7 +247,7 @@ def test_evaluate_counts_every_example() -> None:
     x = np.eye(CLASSES, dtype=np.float32).repeat(2500, 0)  # more than one block
     y = np.arange(CLASSES, dtype=np.uint8).repeat(2500)
     y[:100] = 1
-    model = LogisticRegression(CLASSES, CLASSES, seed=0)
+    model = LogisticRegression((CLASSES,), CLASSES, seed=0)
     model.weight.assign(9 * np.eye(CLASSES, dtype=np.float32))
     loss, accuracy = make_evaluate(model, often=False)(tensor_blocks(model, x, y))
     assert accuracy == 0.99

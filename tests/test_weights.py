@@ -43,7 +43,7 @@ def refused(folder: Path, arrays: dict[str, np.ndarray]) -> str:
     """Write arrays and restore them, which must fail; return why."""
     np.savez(folder / "weights.npz", **arrays)  # type: ignore[arg-type]
     with pytest.raises(UserError) as caught:
-        weights.restore(LogisticRegression(5, 3, 0), folder / "weights.npz")
+        weights.restore(LogisticRegression((5,), 3, 0), folder / "weights.npz")
     return str(caught.value).removeprefix(f"{folder}/weights.npz: ")
 
 
@@ -61,7 +61,7 @@ def test_values_that_are_not_finite(tmp_path: Path, name: str) -> None:
 
 def test_the_served_model_refuses_them_too(tmp_path: Path) -> None:
     np.savez(tmp_path / "weights.npz", weight=GOOD["weight"][:4], bias=GOOD["bias"])
-    description = {"name": "logistic_regression", "features": 5, "classes": 3, "exact": True}
+    description = {"name": "logistic_regression", "shape": [5], "classes": 3, "exact": True}
     (tmp_path / "model.json").write_text(json.dumps(description), encoding="utf-8")
     code = (
         "import sys; from pipeline.tracking import served_model; "
@@ -81,7 +81,7 @@ def test_the_served_model_refuses_them_too(tmp_path: Path) -> None:
 
 
 def test_the_bytes_do_not_hang_on_the_version_of_python(tmp_path: Path) -> None:
-    weights.save(LogisticRegression(5, 3, 0), tmp_path / "weights.npz")
+    weights.save(LogisticRegression((5,), 3, 0), tmp_path / "weights.npz")
     first = (tmp_path / "weights.npz").read_bytes()[:41]
     size, name = (5 * 3 * 4 + 128).to_bytes(4, "little"), b"weight.npy"
     # version 2.0, no flags, stored, 1980-01-01; then the checksum; twice the size; no more fields
@@ -90,7 +90,7 @@ def test_the_bytes_do_not_hang_on_the_version_of_python(tmp_path: Path) -> None:
 
 
 def test_what_is_saved_is_restored(tmp_path: Path) -> None:
-    saved, restored = LogisticRegression(5, 3, 0, weight=0.3), LogisticRegression(5, 3, 0)
+    saved, restored = LogisticRegression((5,), 3, 0, weight=0.3), LogisticRegression((5,), 3, 0)
     weights.save(saved, tmp_path / "weights.npz")
     weights.restore(restored, tmp_path / "weights.npz")
     for name, variable in saved.weights.items():

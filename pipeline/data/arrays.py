@@ -35,9 +35,9 @@ class Split(NamedTuple):
     validation: Arrays
 
     @property
-    def features(self) -> int:
-        """Columns of x."""
-        return self.training[0].shape[1]
+    def shape(self) -> tuple[int, ...]:
+        """Of an example."""
+        return self.training[0].shape[1:]
 
 
 def split(config: Config) -> Split:

@@ -23,8 +23,8 @@ class Learner:
     ----------
     config : Config
         Decides the model, the optimizer and how they are trained.
-    features : int
-        Columns of x.
+    shape : tuple of int
+        Of an example.
     checkpoint : Checkpoint
         What it holds of this training is taken up.
 
@@ -35,7 +35,7 @@ class Learner:
         and is not.
     """
 
-    def __init__(self, config: Config, features: int, checkpoint: Checkpoint):
+    def __init__(self, config: Config, shape: tuple[int, ...], checkpoint: Checkpoint):
         name = config.optimizer.name
         exact = trains_exactly(config.determinism, config.model.name, name)
         determinism.enable(config.seed, config.determinism, exact=exact)
@@ -43,7 +43,7 @@ class Learner:
         from pipeline.exact.optimizers import is_plain
 
         self.config, self.checkpoint = config, checkpoint
-        self.model = weights.build(config, features)
+        self.model = weights.build(config, shape)
         self.optimizer = OPTIMIZERS[name](config.train.learning_rate, **config.optimizer.options)
         if exact and not is_plain(self.optimizer):
             raise UserError(

@@ -65,12 +65,12 @@ def restore(model: "Model", path: Path) -> None:
         variable.assign(arrays[name])
 
 
-def build(config: Config, features: int) -> "Model":
-    """Return the configured model for x of so many columns, with its initial weights."""
+def build(config: Config, shape: tuple[int, ...]) -> "Model":
+    """Return the configured model for examples of a shape, with its initial weights."""
     from pipeline.models import MODELS
 
     classes = len(config.dataset.classes)
-    model = MODELS[config.model.name](features, classes, config.seed, **config.model.options)
+    model = MODELS[config.model.name](shape, classes, config.seed, **config.model.options)
     model.exact = is_exact(config.determinism, config.model.name)
     return model
 

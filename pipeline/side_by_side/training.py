@@ -56,7 +56,7 @@ def trainable_together(first: Learner, others: Sequence[Config], split: Split) -
         return [first]
     found = [first.checkpoint.of(other) for other in others[: MOST - 1]]
     level = [one for one in found if one.reached == len(first.epochs)]
-    return [first, *(Learner(one.config, x.shape[1], one) for one in level)]
+    return [first, *(Learner(one.config, split.shape, one) for one in level)]
 
 
 def train(learners: Sequence[Learner], split: Split) -> Iterator[Epoch]:

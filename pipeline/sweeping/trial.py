@@ -144,7 +144,7 @@ def _train(config: Config, saved: Checkpoint, run: Run, inputs: Inputs, *, exact
     run.settings(config)
     split = arrays.split(config)
     determinism.enable(config.seed, config.determinism, exact=exact)  # as all trials need it
-    learner = Learner(config, split.features, saved)
+    learner = Learner(config, split.shape, saved)
     run.epochs(learner.epochs)
     report = pruning.reporter(config.sweep)
     for epoch in learner.epochs:

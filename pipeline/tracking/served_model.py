@@ -44,7 +44,7 @@ def save(
     example = np.load(data, mmap_mode="r")[:2]
     if example.dtype == np.uint8:
         example = example / np.float32(255)
-    sizes = {"features": example.shape[1], "classes": description["classes"]}
+    sizes = {"shape": example.shape[1:], "classes": description["classes"]}
     contents, saved = folder / "contents", folder / "saved"
     contents.mkdir()
     shutil.copy(weights, contents)
@@ -84,20 +84,21 @@ class Classifier:
     Parameters
     ----------
     folder : Path
-        Holds weights.npz, and model.json with `features`, `classes`, the model's name and options,
+        Holds weights.npz, and model.json with `shape`, `classes`, the model's name and options,
         and whether it computes exactly.
     """
 
     def __init__(self, folder: Path):
         options = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        self.features, classes = options.pop("features"), options.pop("classes")
+        shape, classes = tuple(options.pop("shape")), options.pop("classes")
+        self.features = math.prod(shape)
         exact = options.pop("exact")
         if "tensorflow" not in sys.modules:
             determinism.enable(None, exact=exact, keras=False)  # the generators are the caller's
         from pipeline.learning import weights
         from pipeline.models import MODELS
 
-        self.model = MODELS[options.pop("name")](self.features, classes, 0, **options)
+        self.model = MODELS[options.pop("name")](shape, classes, 0, **options)
         self.model.exact = exact
         weights.restore(self.model, folder / "weights.npz")
 
