@@ -17,7 +17,7 @@ repro: .venv/runtime
 verify: .venv/runtime
 	@python -m pipeline.verify $(ARGS)
 
-# some: make test TESTS='tests/test_figures.py tests/test_scores.py'
+# some: make test TESTS='tests/test_figures.py tests/test_metrics.py'
 # at the same time: where mypy has no cache, it takes as long as a tenth of the tests
 test: .venv/dev
 	@$(MAKE) --no-print-directory --jobs=2 lint pytest

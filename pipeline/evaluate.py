@@ -5,19 +5,20 @@ import logging
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import metrics
 from pipeline.cli import app
 from pipeline.data import arrays
 from pipeline.files import reading, write_csv, write_text
 from pipeline.learning import determinism, weights
+from pipeline.metrics import METRICS
 from pipeline.models import is_exact
-from pipeline.report import scores
 from pipeline.report.intervals import wilson
+from pipeline.report.kept import kept
 from pipeline.settings.inputs import Inputs
 from pipeline.settings.schema import Config
 from pipeline.tracking.run import Run
@@ -38,11 +39,14 @@ class Answers(NamedTuple):
         Of the predicted class.
     losses : array of float64 (n,)
         In nats.
+    probabilities : array of float64 (n, classes)
+        Mapped from a file, as they may be many.
     """
 
     predicted: NDArray[np.int64]
     probability: NDArray[np.float32]
     losses: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
 
 
 def main(config: Config, inputs: Inputs) -> None:
@@ -71,35 +75,57 @@ def answers_of(model: "Model", x: arrays.Pixels, y: NDArray[np.uint8]) -> Answer
     """Return what a model says of examples x (n, features) with the labels y (n,)."""
     from pipeline.learning.inference import judge, tensor_blocks
 
-    judged = [judge(model, *block) for block in tensor_blocks(model, x, y)]
-    return Answers(*(np.concatenate(one) for one in zip(*judged, strict=True)))
+    losses = []
+
+    def judged() -> Iterator[NDArray[np.float64]]:
+        for block in tensor_blocks(model, x, y):
+            probabilities, some = judge(model, *block)
+            losses.append(some)
+            yield probabilities
+
+    probabilities = kept(judged())
+    probability = probabilities.max(1).astype(np.float32)
+    predicted = metrics.answers(probabilities)
+    return Answers(predicted, probability, np.concatenate(losses), probabilities)
 
 
 def write(config: Config, y: NDArray[np.uint8], answers: Answers) -> dict[str, float]:
     """Write evaluation.json, which is returned, classes.csv, predictions.csv and mistakes.csv."""
-    predicted, probability, losses = answers
-    matrix = scores.confusion_matrix(y, predicted, len(config.dataset.classes))
-    of_classes = scores.per_class(matrix)
-    evaluation = summary(losses, predicted == y, of_classes)
-    metrics = config.paths.metrics
-    write_text(metrics / "evaluation.json", json.dumps(evaluation, indent=2) + "\n")
-    names, columns = config.dataset.classes, (column.tolist() for column in of_classes.values())
-    write_csv(metrics / "classes.csv", [("class", *of_classes), *zip(names, *columns, strict=True)])
-    write_csv(metrics / "predictions.csv", predictions(y, predicted, probability, losses))
+    predicted, probability, losses, probabilities = answers
+    evaluation = summary(losses, predicted == y, measure(config, y, probabilities))
+    names, folder = config.dataset.classes, config.paths.metrics
+    of_classes = metrics.per_class(metrics.confusion_matrix(y, predicted, len(names)))
+    write_text(folder / "evaluation.json", json.dumps(evaluation, indent=2) + "\n")
+    columns = (column.tolist() for column in of_classes.values())
+    write_csv(folder / "classes.csv", [("class", *of_classes), *zip(names, *columns, strict=True)])
+    write_csv(folder / "predictions.csv", predictions(y, predicted, probability, losses))
     header = "example", "actual", "predicted", "probability"
-    write_csv(metrics / "mistakes.csv", [header, *mistakes(y, predicted, probability)])
+    write_csv(folder / "mistakes.csv", [header, *mistakes(y, predicted, probability)])
     return evaluation
 
 
+def measure(
+    config: Config, y: NDArray[np.uint8], probabilities: NDArray[np.float64]
+) -> dict[str, float]:
+    """Return the chosen metrics, those with options under names such as top_3.
+
+    What does not apply is left out.
+    """
+    found = {}
+    for metric in config.metrics:
+        value = METRICS[metric.name](y, probabilities, **metric.options)
+        if value is not None:
+            found["_".join(map(str, (metric.name, *metric.options.values())))] = float(value)
+    return found
+
+
 def summary(
-    losses: NDArray[np.float64],
-    correct: NDArray[np.bool_],
-    of_classes: dict[str, NDArray[np.float64]],
+    losses: NDArray[np.float64], correct: NDArray[np.bool_], measured: dict[str, float]
 ) -> dict[str, float]:
     """Return what evaluation.json holds.
 
     That is the mean loss in nats, infinite if there is none, the accuracy with its 95 % interval,
-    scores averaged over classes, and the number of examples.
+    the metrics that were chosen, and the number of examples.
     """
     examples, right = len(losses), int(correct.sum())
     loss = math.fsum(losses.tolist()) / examples
@@ -109,7 +135,7 @@ def summary(
         "accuracy": right / examples,
         "accuracy_low": low,
         "accuracy_high": high,
-        **{f"macro_{name}": fmean(values.tolist()) for name, values in of_classes.items()},
+        **measured,
         "examples": examples,
     }
 

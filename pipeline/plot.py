@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline import metrics
 from pipeline.cli import app
 from pipeline.data import idx
 from pipeline.files import reading, shown
 from pipeline.learning import history
-from pipeline.report import scores
 from pipeline.settings.inputs import Inputs
 from pipeline.settings.schema import Config
 from pipeline.tracking.run import Run
@@ -23,7 +23,7 @@ def main(config: Config, inputs: Inputs) -> None:
     paths, classes = config.paths, config.dataset.classes
     epochs = history.read(paths.metrics / "history.csv")
     predictions = read_csv(paths.metrics / "predictions.csv")[:, :2].astype(int)
-    matrix = scores.confusion_matrix(predictions[:, 0], predictions[:, 1], len(classes))
+    matrix = metrics.confusion_matrix(predictions[:, 0], predictions[:, 1], len(classes))
     images = idx.read(paths.raw / "t10k-images-idx3-ubyte", range(2, idx.MOST_DIMENSIONS + 1))
     wrong = read_csv(paths.metrics / "mistakes.csv")
     rows = [(int(row[0]), int(row[1]), int(row[2]), float(row[3])) for row in wrong]

@@ -117,3 +117,10 @@ def test_large_images_are_put_together() -> None:
     assert cells.smaller(values, 1).tolist() == values.tolist()
     assert cells.smaller(np.ones((1, 500, 3)), 4).shape == (1, 125, 3)
     assert cells.draw(Figure().subplots(), np.ones((321, 40))).get_size() == (107, 13)
+
+
+def test_a_mean_is_added_in_order() -> None:
+    parts = [np.full((2, 3), value) for value in (1e16, 1.0, 1.0, -1e16)]
+    assert (cells.mean(parts) == (1e16 + 1.0 + 1.0 - 1e16) / 4).all()
+    grey = [np.full(2, value, np.uint8) for value in (200, 100)]
+    assert cells.mean(grey).tolist() == [150, 150]

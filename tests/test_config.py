@@ -41,6 +41,15 @@ OVERRIDES = {  # HERE is the override, "on the command line"
     "+model._target_=os.system": "HERE is not known; known are model.weight, model.bias",
     "model=../model/mlp": "model: '../model/mlp' is not the name of a file of conf/model/",
     "model=null": "Config group override must be a string or a list. Got NoneType",
+    "metrics=[acuracy]": "HERE: there is no 'acuracy'; did you mean accuracy?",
+    "metrics=[accuracy,top]": "HERE: metrics.1.k is missing",
+    "metrics=[{name: top, k: 0}]": (
+        "HERE: metrics.0.k should be greater than or equal to 1, not 0"
+    ),
+    "metrics=[{name: accuracy, k: 1}]": "HERE: metrics.0.k is not known",
+    "metrics=[3]": (
+        "HERE: metrics.0 should be the name of a metric, or {name: NAME, OPTION: VALUE}, not 3"
+    ),
     "train.epochs=${nothing}": "HERE: Interpolation key 'nothing' not found",
 }
 NEEDS_DATA = {

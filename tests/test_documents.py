@@ -127,8 +127,9 @@ def test_a_project_of_another_name_is_the_same(reproduced: Project) -> None:
 
 
 def test_the_examples_of_code_work(reproduced: Project) -> None:
-    (model,), (deep, optimizer) = examples(README), examples(ROOT / "docs/yours.md")
-    for name, code in {"models": f"{model}\n\n{deep}", "optimizers": optimizer}.items():
+    (model,), (second, optimizer, metric) = examples(README), examples(ROOT / "docs/yours.md")
+    added = {"models": f"{model}\n\n{second}", "optimizers": optimizer, "metrics": metric}
+    for name, code in added.items():
         path = reproduced / f"pipeline/{name}.py"
         path.write_text(f"{path.read_text(encoding='utf-8')}\n\n{code}", encoding="utf-8")
     (reproduced / "conf/model/small.yaml").write_text("name: small\nscale: 2.0\n", encoding="utf-8")
@@ -141,10 +142,16 @@ def test_the_examples_of_code_work(reproduced: Project) -> None:
     with np.load(reproduced / "models/weights.npz") as weights:
         assert weights.files == ["weight"]
     assert promised(reproduced) == "x86-64 with AVX2"
-    reproduced.stage("train", "model=deep", "model.units=9")
+    deep = ("model=deep", "model.units=9")
+    reproduced.stage("train", *deep)
     with np.load(reproduced / "models/weights.npz") as weights:
         assert [weights[name].shape for name in weights.files] == [(20, 9), (9,), (9, 3), (3,)]
     assert promised(reproduced) == "every machine"
+    reproduced.stage("evaluate", *deep, "metrics=[sure,{name: sure, above: 0.0}]")
+    scores = json.loads((reproduced / "metrics/evaluation.json").read_text(encoding="utf-8"))
+    assert list(scores)[:2] == ["loss", "accuracy"]
+    assert scores["sure_0.0"] == scores["accuracy"]
+    assert 0 <= scores.get("sure", 0) <= 1
     (line,) = reproduced.stage("train", *chosen, "model.scale=x", code=1).stderr.splitlines()
     assert line == ("train: model.scale=x on the command line should be a valid number, not 'x'")
 

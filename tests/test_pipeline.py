@@ -66,10 +66,10 @@ CHANGES = {  # what is edited, and which stages read it
         ["download"],
     ),
     "code of the figures": ("pipeline/report/figures.py", '"Epoch"', '"epoch"', ["plot"]),
-    "code of the scores": (
-        "pipeline/report/scores.py",
-        '"""Scores',
-        '"""The scores',
+    "code of the metrics": (
+        "pipeline/metrics.py",
+        '"""The metrics',
+        '"""Metrics',
         ["evaluate", "plot"],
     ),
     "code of the models": (
@@ -104,7 +104,7 @@ RUN_SLOWLY = {
     "where data comes from": ["download"],
     "where the record goes": [],
     "how data is read": ["train"],
-    "code of the scores": ["evaluate", "plot"],
+    "code of the metrics": ["evaluate", "plot"],
     "code of the record": [],
     "the lock": EVERYTHING[1:],
 }

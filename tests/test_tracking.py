@@ -327,6 +327,8 @@ def test_results_without_a_run_get_one(reproduced: Project) -> None:
         "test_macro_precision",
         "test_macro_recall",
         "test_macro_f1",
+        "test_brier_score",
+        "test_expected_calibration_error",
         "test_examples",
     }
     assert len(artifacts(reproduced, run, "plots")) == 5

@@ -128,30 +128,29 @@ def make_evaluate(model: Model, *, often: bool) -> Callable[[Blocks], tuple[Any,
 
 def judge(
     model: Model, x: tf.Tensor, y: tf.Tensor
-) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
-    """Return the answers, int64 (n,), their probabilities, float32 (n,), and the losses, float64.
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the probabilities, float64 (n, classes), and the losses in nats, float64 (n,).
 
-    The answers and the losses, in nats, are those of `score`.
+    The losses are those of `score`, and the first of the largest probabilities is the answer that
+    it judges.
     """
     logits = logits_of(model, x)
-    exact = logits.dtype == tf.float64
-    probability = _softmax(logits).numpy()
-    answer = (probability if exact else logits.numpy()).argmax(1)  # before they become float32
     losses, _, _ = score(logits, y)
-    return answer, probability.max(1).astype(np.float32), losses.numpy().astype(np.float64)
+    return _softmax(logits).numpy(), losses.numpy().astype(np.float64)
 
 
 def probabilities(model: Model, x: Pixels) -> NDArray[np.float32]:
     """Return softmax(logits), float32 (n, classes)."""
     starts = range(0, len(x), CHUNK)
-    parts = [
-        _softmax(logits_of(model, prepared(model, x[start : start + CHUNK]))) for start in starts
-    ]
-    return np.concatenate(parts).astype(np.float32)
+    blocks = (prepared(model, x[start : start + CHUNK]) for start in starts)
+    parts = [_softmax(logits_of(model, block)).numpy().astype(np.float32) for block in blocks]
+    return np.concatenate(parts)
 
 
 def _softmax(logits: tf.Tensor) -> tf.Tensor:
-    return (softmax.probabilities if logits.dtype == tf.float64 else tf.nn.softmax)(logits)
+    """Return softmax(logits), float64: float32 could make unequal logits equal."""
+    exact = logits.dtype == tf.float64
+    return (softmax.probabilities if exact else tf.nn.softmax)(tf.cast(logits, tf.float64))
 
 
 def tensor_blocks(

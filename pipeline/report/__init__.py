@@ -1,1 +1,1 @@
-"""Scores and pictures of a trained model."""
+"""Answers and pictures of a trained model."""

@@ -3,6 +3,7 @@
 matplotlib's own resample in compiled code, where a last bit decides how large they are.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,6 @@ from matplotlib.transforms import IdentityTransform
 from numpy.typing import NDArray
 
 from pipeline.report.canvas import on_grid
-from pipeline.report.scores import mean
 
 MOST = 160  # rows or columns of an image; of a larger one, neighbours are put together
 
@@ -49,3 +49,11 @@ def smaller(values: NDArray[Any], block: int) -> NDArray[Any]:
         for column in range(min(block, columns))
     ]
     return mean(parts).astype(values.dtype)
+
+
+def mean(arrays: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
+    """Return the elementwise mean, added in the order of the arrays, as NumPy's own need not be."""
+    total = np.zeros(arrays[0].shape)
+    for array in arrays:
+        total += array
+    return total / len(arrays)

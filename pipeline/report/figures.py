@@ -17,7 +17,6 @@ from pipeline.files import replacing, shown
 from pipeline.learning.history import Epoch, text
 from pipeline.report import cells
 from pipeline.report.canvas import Canvas, settle
-from pipeline.report.scores import mean
 
 log = logging.getLogger(__name__)
 DPI = 120
@@ -124,13 +123,13 @@ def weights(
     by_class = weight.shape[1] == len(classes)
     titles = list(classes) if by_class else [f"unit {k}" for k in range(min(20, weight.shape[1]))]
     units = weight.T[: len(titles)].astype(np.float64)
-    centred = units - mean(list(units)) * by_class
+    centred = units - cells.mean(list(units)) * by_class
     limit = float(np.abs(centred).max()) or 1.0
     grid = _grid(len(titles))
     with saved(path, 1.6 * grid[1] + 0.9, 1.75 * grid[0] + 0.4) as figure:
         every = figure.subplots(*grid, squeeze=False)
         for axes, title, unit in zip(every.flat, titles, centred, strict=False):
-            pixels = mean(list(unit.reshape(shape[0], shape[1], -1).transpose(2, 0, 1)))
+            pixels = cells.mean(list(unit.reshape(shape[0], shape[1], -1).transpose(2, 0, 1)))
             image = cells.draw(axes, pixels, cmap="RdBu_r", vmin=-limit, vmax=limit)
             axes.set_title(title, fontsize=10)
         for axes in every.flat:

@@ -1,6 +1,7 @@
 """What Hydra composed becomes a configuration, before anything heavy is imported."""
 
 import inspect
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
@@ -8,7 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError, create_model
 
 from pipeline.errors import UserError
-from pipeline.settings import explain
+from pipeline.settings import explain, params
 from pipeline.settings.conf_files import VALUES_ONLY
 from pipeline.settings.schema import Choice, Config, Section
 
@@ -23,6 +24,7 @@ def check(composed: DictConfig) -> Config:
     UserError
         With one line that names each wrong key, the file it stands in and what it may be.
     """
+    from pipeline.metrics import METRICS
     from pipeline.models import MODELS  # a trial is refused if these were edited, before it is here
     from pipeline.optimizers import OPTIMIZERS
 
@@ -44,13 +46,31 @@ def check(composed: DictConfig) -> Config:
         if choice.name not in table:
             known = ", ".join(sorted(table))
             raise UserError(f"{group}.name: there is no {choice.name!r}; choose one of {known}")
-        schema = _options_schema(table[choice.name])
-        try:
-            options = schema.model_validate(choice.options).model_dump(exclude_unset=True)
-            config = config.model_copy(update={group: Choice(name=choice.name, **options)})
-        except ValidationError as error:
-            raise UserError(explain.invalid(error, schema, composed, (group,))) from None
-    return config
+        checked = _with_options(choice, table, composed, (group,))
+        config = config.model_copy(update={group: checked})
+    for metric in config.metrics:
+        if metric.name not in METRICS:
+            hint = params.did_you_mean(metric.name, METRICS)
+            raise UserError(
+                f"{explain.where_set('metrics', composed)}: there is no {metric.name!r}{hint}"
+            )
+    measured = [
+        _with_options(metric, METRICS, composed, ("metrics", str(place)))
+        for place, metric in enumerate(config.metrics)
+    ]
+    return config.model_copy(update={"metrics": measured})
+
+
+def _with_options(
+    choice: Choice, table: Mapping[str, Any], composed: DictConfig, key: tuple[str, ...]
+) -> Choice:
+    """Return a choice with its options as the annotations of what it names have them."""
+    schema = _options_schema(table[choice.name])
+    try:
+        options = schema.model_validate(choice.options).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        raise UserError(explain.invalid(error, schema, composed, key)) from None
+    return Choice(name=choice.name, **options)
 
 
 def check_section(schema: type[SectionType], composed: DictConfig, name: str) -> SectionType:
@@ -62,7 +82,7 @@ def check_section(schema: type[SectionType], composed: DictConfig, name: str) ->
 
 
 def _options_schema(made: Any) -> type[BaseModel]:
-    """Return the schema of the keyword-only arguments that a model or optimizer declares."""
+    """Return the schema of the keyword-only arguments, which are the options."""
     fields: dict[str, Any] = {
         name: (
             parameter.annotation,

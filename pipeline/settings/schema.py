@@ -90,7 +90,7 @@ class Dataset(Section):
 
 
 class Choice(BaseModel):
-    """A file of conf/model/ or conf/optimizer/: a name and the options it takes."""
+    """A file of conf/model/ or conf/optimizer/, or a metric: a name and the options it takes."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     name: str
@@ -99,6 +99,16 @@ class Choice(BaseModel):
     def options(self) -> dict[str, Any]:
         """Everything but the name."""
         return dict(self.model_extra or {})
+
+
+def _named(metric: Any) -> Any:
+    """Return a metric as name and options, which may be given by its name alone."""
+    if not isinstance(metric, str | dict):
+        raise ValueError("should be the name of a metric, or {name: NAME, OPTION: VALUE}")
+    return {"name": metric} if isinstance(metric, str) else metric
+
+
+Metrics = list[Annotated[Choice, BeforeValidator(_named)]]
 
 
 class Train(Section):
@@ -160,6 +170,7 @@ class Config(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     determinism: Determinism
     train: Train
+    metrics: Metrics
     paths: Paths
     download: Download
     storage: Literal["float32", "uint8"]

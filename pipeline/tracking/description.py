@@ -19,7 +19,7 @@ from pipeline.settings.schema import Config
 from pipeline.tracking import provenance
 
 FIRST = ("train", "seed", "optimizer", "model", "dataset")  # then all other parameters
-UNVARIED = {"paths", "download", "storage", "resident_bytes", "tracking", "sweep"}
+UNVARIED = {"metrics", "paths", "download", "storage", "resident_bytes", "tracking", "sweep"}
 OF_THE_PLACE = ("paths.", "download.", "tracking.", "sweep.storage=")  # overrides
 NO_NAME = r"[^\w./ -]"  # which MLflow does not take in the name of a metric
 MOST_FILES = 10  # that are named
