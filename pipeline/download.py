@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 def main(config: Config, _: Inputs) -> None:
     """Fetch the files that are missing or wrong, from one source after the other."""
     dataset, folder = config.dataset, config.paths.raw
-    limits = Limits(**dict(config.download), max_bytes=dataset.max_bytes)
-    hashes = {str(name): digest for name, digest in dataset.files.items()}
+    seconds, hashes = dict(config.download), dataset.files
+    limits = Limits(**seconds, max_bytes=dataset.max_bytes, files=len(hashes))
     missing = wrong(folder, hashes)
     failures = []
     for source in (*nearby(folder, missing), *dataset.sources):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline import metrics
 from pipeline.cli import app
-from pipeline.data import arrays
+from pipeline.data import arrays, description
 from pipeline.files import reading, write_csv, write_text
 from pipeline.learning import determinism, weights
 from pipeline.metrics import METRICS
@@ -52,8 +52,9 @@ class Answers(NamedTuple):
 def main(config: Config, inputs: Inputs) -> None:
     """Evaluate the weights in the workspace, write what `write` does, and log it."""
     x, y = arrays.load(config.paths.processed, "test", config.dataset)
+    described = description.read(config.paths.processed, config.dataset)
     run = Run.look_up(config)
-    answers = answers_of(trained(config, x.shape[1:]), x, y)
+    answers = answers_of(trained(config, described.shape), x, y)
     inputs.check()
     evaluation = write(config, y, answers)
     log.info("%s  (%s examples)", in_words(evaluation), f"{len(y):,}")

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline import metrics
 from pipeline.cli import app
-from pipeline.data import idx
+from pipeline.data import arrays, description
 from pipeline.files import reading, shown
 from pipeline.learning import history
 from pipeline.settings.inputs import Inputs
@@ -24,9 +24,10 @@ def main(config: Config, inputs: Inputs) -> None:
     epochs = history.read(paths.metrics / "history.csv")
     predictions = read_csv(paths.metrics / "predictions.csv")[:, :2].astype(int)
     matrix = metrics.confusion_matrix(predictions[:, 0], predictions[:, 1], len(classes))
-    images = idx.read(paths.raw / "t10k-images-idx3-ubyte", range(2, idx.MOST_DIMENSIONS + 1))
+    x, _ = arrays.load(paths.processed, "test", config.dataset)
+    described = description.read(paths.processed, config.dataset)
     wrong = read_csv(paths.metrics / "mistakes.csv")
-    rows = [(int(row[0]), int(row[1]), int(row[2]), float(row[3])) for row in wrong]
+    rows = [(int(row[0]), int(row[1]), int(row[2]), float(row[3])) for row in wrong[:20]]
 
     run = Run.look_up(config)
     from pipeline.report import figures
@@ -36,10 +37,12 @@ def main(config: Config, inputs: Inputs) -> None:
     figures.confusion_matrix(paths.plots / "confusion_matrix.png", matrix, classes)
     with (
         reading(paths.models / "weights.npz", "train") as path,
-        np.load(path, allow_pickle=False) as arrays,
+        np.load(path, allow_pickle=False) as file,
     ):
-        first = arrays[arrays.files[0]]
-    figures.weights(paths.plots / "weights.png", first, images.shape[1:], classes)
+        first = file[file.files[0]]
+    figures.weights(paths.plots / "weights.png", first, described.shape, classes)
+    examples = [example for example, *_ in rows]
+    images = dict(zip(examples, described.unscaled(x[examples]), strict=True))
     figures.mistakes(paths.plots / "mistakes.png", images, rows, classes)
     log.info("%s: loss, accuracy, confusion_matrix, weights, mistakes", shown(paths.plots))
     inputs.check()

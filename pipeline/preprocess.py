@@ -1,101 +1,130 @@
-"""Preprocess: raw IDX files to flattened, normalised .npy files.
+"""Preprocess: raw files to flat, scaled .npy files, and dataset.json, which describes them.
 
-x = pixels / 255 as float32 (n, features) in [0, 1], y = labels as uint8 (n,), for train and test.
-With `storage: uint8`, x are the pixels as they are, and who reads them divides.
+x is float32 (n, features), y the number of each example's class, uint8 (n,), for train and test.
+With `storage: uint8`, x are bytes as the files hold them, and who reads them divides by 255.
 """
 
 import io
 import logging
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.cli.app import run
-from pipeline.data import idx
+from pipeline.data import description, npy, scaling, splitting
+from pipeline.data.description import Description
+from pipeline.data.examples import Examples
+from pipeline.data.splitting import Part
 from pipeline.errors import UserError
 from pipeline.files import replacing
+from pipeline.readers import READERS, options_of
+from pipeline.settings.explain import where_set
 from pipeline.settings.inputs import Inputs
-from pipeline.settings.schema import Config
+from pipeline.settings.schema import Config, Dataset
 
 log = logging.getLogger(__name__)
-BLOCK = 512  # rows at a time: few enough for a cache
 
 
 def main(config: Config, inputs: Inputs) -> None:
-    """Check both splits, then write the four arrays."""
-    splits = {
-        split: load(config.paths.raw, prefix, len(config.dataset.classes))
-        for split, prefix in (("train", "train"), ("test", "t10k"))
-    }
-    train, test = (images.shape[1:] for images, _ in splits.values())
-    if train != test:
-        raise UserError(f"{config.paths.raw}: training images are {train}, but test images {test}")
+    """Read, split and scale a data set; write its arrays and their description."""
+    dataset, folder = config.dataset, config.paths.processed
+    if config.storage == "uint8" and dataset.scale != "bytes":
+        raise UserError(
+            f"{where_set('storage')}: uint8 is for data sets with `scale: bytes`, and "
+            f"{dataset.name} has `scale: {dataset.scale}`: set storage to float32"
+        )
+    parts = splitting.split(read(config.paths.raw, dataset), dataset)
+    warn(parts["train"], dataset)
+    described = describe(parts, dataset)
+    encode = scaling.Encoder(described, config.storage, exact=config.determinism == "portable")
     with ExitStack() as stack:
-        for split, (images, labels) in splits.items():
-            for name, array in ((f"x_{split}", images), (f"y_{split}", labels)):
-                path = config.paths.processed / f"{name}.npy"
-                temporary = stack.enter_context(replacing(path))
-                if name.startswith("y"):
-                    copy(array, temporary)
-                else:
-                    flatten(array, temporary, config.storage)
-            log.info("%s: %s images of %s", split, f"{len(images):,}", images.shape[1:])
+        write_x(folder, parts, encode, np.dtype(config.storage), stack)
+        for name, part in parts.items():
+            content = io.BytesIO()  # into a file, NumPy would not say that the disk is full
+            np.save(content, part.labels, allow_pickle=False)
+            path = folder / f"y_{name}.npy"
+            stack.enter_context(replacing(path)).write_bytes(content.getvalue())
+            log.info("%s: %s examples of %s", name, f"{len(part.rows):,}", part.source.shape)
+        path = folder / description.NAME
+        stack.enter_context(replacing(path)).write_text(described.text(), encoding="utf-8")
         inputs.check()
 
 
-def load(folder: Path, prefix: str, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Map a split's images (n, rows, columns) and labels (n,) into memory and check them.
+def read(folder: Path, dataset: Dataset) -> dict[str, Examples]:
+    """Return what the data set's reader finds in the folder of its raw files.
 
     Raises
     ------
     UserError
-        If a file is not right in itself, the two differ in length, or a label is not a class.
+        If the reader or one of its options is not known, the files are not what it reads, or not of
+        the shape or the classes that the configuration names.
     """
-    images = idx.read(folder / f"{prefix}-images-idx3-ubyte", range(2, idx.MOST_DIMENSIONS + 1))
-    path = folder / f"{prefix}-labels-idx1-ubyte"
-    labels = idx.read(path, range(1, 2))
-    if len(images) != len(labels):
-        raise UserError(f"{path}: has {len(labels):,} labels for {len(images):,} images")
-    if (largest := int(labels.max())) >= classes:
-        row = int(labels.argmax())
-        raise UserError(
-            f"{path}: label {largest} of example {row} is not a class: "
-            f"the data set has {classes}, counted from 0"
-        )
-    return images, labels
+    found = READERS[dataset.reader](folder, dataset, **options_of(dataset))
+    for part in found.values():
+        if part.shape != tuple(dataset.shape):
+            raise UserError(
+                f"{part.place}: examples are {part.shape}, but {where_set('dataset.shape')} is "
+                f"{tuple(dataset.shape)}"
+            )
+        if (largest := int(part.labels.max(initial=0))) >= len(dataset.classes):
+            raise UserError(
+                f"{part.place}: label {largest} of example {part.labels.argmax():,} is not one of "
+                f"the {len(dataset.classes)} classes, counted from 0"
+            )
+    return found
 
 
-def flatten(images: NDArray[np.uint8], path: Path, storage: str = "float32") -> None:
-    """Write images, uint8 (n, ...), as (n, features): over 255 as float32, or as they are."""
-    shape = (len(images), int(np.prod(images.shape[1:])))
-    header = {
-        "descr": np.lib.format.dtype_to_descr(np.dtype(storage)),
-        "fortran_order": False,
-        "shape": shape,
-    }
-    mapped: Any = images  # by `idx.read`
-    # read and written as files: in a memory map, a full disk kills the process, and pages that have
-    # been used are slow to be dropped
-    with path.open("wb") as file, Path(mapped.filename).open("rb") as source:
-        source.seek(mapped.offset)
-        np.lib.format.write_array_header_1_0(file, header)
-        for start in range(0, len(images), BLOCK):
-            values = len(images[start : start + BLOCK]) * shape[1]
-            block = np.fromfile(source, np.uint8, values)
-            if len(block) < values:
-                raise UserError(f"{mapped.filename}: was cut off while it was read")
-            kept = block if storage == "uint8" else np.divide(block, np.float32(255))
-            file.write(kept.data)
+def warn(part: Part, dataset: Dataset) -> None:
+    """Say which classes cannot be learned."""
+    counts = np.bincount(part.labels, minlength=len(dataset.classes))
+    if absent := [name for name, count in zip(dataset.classes, counts, strict=True) if not count]:
+        log.warning("no training example is of: %s", ", ".join(absent))
 
 
-def copy(labels: NDArray[np.uint8], path: Path) -> None:
-    """Write labels as they are."""
-    content = io.BytesIO()  # into a file, NumPy would not say that the disk is full
-    np.save(content, np.asarray(labels), allow_pickle=False)
-    path.write_bytes(content.getvalue())
+def describe(parts: dict[str, Part], dataset: Dataset) -> Description:
+    """Return the description of the arrays; what a scale needs is learned here."""
+    names = parts["train"].source.features
+    labels = {f"y_{name}": description.sha256_of(part.labels) for name, part in parts.items()}
+    return Description(
+        name=dataset.name,
+        shape=tuple(dataset.shape),
+        classes=dataset.classes,
+        features=None if names is None else list(names),
+        scale=scaling.learn(dataset.scale, parts["train"]),
+        hashes={"dataset": description.digest(dataset), **labels},
+    )
+
+
+def write_x(
+    folder: Path,
+    parts: dict[str, Part],
+    encode: scaling.Encoder,
+    dtype: np.dtype[Any],
+    stack: ExitStack,
+) -> None:
+    """Write x of all parts, reading each source once; the files get their names with the stack."""
+    sources = {id(part.source): part.source for part in parts.values()}
+    for source in sources.values():
+        outputs = []
+        for name, part in parts.items():
+            if part.source is source:
+                path, shape = folder / f"x_{name}.npy", (len(part.rows), prod(source.shape))
+                temporary = stack.enter_context(replacing(path))
+                writer = stack.enter_context(closing(npy.RowWriter(temporary, path, shape, dtype)))
+                places = np.full(source.rows, -1)
+                places[part.rows] = np.arange(len(part.rows))
+                outputs.append((writer, places))
+        for start, rows in source.flat():
+            x = encode(source, start, rows)
+            for writer, places in outputs:
+                to = places[start : start + len(rows)]
+                here = to >= 0
+                writer.write(*((x, to) if here.all() else (x[here], to[here])))
+        for writer, _ in outputs:
+            writer.close()
 
 
 if __name__ == "__main__":

@@ -7,13 +7,21 @@ import numpy as np
 
 from pipeline.data import idx
 
+FILES = [
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+]
+SHAPE = (4, 5)
+
 
 def write_split_files(
     folder: Path,
     *,
     train: int = 60,
     test: int = 30,
-    shape: tuple[int, ...] = (4, 5),
+    shape: tuple[int, ...] = SHAPE,
     classes: int = 3,
     seed: int = 0,
 ) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from tests.commands.session import forked, inherited
-from tests.idx_files import write_split_files
+from tests.idx_files import FILES, SHAPE, write_split_files
 
 ROOT = Path(__file__).parent.parent
 COPIED = (
@@ -124,7 +124,13 @@ def make_project(folder: Path, **data: object) -> Project:
     hashes = write_split_files(source, **({"train": 200, "test": 80} | data))  # type: ignore[arg-type]
     dataset = {
         "name": "tiny",
+        "reader": "idx",
+        "options": {"train": FILES[:2], "test": FILES[2:]},
         "classes": ["ant", "bee", "cat"],
+        "shape": list(data.get("shape", SHAPE)),  # type: ignore[call-overload]
+        "split": "files",
+        "validation": "last",
+        "scale": "bytes",
         "max_bytes": 10_000_000,
         "files": hashes,
         "sources": [{"folder": str(source)}],

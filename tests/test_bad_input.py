@@ -16,6 +16,8 @@ from omegaconf import OmegaConf
 
 from pipeline.models import MODELS
 from pipeline.optimizers import OPTIMIZERS
+from pipeline.readers import READERS
+from pipeline.settings.schema import Dataset
 from tests.conftest import COPIED, ROOT, Project
 from tests.conftest import PARAMS as TINY
 from tests.forks import Forks, forking
@@ -80,6 +82,11 @@ def mutations(tree: Any, key: Key) -> Iterator[tuple[str, Any]]:
 
 
 def has_default(group: str, tree: Any, key: Key) -> bool:
+    if group == "dataset" and key[0] == "options":
+        parameters = inspect.signature(READERS[tree["reader"]]).parameters
+        return len(key) == 1 or parameters[str(key[1])].default is not inspect.Parameter.empty
+    if group == "dataset" and len(key) == 1:
+        return not Dataset.model_fields[str(key[0])].is_required()
     table: Any = {"model": MODELS, "optimizer": OPTIMIZERS}.get(group, {})
     parameters = inspect.signature(table[tree["name"]]).parameters if table else {}
     name = str(key[-1])
@@ -268,13 +275,28 @@ def test_a_value_that_is_not_there(run: Forks, project: Project, value: str, mes
     assert refused(run, project, name, f"name: mlp\nhidden: {value}\n") == f"{name}: {message}"
 
 
-def test_all_hashes_that_are_missing_are_named(run: Forks, project: Project) -> None:
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("reader", "csv", f"there is no 'csv'; choose one of {', '.join(sorted(READERS))}"),
+        ("scale", "log", "should be 'bytes', 'minmax', 'standardise' or 'none', not 'log'"),
+        ("split", 1.5, "should be files, or a share between 0 and 1, not 1.5"),
+        ("split", "file", "should be files, or a share between 0 and 1, not 'file'"),
+        ("validation", "first", "should be 'last' or 'stratified', not 'first'"),
+        ("classes", ["a", "b", "a"], "must be different names, but 'a' stands there twice"),
+        ("shape", [], "List should have at least 1 item after validation, not 0"),
+        ("files", {"../x": "0" * 64}, "must be paths below data/raw/, not '../x'"),
+        ("files", {"/x": "0" * 64}, "must be paths below data/raw/, not '/x'"),
+    ],
+)
+def test_a_key_of_a_data_set(
+    run: Forks, project: Project, key: str, value: Any, message: str
+) -> None:
     name = "conf/dataset/mnist.yaml"
-    lines = content(name)
-    del lines["files"]["t10k-images-idx3-ubyte"], lines["files"]["train-labels-idx1-ubyte"]
-    assert refused(run, project, name, yaml.safe_dump(lines)) == (
-        f"{name}: dataset files: the SHA-256 of t10k-images-idx3-ubyte, train-labels-idx1-ubyte "
-        "is missing"
+    text = yaml.safe_dump(content(name) | {key: value}, sort_keys=False)
+    line = refused(run, project, name, text)
+    assert str(line).startswith(f"{name}: dataset.{key} {message}") or line == (
+        f"{name}: dataset.{key}: {message}"
     )
 
 

@@ -21,7 +21,8 @@ OVERRIDES = {  # HERE is the override, "on the command line"
     "train.learning_rate=0": "HERE should be greater than or equal to 1e-30, not 0",
     "train.learning_rate=inf": "HERE should be a finite number, not inf",
     "train.learning_rate=fast": "HERE should be a valid number, not 'fast'",
-    "train.validation_size=-1": "HERE should be greater than or equal to 0, not -1",
+    "train.validation_size=-1": "HERE should be a number of examples, or a share between 0 and 1, "
+    "not -1",
     "seed=true": "HERE should be a valid integer, not true",
     "seed=null": "HERE should be a valid integer, not null",
     "determinism=fast": "HERE should be 'portable', 'machine' or 'off', not 'fast'",

@@ -32,12 +32,18 @@ PLUMBING = (  # code that only checks, reports or records
     "settings.workspace",
     "tracking",
 )
-RECORD = ("pipeline.tracking.", "pipeline.learning.fingerprint", "pipeline.settings.workspace")
+APART = (  # what these read decides no result
+    "pipeline.data.description",  # whether the arrays are those of the configuration
+    "pipeline.learning.fingerprint",
+    "pipeline.readers",
+    "pipeline.settings.workspace",
+    "pipeline.tracking.",
+)
 GROUPS = ("dataset", "model", "optimizer")
 
 
 class Reading:
-    """A configuration that notes what is read from it, but for the record's sake."""
+    """A configuration that notes what is read from it, but for checks and for the record."""
 
     def __init__(self, section: BaseModel, path: str, reads: set[str]):
         self._section, self._path, self._reads = section, path, reads
@@ -47,7 +53,7 @@ class Reading:
         path = f"{self._path}{name}"
         if isinstance(value, BaseModel):
             return Reading(value, f"{path}.", self._reads)
-        if not sys._getframe(1).f_globals["__name__"].startswith(RECORD):
+        if not sys._getframe(1).f_globals["__name__"].startswith(APART):
             self._reads.add(path)
         return value
 
@@ -102,7 +108,10 @@ def test_every_value_that_a_stage_reads_is_tracked(
     monkeypatch.setattr(os, "environ", os.environ.copy())
     importlib.import_module(f"pipeline.{stage}").main(Reading(config, "", reads), Inputs(stage))
     assert reads
-    assert tracked_params(stage, config) == expected_params(reads, config)
+    tracked = tracked_params(stage, config)
+    whole = {file for file, key in tracked if not key}
+    expected = expected_params(reads, config)
+    assert tracked == {(file, "" if file in whole else key) for file, key in expected}
 
 
 def file_of(module: str) -> Path:
@@ -143,6 +152,7 @@ FLOORS = (  # a package imports those before it; the stages and commands come af
     ("metrics", "models", "optimizers"),
     ("settings",),
     ("data",),
+    ("readers",),
     ("sources",),
     ("learning",),
     ("side_by_side",),

@@ -17,10 +17,9 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline.settings.schema import FILES
 from tests.conftest import Project
 from tests.http_server import Handler, files, packed, serving, status, whole
-from tests.idx_files import write_split_files
+from tests.idx_files import FILES, write_split_files
 
 TRAIN_X, TRAIN_Y, TEST_X, TEST_Y = FILES
 

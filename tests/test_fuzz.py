@@ -3,7 +3,6 @@
 `make fuzz` tries many more than `make test`.
 """
 
-import hashlib
 import io
 import os
 import struct
@@ -20,11 +19,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline import preprocess
-from pipeline.data import arrays, idx
+from pipeline.data import arrays, description, idx
+from pipeline.data.readers import idx as reader
 from pipeline.errors import UserError
 from pipeline.learning import weights
-from pipeline.settings.schema import FILES, Dataset
+from pipeline.settings.schema import Dataset
+from tests.idx_files import FILES
 
 EXAMPLES = int(os.environ.get("FUZZ", "200"))
 FUZZ = settings(
@@ -36,6 +36,16 @@ FUZZ = settings(
 )
 MEMORY = 10_000_000  # bytes that reading may take beyond what it returns
 CLASSES = 3
+DATASET = Dataset(
+    name="tiny",
+    reader="idx",
+    classes=list("abc"),
+    shape=[5],
+    split="files",
+    scale="bytes",
+    max_bytes=1000,
+    files=dict.fromkeys(FILES, "0" * 64),
+)
 pytestmark = [
     pytest.mark.timeout(0 if EXAMPLES > 1000 else 300),
     pytest.mark.filterwarnings("ignore::UserWarning"),  # NumPy on a header like Python 2's
@@ -120,8 +130,7 @@ def expected(images: bytes, labels: bytes) -> tuple[np.ndarray, np.ndarray] | No
     x, y = values_of(images), values_of(labels)
     if x is None or y is None or x.ndim < 2 or y.ndim != 1 or len(x) != len(y):
         return None
-    flat = x.reshape(len(x), -1).astype(np.float32) / np.float32(255)
-    return (flat, y) if y.max() < CLASSES else None
+    return (x.reshape(len(x), -1), y) if y.max() < CLASSES else None
 
 
 @FUZZ
@@ -133,10 +142,8 @@ def test_preprocess(folder: Path, images: bytes, labels: bytes, right: bool) -> 
         (folder / name).write_bytes(content)
 
     def run() -> tuple[np.ndarray, np.ndarray]:
-        x, y = preprocess.load(folder, "train", CLASSES)
-        preprocess.flatten(x, folder / "x.npy")
-        preprocess.copy(y, folder / "y.npy")
-        return np.load(folder / "x.npy"), np.load(folder / "y.npy")
+        source = reader.read(folder, DATASET, train=FILES[:2])["train"]
+        return np.concatenate([rows for _, rows in source.flat()]), source.labels
 
     found, right_answer = answer(run, 10 * len(images) + len(labels)), expected(images, labels)
     assert (found is None) == (right_answer is None)
@@ -186,20 +193,31 @@ any_npy = st.one_of(
     st.builds(with_header, st.integers(1, 4), headers, st.binary(max_size=300)),
     st.binary(max_size=40),
 )
-DATASET = Dataset.model_construct(
+
+
+DESCRIBED = description.Description(
     name="tiny",
+    shape=(5,),
     classes=list("abc"),
-    files={FILES[1]: hashlib.sha256(idx.header(Y.shape) + Y.tobytes()).hexdigest()},
+    features=None,
+    scale=description.Scale(kind="bytes"),
+    hashes={"dataset": description.digest(DATASET), "y_train": description.sha256_of(Y)},
 )
+GOOD_ARRAYS = {
+    "x_train.npy": npy(X),
+    "y_train.npy": npy(Y),
+    "dataset.json": DESCRIBED.text().encode(),
+}
 
 
-@pytest.mark.parametrize("name", ["x", "y"])
+@pytest.mark.parametrize("name", GOOD_ARRAYS)
 @FUZZ
-@given(content=any_npy)
-def test_processed_arrays(folder: Path, name: str, content: bytes) -> None:
-    good = {"x": npy(X), "y": npy(Y)}
-    for one, right in good.items():
-        (folder / f"{one}_train.npy").write_bytes(content if one == name else right)
+@given(data=st.data())
+def test_processed_arrays(folder: Path, name: str, data: st.DataObject) -> None:
+    any_json = damage(st.just(GOOD_ARRAYS["dataset.json"]))
+    content = data.draw(any_npy if name.endswith("npy") else any_json)
+    for one, right in GOOD_ARRAYS.items():
+        (folder / one).write_bytes(content if one == name else right)
     found = answer(lambda: arrays.load(folder, "train", DATASET), len(content))
     if found:
         x, y = found

@@ -1,7 +1,9 @@
 """IDX files: what fits its header is read, anything else is refused by name."""
 
+import gzip
 import struct
 import tracemalloc
+import zlib
 from math import prod
 from pathlib import Path
 
@@ -29,6 +31,9 @@ def test_what_is_written_is_read(tmp_path: Path, shape: tuple[int, ...]) -> None
     assert path.read_bytes()[:4] == bytes([0, 0, 8, len(shape)])
     words = np.frombuffer(path.read_bytes(), ">u4", len(shape), offset=4)
     assert tuple(words) == shape
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    np.testing.assert_array_equal(idx.read(path, ANY), array, strict=True)
+    np.testing.assert_array_equal(np.concatenate([*idx.blocks(path, ANY, 2)]), array, strict=True)
 
 
 def file(shape: tuple[int, ...], values: int) -> bytes:
@@ -37,12 +42,35 @@ def file(shape: tuple[int, ...], values: int) -> bytes:
 
 
 LABELS, IMAGES = range(1, 2), range(2, 5)
+AGAIN = "run `dvc repro download`"
+ENDED = "Compressed file ended before the end-of-stream marker was reached"
+CUT_OFF = f"cannot be read: {ENDED}; {AGAIN}"
 NOT_IDX = "is not an IDX file of unsigned bytes: it begins with"
 BAD = {
     "empty": (b"", LABELS, "is empty"),
     "one byte": (b"\0", LABELS, f"{NOT_IDX} 00"),
     "three bytes": (b"\0\0\x08", LABELS, f"{NOT_IDX} 000008"),
-    "still packed": (b"\x1f\x8b\x08\x00\0\0\0\0", IMAGES, f"{NOT_IDX} 1f8b0800"),
+    "half of packed data": (gzip.compress(file((3, 2, 2), 12))[:-9], IMAGES, CUT_OFF),
+    "packed data that are damaged": (
+        gzip.compress(file((3, 2, 2), 12))[:-8] + bytes(8),
+        IMAGES,
+        f"cannot be read: CRC check failed 0x0 != {zlib.crc32(file((3, 2, 2), 12)):#x}; {AGAIN}",
+    ),
+    "packed, and too short": (
+        gzip.compress(file((3, 2, 2), 11)),
+        IMAGES,
+        "was cut off: its header announces more",
+    ),
+    "packed, and too long": (
+        gzip.compress(file((3, 2, 2), 13)),
+        IMAGES,
+        "goes on after what its header announces",
+    ),
+    "packed, with a huge shape": (
+        gzip.compress(file((2**32 - 1,) * 4, 9)),
+        IMAGES,
+        "was cut off: its header announces more",
+    ),
     "a web page": (b"<!DOCTYPE html>", IMAGES, f"{NOT_IDX} 3c21444f"),
     "floats": (b"\0\0\x0d\x01\0\0\0\x01\0\0\0\0", LABELS, f"{NOT_IDX} 00000d01"),
     "labels as images": (

@@ -260,7 +260,7 @@ def test_no_pickle_is_loaded(pickled: Path) -> None:
     for name in ("weights.npz", "x_train.npy"):  # also without an archive around it
         with pytest.raises(UserError, match=name):
             weights.restore(LogisticRegression((1,), 1, 0), folder / name)
-    limits = Limits(1, 1, 1, 1000)
+    limits = Limits(1, 1, 1, 1000, 4)
     files = kinds.from_npz(str(folder / "weights.npz"), ["train-images-idx3-ubyte"], limits)
     with pytest.raises(SourceError, match="holds object, not unsigned bytes"):
         [b"".join(chunks) for _, chunks in files]

@@ -2,22 +2,32 @@
 
 import tracemalloc
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from pipeline import preprocess
 from pipeline.data import idx
-from pipeline.settings.schema import FILES
+from pipeline.data.description import Description, Scale
+from pipeline.data.examples import Examples
+from pipeline.data.readers import idx as idx_reader
+from pipeline.data.readers.idx import BLOCK
+from pipeline.data.scaling import Encoder
+from pipeline.data.splitting import Part
+from pipeline.settings.schema import Dataset
 from tests.conftest import Project, make_project
-from tests.idx_files import write_split_files
+from tests.idx_files import FILES, SHAPE, write_split_files
 
 TRAIN_X, TRAIN_Y, TEST_X, TEST_Y = FILES
-OUTPUTS = {"x_train.npy", "y_train.npy", "x_test.npy", "y_test.npy"}
+OUTPUTS = {"dataset.json", "x_train.npy", "y_train.npy", "x_test.npy", "y_test.npy"}
 
 
-def with_raw_files(folder: Path, classes: int = 3, **options: object) -> Project:
+def with_raw_files(
+    folder: Path, classes: int = 3, shape: tuple[int, ...] = SHAPE, **options: object
+) -> Project:
     """Make a project that has raw files and that many classes."""
     project = make_project(folder / "project")
     project.edit(
@@ -25,7 +35,8 @@ def with_raw_files(folder: Path, classes: int = 3, **options: object) -> Project
         "classes:\n- ant\n- bee\n- cat\n",
         f"classes: {list('abcdefghijklmnopqrstuvwxyz'[:classes])}\n",
     )
-    write_split_files(project / "data/raw/tiny", classes=classes, **options)  # type: ignore[arg-type]
+    project.edit("conf/dataset/tiny.yaml", "shape:\n- 4\n- 5\n", f"shape: {[*shape]}\n")
+    write_split_files(project / "data/raw/tiny", classes=classes, shape=shape, **options)  # type: ignore[arg-type]
     return project
 
 
@@ -35,7 +46,7 @@ CASES = {
     "colour images": {"shape": (3, 4, 3), "classes": 7},
     "images of one pixel": {"shape": (1, 1), "classes": 2},
     "one example": {"train": 1, "test": 1},
-    "more than one block of rows": {"train": 2 * preprocess.BLOCK + 1, "test": preprocess.BLOCK},
+    "more than one block of rows": {"train": 2 * BLOCK + 1, "test": BLOCK},
     "rows of one value": {"shape": (7,), "classes": 26},
 }
 
@@ -61,58 +72,79 @@ def test_it_writes_what_numpy_computes(tmp_path: Path, case: str) -> None:
         np.testing.assert_array_equal(x, expected, strict=True)
         np.testing.assert_array_equal(y, labels, strict=True)
         assert x.flags.c_contiguous
-        said.append(f"{split}: {shape[0]:,} images of {shape[1:]}")
+        said.append(f"{split}: {shape[0]:,} examples of {shape[1:]}")
+        if split == "train":
+            names = enumerate("abcdefghijklmnopqrstuvwxyz"[: CASES[case].get("classes", 3)])  # type: ignore[misc]
+            absent = ", ".join(name for number, name in names if number not in labels)
+            said = [f"no training example is of: {absent}"] * bool(absent) + said
     assert done.stdout.splitlines() == said
 
 
-def mapped(folder: Path, images: np.ndarray) -> np.memmap:
-    (folder / "images").write_bytes(idx.header(images.shape) + images.tobytes())
-    return idx.read(folder / "images", range(3, 4))
+def examples(images: np.ndarray, block: int, **more: Any) -> Examples:
+    """Return examples whose reader gives so many at a time."""
+    return Examples(
+        labels=more.pop("labels", np.zeros(len(images), np.uint8)),
+        shape=images.shape[1:],
+        dtype=images.dtype,
+        blocks=lambda: (images[k : k + block] for k in range(0, len(images), block)),
+        place="pixels",
+        **more,
+    )
+
+
+def x_of(folder: Path, part: Part, storage: str = "float32") -> np.ndarray:
+    """Write x of a part whose features are bytes, as preprocess does; read it again."""
+    described = Description(
+        name="tiny",
+        shape=part.source.shape,
+        classes=[],
+        features=None,
+        scale=Scale(kind="bytes"),
+        hashes={},
+    )
+    encode = Encoder(described, storage, exact=True)
+    with ExitStack() as stack:
+        preprocess.write_x(folder, {"train": part}, encode, np.dtype(storage), stack)
+    return np.load(folder / "x_train.npy", mmap_mode="r")
 
 
 @pytest.mark.parametrize("block", [1, 3, 10, 11, 4096])
-def test_the_size_of_a_block_does_not_matter(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
-) -> None:
+def test_neither_the_size_of_a_block_nor_the_order_matters(tmp_path: Path, block: int) -> None:
     images = np.arange(256 * 10, dtype=np.uint8).reshape(10, 16, 16)
-    monkeypatch.setattr(preprocess, "BLOCK", block)
-    preprocess.flatten(mapped(tmp_path, images), tmp_path / "x.npy")
-    np.save(tmp_path / "expected.npy", images.reshape(10, 256).astype(np.float32) / np.float32(255))
-    assert (tmp_path / "x.npy").read_bytes() == (tmp_path / "expected.npy").read_bytes()
-
-
-@pytest.mark.parametrize("block", [3, 4096])
-def test_bytes_can_be_kept_as_they_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
-) -> None:
-    images = np.arange(256 * 10, dtype=np.uint8).reshape(10, 16, 16)
-    monkeypatch.setattr(preprocess, "BLOCK", block)
-    preprocess.flatten(mapped(tmp_path, images), tmp_path / "x.npy", "uint8")
-    x = np.load(tmp_path / "x.npy")
-    np.testing.assert_array_equal(x, images.reshape(10, 256), strict=True)
+    flat = images.reshape(10, 256)
+    for rows in (np.arange(10), np.arange(9, -1, -1), np.array([3, 4, 1, 9])):
+        part = Part(examples(images, block), rows)
+        x_of(tmp_path, part)
+        np.save(tmp_path / "expected.npy", flat[rows].astype(np.float32) / np.float32(255))
+        written = (tmp_path / "x_train.npy").read_bytes()
+        assert written == (tmp_path / "expected.npy").read_bytes()
+        np.testing.assert_array_equal(x_of(tmp_path, part, "uint8"), flat[rows], strict=True)
 
 
 def test_every_pixel_is_the_nearest_float32(tmp_path: Path) -> None:
-    images = mapped(tmp_path, np.arange(256, dtype=np.uint8).reshape(1, 16, 16))
-    preprocess.flatten(images, tmp_path / "x.npy")
-    (row,) = np.load(tmp_path / "x.npy")
+    images = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+    (row,) = x_of(tmp_path, Part(examples(images, 1), np.arange(1)))
     assert row.tolist() == [float(np.float32(pixel / 255)) for pixel in range(256)]
 
 
 def test_memory_stays_flat(tmp_path: Path) -> None:
-    shape = (60_000, 28, 28)
-    with (tmp_path / "images").open("wb") as file:
-        file.write(idx.header(shape))
-        file.truncate(16 + 60_000 * 784)
-    images = idx.read(tmp_path / "images", range(3, 4))
-    tracemalloc.start()  # NumPy tells it of its arrays
-    try:
-        preprocess.flatten(images, tmp_path / "x.npy")
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert (tmp_path / "x.npy").stat().st_size == 128 + 4 * 60_000 * 784
-    assert peak < 3 * 4 * preprocess.BLOCK * 784  # three blocks
+    rows, shape = 60_000, (28, 28)
+    for name, content in (("x", idx.header((rows, *shape))), ("y", idx.header((rows,)))):
+        with (tmp_path / name).open("wb") as file:
+            file.write(content)
+            file.truncate(len(content) + rows * (784 if name == "x" else 1))
+    dataset = Dataset.model_construct(classes=["a", "b"])
+    order = np.random.default_rng(0).permutation(rows)
+    for chosen in (np.arange(rows), order):
+        tracemalloc.start()  # NumPy tells it of its arrays
+        try:
+            source = idx_reader.read(tmp_path, dataset, train=["x", "y"])["train"]
+            x_of(tmp_path, Part(source, chosen))
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert (tmp_path / "x_train.npy").stat().st_size == 128 + 4 * rows * 784
+        assert peak < 4 * 4 * BLOCK * 784 + 20 * rows  # four blocks, and the order
 
 
 def write(folder: Path, name: str, content: bytes) -> None:
@@ -209,7 +241,11 @@ def test_images_of_different_shapes_are_refused(ready: Project) -> None:
     images = idx.header((30, 5, 4)) + bytes(600)
     write_split_files(ready / "data/raw/tiny")
     write(ready / "data/raw/tiny", TEST_X, images)
-    refused(ready, "data/raw/tiny: training images are (4, 5), but test images (5, 4)")
+    refused(
+        ready,
+        f"data/raw/tiny/{TEST_X}: examples are (5, 4), but conf/dataset/tiny.yaml: dataset.shape "
+        "is (4, 5)",
+    )
     assert not (ready / "data/processed").exists()
 
 

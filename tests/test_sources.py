@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from pipeline.data import idx
 from pipeline.download import fetch
-from pipeline.settings.schema import FILES, Source
+from pipeline.settings.schema import Source
 from pipeline.sources.archives import gunzip, untar
 from pipeline.sources.kinds import KINDS
 from pipeline.sources.web import CHUNK, Limits, SourceError
@@ -40,9 +40,9 @@ from tests.http_server import (
     status,
     whole,
 )
-from tests.idx_files import write_split_files
+from tests.idx_files import FILES, write_split_files
 
-LIMITS = Limits(connect_timeout=5, read_timeout=5, total_timeout=20, max_bytes=100_000)
+LIMITS = Limits(connect_timeout=5, read_timeout=5, total_timeout=20, max_bytes=100_000, files=4)
 IMAGES = "train-images-idx3-ubyte"
 ARRAYS = dict(zip(FILES, ("x_train", "y_train", "x_test", "y_test"), strict=True))
 RIGHT = b"the right bytes"

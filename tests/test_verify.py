@@ -22,7 +22,7 @@ from pipeline.verify import Options
 from tests.conftest import Project
 from tests.idx_files import write_split_files
 
-RESULTS = 19
+RESULTS = 17
 
 
 def temporary(project: Project) -> Path:
@@ -88,7 +88,7 @@ def test_the_commit_is_reproduced_and_nothing_is_touched(reproduced: Project) ->
     out = verify(project, "stage=download", "repeat=2")
     assert f"Made on   {here}\n" in out
     assert "Reproduction 2 of 2" in out
-    assert out.count("All 4 results are identical") == 2
+    assert out.count("The result is identical") == 2
 
 
 def test_another_seed(reproduced: Project) -> None:
@@ -138,7 +138,7 @@ def test_a_changed_pixel_of_the_raw_data(reproduced: Project, tmp_path: Path) ->
     reproduced.commit()
     out = verify(reproduced, "stage=download", code=1)
     assert (
-        f"First difference: stage download\n  data/raw/tiny/{name}: array, index [7, 2, 3]: "
+        f"First difference: stage download\n  data/raw/tiny: {name}: array, index [7, 2, 3]: "
         f"expected {pixel}, got {pixel ^ 1}; 1 of 4,000 values differ, at most by 1 "
     ) in out
     assert f"conf/dataset/tiny.yaml files.{name} is " in out
@@ -153,7 +153,7 @@ def test_a_changed_pixel_of_the_processed_data(reproduced: Project) -> None:
     commit_results(reproduced, "preprocess")
 
     out = verify(reproduced, "stage=preprocess", "tolerance=1e-6")
-    assert "Equal within 1e-06: 1 of 4 results; the others are the same bits." in out
+    assert "Equal within 1e-06: 1 of 5 results; the others are the same bits." in out
     assert out.count("equal within 1e-06\n") == 1
     assert "identical" not in out
 
@@ -185,27 +185,27 @@ def test_another_version_than_the_locked_one(reproduced: Project) -> None:
     reproduced.edit("requirements.txt", f"numpy=={installed} ", "numpy==2.0.1 ")
     reproduced.commit()
     out = verify(reproduced, "stage=preprocess", code=1)
-    assert "All 4 results are identical, bit for bit.\nBut dvc.lock names other inputs" in out
+    assert "All 5 results are identical, bit for bit.\nBut dvc.lock names other inputs" in out
     assert "requirements.txt is not the one that dvc.lock names (read by preprocess)" in out
     assert f"numpy is {installed}, but locked as ==2.0.1" in out
     out = verify(reproduced, "stage=preprocess", "rev=HEAD~1")
     assert "Verifying HEAD~1 (" in out
-    assert "All 4 results are identical, bit for bit.\nTook" in out
+    assert "All 5 results are identical, bit for bit.\nTook" in out
 
 
 def test_the_workspace_as_it_is(reproduced: Project) -> None:
-    name = "pipeline/preprocess.py"
-    reproduced.edit(name, "np.float32(255)", "np.float32(WHITE)")
-    reproduced.edit(name, "import idx\n", "import idx\nfrom pipeline.white import WHITE\n")
+    name = "pipeline/data/description.py"
+    reproduced.edit(name, "np.float32(255), dtype", "np.float32(WHITE), dtype")
+    reproduced.edit(name, "import Path\n", "import Path\n\nfrom pipeline.white import WHITE\n")
     untracked = reproduced / "pipeline/white.py"
     untracked.write_text("WHITE = 256\n", encoding="utf-8")
     out = verify(reproduced, "workspace=true", "stage=preprocess", code=1)
     assert "data/processed/x_test.npy: array, index [0, " in out
     assert f"{name} is not the one that dvc.lock names (read by preprocess)" in out
-    assert "2 of 4 results are not the same" in out
+    assert "2 of 5 results are not the same" in out
     reproduced.stage("preprocess")
     out = verify(reproduced, "workspace=true", "stage=preprocess", code=1)
-    assert "All 4 results are identical, bit for bit.\nBut dvc.lock names other inputs" in out
+    assert "All 5 results are identical, bit for bit.\nBut dvc.lock names other inputs" in out
 
 
 def test_a_stage_that_fails(reproduced: Project) -> None:
@@ -216,13 +216,13 @@ def test_a_stage_that_fails(reproduced: Project) -> None:
     )
     reproduced.commit()
     out = verify(reproduced, "stage=download", code=1)  # the raw files here are enough
-    assert "All 4 results are identical" in out
+    assert "The result is identical" in out
     assert "conf/dataset/tiny.yaml sources is " in out
     (reproduced / "data/raw/tiny/train-labels-idx1-ubyte").unlink()
     shutil.rmtree(reproduced / ".dvc/cache")
     out = verify(reproduced, "stage=download", code=1)
     assert "download: tiny: no source has train-labels-idx1-ubyte" in out
-    assert out.count("NOT MADE") == 4
+    assert out.count("NOT MADE") == 1
     assert "Not reproduced: it ended with an error." in out
 
 

@@ -21,6 +21,7 @@ from pipeline.cli.output import keep_printing
 from pipeline.cli.signals import end_in_order
 from pipeline.errors import UserError
 from pipeline.files import UNWRITABLE, cannot_write
+from pipeline.readers import options_of
 from pipeline.settings import conf_source, params
 from pipeline.settings.check import check
 from pipeline.settings.explain import one_line
@@ -74,7 +75,9 @@ class Task:
 
         try:
             validate.refuse_chdir(HydraConfig.get().job.chdir)
-            self._main(check(composed), self._inputs)
+            config = check(composed)
+            options_of(config.dataset)  # of its reader
+            self._main(config, self._inputs)
             self._inputs.check()
         except UserError as error:
             stop(self._main, str(error))

@@ -1,6 +1,6 @@
 """Examples for training: the arrays, their order in each epoch, and batches of them."""
 
-import hashlib
+import math
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -12,14 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data import idx
+from pipeline.data import description
 from pipeline.errors import UserError
 from pipeline.files import reading, shown
 from pipeline.settings.explain import where_set
-from pipeline.settings.schema import FILES, Config, Dataset
+from pipeline.settings.schema import Config, Dataset
 
 BLOCK = 256  # rows that lie together in the file
-LABELS = {"train": FILES[1], "test": FILES[3]}
 READ_AHEAD = 2**28  # bytes of rows that are read while as many are used
 READERS = 4  # threads: enough to keep a disk busy
 WINDOW = 65_536  # rows that are shuffled together; smaller sets are shuffled as a whole
@@ -29,62 +28,64 @@ Arrays = tuple[Pixels, NDArray[np.uint8]]
 
 
 class Split(NamedTuple):
-    """The examples to train on, and those held out; the latter may have no rows."""
+    """The examples to train on, and those held out; the latter may have no rows.
+
+    A row of x is an example of the shape.
+    """
 
     training: Arrays
     validation: Arrays
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of an example."""
-        return self.training[0].shape[1:]
+    shape: tuple[int, ...]
 
 
 def split(config: Config) -> Split:
     """Return the training set, less the last `train.validation_size` rows, and those rows.
+
+    Preprocess has written the rows in an order in which any number of last ones can be held out.
 
     Raises
     ------
     UserError
         If there is nothing left to train on, and as `load` does.
     """
-    x, y = load(config.paths.processed, "train", config.dataset)
-    rows = len(x) - config.train.validation_size
+    folder, size = config.paths.processed, config.train.validation_size
+    x, y = load(folder, "train", config.dataset)
+    held_out = size if isinstance(size, int) else max(math.floor(size * len(x) + 0.5), 1)
+    rows = len(x) - held_out
     if rows < 1:
         raise UserError(
             f"{where_set('train.validation_size')} should be less than the {len(x):,} training "
-            f"examples, not {config.train.validation_size:,}"
+            f"examples, not {held_out:,}"
         )
-    return Split((x[:rows], y[:rows]), (x[rows:], y[rows:]))
+    shape = description.read(folder, config.dataset).shape
+    return Split((x[:rows], y[:rows]), (x[rows:], y[rows:]), shape)
 
 
 def load(folder: Path, name: str, dataset: Dataset) -> Arrays:
     """Map x, float32 or uint8 (n, features), and y, uint8 (n,), of `train` or `test` into memory.
 
-    With `storage: uint8`, x holds pixels 0..255, not yet divided by 255.
+    With `storage: uint8`, x holds bytes 0..255, not yet divided by 255.
 
     Raises
     ------
     UserError
-        If an array is missing, not readable, or not of that type and shape, a label is not a class,
-        or the labels are not those of the data set.
+        If an array is missing, not readable, or not of that type and shape, or if it is not what
+        dataset.json says, or that is of another data set.
     """
     x, y = (_map(folder / f"{array}_{name}.npy") for array in "xy")
+    described = description.read(folder, dataset)
+    features = math.prod(described.shape)
     types = x.dtype in (np.float32, np.uint8) and y.dtype == np.uint8
-    if not types or x.ndim != 2 or y.shape != x.shape[:1]:
+    if not types or y.ndim != 1 or x.shape != (len(y), features):
         raise UserError(
             f"{folder}: x_{name}.npy is {x.dtype} {x.shape}, y_{name}.npy {y.dtype} {y.shape}; "
-            "float32 or uint8 (n, features) and uint8 (n,) are needed: run `dvc repro preprocess`"
+            f"float32 or uint8 (n, {features}) and uint8 (n,) are needed: "
+            "run `dvc repro preprocess`"
         )
-    if y.max(initial=0) >= len(dataset.classes):
+    if description.sha256_of(y) != described.hashes.get(f"y_{name}"):
         raise UserError(
-            f"{folder}/y_{name}.npy: label {y.max()} is not one of {len(dataset.classes)} classes"
-        )
-    raw = hashlib.sha256(idx.header(y.shape) + y.tobytes()).hexdigest()
-    if raw != dataset.files[LABELS[name]]:
-        raise UserError(
-            f"{shown(folder)}: holds another data set than conf/dataset/{dataset.name}.yaml: "
-            f"set `dataset: {dataset.name}` in params.yaml and run `dvc repro`"
+            f"{shown(folder)}: y_{name}.npy is not the one that {description.NAME} describes: "
+            "run `dvc repro preprocess`"
         )
     return x, y
 

@@ -99,10 +99,11 @@ def rest(learner: Learner, split: Split) -> Iterator[Epoch]:
         yield from train(
             learner.model,
             learner.optimizer,
-            *split,
+            split.training,
+            split.validation,
             epochs=settings.epochs,
             start=len(learner.epochs) + 1,
             batch_size=settings.batch_size,
             seed=learner.config.seed,
-            resident=split[0][0].nbytes <= learner.config.resident_bytes,
+            resident=split.training[0].nbytes <= learner.config.resident_bytes,
         )

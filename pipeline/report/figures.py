@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -145,11 +145,11 @@ def weights(
 
 def mistakes(
     path: Path,
-    images: NDArray[np.uint8],
+    images: NDArray[Any] | Mapping[int, NDArray[Any]],
     rows: Sequence[tuple[int, int, int, float]],
     classes: Sequence[str],
 ) -> None:
-    """Draw the first 20 of (example, actual, predicted, probability) with images (n, ...)."""
+    """Draw the first 20 of (example, actual, predicted, probability) with its image."""
     shown = rows[:20]
     grid = _grid(max(len(shown), 1))
     with saved(path, 1.75 * grid[1], 2.15 * grid[0] + 0.5) as figure:

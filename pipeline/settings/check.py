@@ -65,11 +65,7 @@ def _with_options(
     choice: Choice, table: Mapping[str, Any], composed: DictConfig, key: tuple[str, ...]
 ) -> Choice:
     """Return a choice with its options as the annotations of what it names have them."""
-    schema = _options_schema(table[choice.name])
-    try:
-        options = schema.model_validate(choice.options).model_dump(exclude_unset=True)
-    except ValidationError as error:
-        raise UserError(explain.invalid(error, schema, composed, key)) from None
+    options = check_options(table[choice.name], choice.options, key, composed)
     return Choice(name=choice.name, **options)
 
 
@@ -81,8 +77,22 @@ def check_section(schema: type[SectionType], composed: DictConfig, name: str) ->
         raise UserError(explain.invalid(error, schema, composed, (name,))) from None
 
 
-def _options_schema(made: Any) -> type[BaseModel]:
-    """Return the schema of the keyword-only arguments, which are the options."""
+def check_options(
+    made: Any,
+    options: dict[str, Any],
+    prefix: tuple[str, ...],
+    composed: DictConfig | None = None,
+    context: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Check options by the keyword-only arguments that a model, optimizer or reader declares.
+
+    Their annotations may have validators that look into `context`.
+
+    Raises
+    ------
+    UserError
+        With one line that names each wrong option below `prefix`.
+    """
     fields: dict[str, Any] = {
         name: (
             parameter.annotation,
@@ -91,4 +101,8 @@ def _options_schema(made: Any) -> type[BaseModel]:
         for name, parameter in inspect.signature(made).parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY
     }
-    return create_model(str(made.__name__), __base__=Section, **fields)
+    schema: type[BaseModel] = create_model(str(made.__name__), __base__=Section, **fields)
+    try:
+        return schema.model_validate(options, context=context).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        raise UserError(explain.invalid(error, schema, composed, prefix)) from None

@@ -54,7 +54,7 @@ def unresolved(error: OmegaConfBaseException, composed: DictConfig) -> str:
 def invalid(
     error: ValidationError,
     schema: type[BaseModel],
-    composed: DictConfig,
+    composed: DictConfig | None,
     prefix: tuple[str, ...] = (),
 ) -> str:
     """Return what is wrong with each value that does not fit a section of the configuration."""
@@ -72,7 +72,10 @@ def _user_error(error: BaseException) -> str:
 
 
 def _problem(
-    detail: ErrorDetails, schema: type[BaseModel], composed: DictConfig, prefix: tuple[str, ...]
+    detail: ErrorDetails,
+    schema: type[BaseModel],
+    composed: DictConfig | None,
+    prefix: tuple[str, ...],
 ) -> str:
     location = [*prefix, *(part for part in detail["loc"] if part != "[key]")]
     key = ".".join(str(part) for part in location)

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -13,19 +13,26 @@ from pydantic import (
     model_validator,
 )
 
-File = Literal[
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-]
-FILES = get_args(File)
 NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"  # of a file and a folder, the same on every file system
 PACKAGE = r"(@[a-z0-9][\w.-]*/)?[a-z0-9][\w.-]*(@[\w.^~+-]+)?"  # SCOPE/NAME@VERSION
 Folder = Annotated[Path, Field(strict=False)]
 Mode = Literal["portable", "machine", "off"]
 Determinism = Annotated[Mode, BeforeValidator(lambda value: "off" if value is False else value)]
+Scaling = Literal["bytes", "minmax", "standardise", "none"]
 Seconds = Annotated[float, Field(gt=0, lt=10**6)]
+
+
+def _files_or_share(value: Any) -> Any:
+    if value != "files" and not (isinstance(value, float) and 0 < value < 1):
+        raise ValueError("should be files, or a share between 0 and 1")
+    return value
+
+
+def _rows_or_share(value: Any) -> Any:
+    share = isinstance(value, float) and 0 < value < 1
+    if not share and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        raise ValueError("should be a number of examples, or a share between 0 and 1")
+    return value
 
 
 class Section(BaseModel):
@@ -66,13 +73,41 @@ class Source(Section):
 
 
 class Dataset(Section):
-    """A file of conf/dataset/."""
+    """A file of conf/dataset/.
+
+    Attributes
+    ----------
+    reader, options
+        An entry of `READERS`, and its keyword-only arguments.
+    shape : list of int
+        Of one example.
+    split : "files" or float
+        Where the test part comes from: the reader's files, or a share of each class.
+    seed : int
+        Of the split and of the order of the training examples.
+    validation : "last" or "stratified"
+        Which training examples `train.validation_size` holds out: the last of the files, or as many
+        of each class as its share.
+    scale : str
+        How features are brought to a common size.
+    files : dict of str to str
+        The SHA-256 of each raw file, as it lies on the disk.
+    """
 
     name: str
+    reader: str
+    options: dict[str, Any] = Field(default_factory=dict)
     classes: Annotated[list[str], Field(min_length=2, max_length=256)]
+    shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=3)]
+    split: Annotated[Literal["files"] | float, BeforeValidator(_files_or_share)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    validation: Literal["last", "stratified"] = "stratified"
+    scale: Scaling
     max_bytes: Annotated[int, Field(ge=1)]
-    files: dict[File, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]]
-    sources: list[Source]
+    files: Annotated[
+        dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]], Field(min_length=1)
+    ]
+    sources: list[Source] = Field(default_factory=list)
 
     @field_validator("name")
     @classmethod
@@ -81,12 +116,20 @@ class Dataset(Section):
             raise ValueError("must be letters (a to z), digits, _, - and .: a folder has this name")
         return name
 
-    @model_validator(mode="after")
-    def _all_files(self) -> "Dataset":
-        if missing := set(FILES) - set(self.files):
-            names = ", ".join(sorted(missing))
-            raise ValueError(f"files: the SHA-256 of {names} is missing")
-        return self
+    @field_validator("classes")
+    @classmethod
+    def _different(cls, classes: list[str]) -> list[str]:
+        if twice := [name for number, name in enumerate(classes) if name in classes[:number]]:
+            raise ValueError(f"must be different names, but {twice[0]!r} stands there twice")
+        return classes
+
+    @field_validator("files")
+    @classmethod
+    def _inside(cls, files: dict[str, str]) -> dict[str, str]:
+        for name in files:
+            if not {"..", ".", ""}.isdisjoint(name.removesuffix("/").split("/")):
+                raise ValueError(f"must be paths below data/raw/, not {name!r}")
+        return files
 
 
 class Choice(BaseModel):
@@ -117,7 +160,7 @@ class Train(Section):
     epochs: Annotated[int, Field(ge=1, lt=2**31)]
     batch_size: Annotated[int, Field(ge=1, lt=2**31)] | None
     learning_rate: Annotated[float, Field(ge=1e-30, allow_inf_nan=False)]  # no denormal float32
-    validation_size: Annotated[int, Field(ge=0, lt=2**31)]
+    validation_size: Annotated[int | float, BeforeValidator(_rows_or_share)]
 
 
 class Paths(Section):

@@ -46,7 +46,7 @@ def trainable_together(first: Learner, others: Sequence[Config], split: Split) -
     """Return the trainings, `first` included, that can be trained as one from the same epoch on."""
     from pipeline.models import LogisticRegression
 
-    config, ((x, _), _) = first.config, split
+    config, (x, _) = first.config, split.training
     if (
         not trains_exactly(config.determinism, config.model.name, config.optimizer.name)
         or x.nbytes > config.resident_bytes
@@ -85,7 +85,8 @@ def train(learners: Sequence[Learner], split: Split) -> Iterator[Epoch]:
     for wide_epoch in training.train(
         wide,
         optimizer,
-        *split,
+        split.training,
+        split.validation,
         epochs=config.train.epochs,
         start=len(first.epochs) + 1,
         batch_size=config.train.batch_size,

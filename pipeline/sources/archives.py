@@ -12,10 +12,14 @@ from typing import IO
 import numpy as np
 
 from pipeline.data import idx, npy
-from pipeline.settings.schema import FILES
 from pipeline.sources.web import CHUNK, Limits, SourceError, explained
 
-NPZ_ARRAYS = dict(zip(FILES, ("x_train", "y_train", "x_test", "y_test"), strict=True))
+NPZ_ARRAYS = {  # of Keras's mnist.npz, by the file that each is
+    "train-images-idx3-ubyte": "x_train",
+    "train-labels-idx1-ubyte": "y_train",
+    "t10k-images-idx3-ubyte": "x_test",
+    "t10k-labels-idx1-ubyte": "y_test",
+}
 GZIP = b"\x1f\x8b"  # how a member begins
 Files = Iterator[tuple[str, Iterable[bytes]]]
 
@@ -72,7 +76,7 @@ def untar(archive: Path, names: Collection[str], limits: Limits) -> Files:
     """Yield the regular members of a .tgz that have one of the names; unpack none by its name."""
     wanted = set(names)
     with tempfile.TemporaryFile() as unpacked:
-        for chunk in bounded(gunzip(read(archive)), limits, "the archive", times=len(FILES)):
+        for chunk in bounded(gunzip(read(archive)), limits, "the archive", times=limits.files):
             unpacked.write(chunk)
         size = unpacked.tell()
         unpacked.seek(0)
@@ -97,11 +101,13 @@ def untar(archive: Path, names: Collection[str], limits: Limits) -> Files:
 def unzip(packed: Iterable[bytes], names: Collection[str], limits: Limits) -> Files:
     """Yield the arrays of an .npz archive as IDX files."""
     with tempfile.TemporaryFile() as archive:
-        for chunk in bounded(packed, limits, "the archive", times=len(FILES)):
+        for chunk in bounded(packed, limits, "the archive", times=limits.files):
             archive.write(chunk)
         archive.seek(0)
         with explained("not an .npz archive"), zipfile.ZipFile(archive) as members:
             for name in names:
+                if name not in NPZ_ARRAYS:
+                    raise SourceError(f"{name} is none of {', '.join(NPZ_ARRAYS)}")
                 yield name, _idx_bytes(members, NPZ_ARRAYS[name])
 
 

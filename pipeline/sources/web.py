@@ -40,12 +40,13 @@ def explained(what: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a source may take: seconds, and bytes of one uncompressed file."""
+    """What a source may take: seconds, and bytes of one uncompressed file, of so many files."""
 
     connect_timeout: float
     read_timeout: float
     total_timeout: float
     max_bytes: int
+    files: int
 
 
 def fetched(address: str, limits: Limits) -> Iterator[bytes]:

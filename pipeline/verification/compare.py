@@ -1,7 +1,7 @@
 """Where two versions of a file differ: in which array, at which index, and by how much at most."""
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ class Difference:
 
 
 def compare(expected: Path, got: Path, name: str) -> Difference | None:
-    """Compare the values of two files of the format that `name` has.
+    """Compare the values of two files of the format that `name` has, or those in two folders.
 
     Floating-point numbers are compared by their bits, so that -0.0 is not 0.0.
 
@@ -45,6 +45,8 @@ def compare(expected: Path, got: Path, name: str) -> Difference | None:
     Difference or None
         None if all values are the same: then only how the files hold them can differ.
     """
+    if expected.is_dir() and got.is_dir():
+        return _in_folders(expected, got)
     kind = artefact.kind(name)
     try:
         ours, theirs = kind.read(expected), kind.read(got)
@@ -81,6 +83,21 @@ def compare(expected: Path, got: Path, name: str) -> Difference | None:
         largest=float(distances[worst][most]) if number else None,
         largest_place=place(worst, positions[worst][most]),
     )
+
+
+def _in_folders(expected: Path, got: Path) -> Difference | None:
+    """Return where the first file differs that does, or that the folders hold other files."""
+    ours, theirs = (
+        sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+        for folder in (expected, got)
+    )
+    for name in sorted({*ours} ^ {*theirs}):
+        one, other = (name if name in names else "nothing" for names in (ours, theirs))
+        return Difference("a file", one, other)
+    for name in ours:
+        if found := compare(expected / name, got / name, name):
+            return replace(found, place=f"{name}: {found.place}")
+    return None
 
 
 def within(difference: Difference | None, tolerance: float, name: str) -> bool:

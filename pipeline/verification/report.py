@@ -117,7 +117,8 @@ class Report:
             text = f"Equal within {self._tolerance:g}: {other} of {total} results; "
             text += "the others are the same bits."
         else:
-            text = f"All {total} results are identical, bit for bit."
+            several = f"All {total} results are" if total > 1 else "The result is"
+            text = f"{several} identical, bit for bit."
         if self._changes:
             text += "\nBut dvc.lock names other inputs: run `dvc repro`, then commit dvc.lock."
         return text

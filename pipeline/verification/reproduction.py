@@ -4,6 +4,7 @@ It shares no cache, no run-cache and no MLflow store with the project, and only 
 """
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ import sys
 from collections import deque
 from collections.abc import Generator
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 
 from pipeline import git
@@ -87,14 +89,17 @@ class Reproduction:
                 self._supply(out, required=False)
 
     def _supply(self, out: Out, *, required: bool) -> None:
-        """Copy a file into the project: a link would share its mode with the user's file."""
+        """Copy an out into the project: a link would share its mode with the user's file."""
         source, target = self.find(out), self.project / out.path
         if not source and not required:  # the download checks what is there by its SHA-256
             there = self._root / out.path
-            source = there if there.is_file() else None
+            source = there if there.exists() else None
         if source and source != target:
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
+            if source.is_dir():
+                shutil.copytree(source, target, copy_function=shutil.copyfile, dirs_exist_ok=True)
+            else:
+                shutil.copyfile(source, target)
         elif not source and required:
             raise UserError(
                 f"{out.path}: no file with the MD5 {out.md5} is in the workspace or in DVC's "
@@ -156,7 +161,12 @@ class Reproduction:
 
 
 def md5(path: Path) -> str:
-    """Return the MD5 of a file's bytes, as DVC does; nothing if there is no such file."""
+    """Return the MD5 of a file or a folder, as DVC does; nothing if there is none."""
+    if path.is_dir():
+        files = [file for file in path.rglob("*") if file.is_file()]
+        found = [{"md5": md5(file), "relpath": file.relative_to(path).as_posix()} for file in files]
+        listed = json.dumps(sorted(found, key=itemgetter("relpath")), sort_keys=True)
+        return f"{hashlib.md5(listed.encode(), usedforsecurity=False).hexdigest()}.dir"
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -1,0 +1,132 @@
+"""Scales: learned on the training examples, and checked where they are applied."""
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.data.description import Description, Scale
+from pipeline.data.examples import Examples
+from pipeline.data.splitting import Part
+from pipeline.errors import UserError
+from pipeline.settings.schema import Scaling
+
+log = logging.getLogger(__name__)
+CHUNK = 1024  # examples whose numbers are added up by themselves, whatever the reader's blocks are
+LARGEST = 512  # no feature of exact arithmetic has this magnitude; see pipeline/exact/features.py
+LEAST = 2.0**-10  # smaller features would have few bits there, in steps of 2^-14 / 255
+SHOWN = 5  # columns that a warning names
+
+Floats = NDArray[np.float64]
+
+
+def learn(kind: Scaling, part: Part) -> Scale:
+    """Return the scale of a kind for the training examples, in one pass over them.
+
+    Means and deviations are those of Chan, Golub and LeVeque (1983): of fixed chunks, which are
+    merged in their order. Each operation is rounded by itself, so the bits are the same everywhere.
+
+    Raises
+    ------
+    UserError
+        If a value is not finite, or so large that its square is not.
+    """
+    if kind in ("bytes", "none"):
+        return Scale(kind=kind)
+    as_one = len(part.source.shape) > 1  # of an image, pixels have one scale
+    count, mean, squares = 0, np.zeros(1), np.zeros(1)
+    low, high = np.full(1, np.inf), np.full(1, -np.inf)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for chunk in _chunks(part):
+            values = chunk.reshape(-1, 1) if as_one else chunk
+            own = _total(values) / len(values)
+            away, whole = own - mean, count + len(values)
+            distances = values - own
+            squares = squares + _total(distances * distances)
+            squares = squares + away * away * (count * len(values) / whole)
+            mean, count = mean + away * (len(values) / whole), whole
+            low, high = np.minimum(low, values.min(0)), np.maximum(high, values.max(0))
+        standard = kind == "standardise"
+        offset, width = (mean, np.sqrt(squares / count)) if standard else (low, high - low)
+    if not np.isfinite([offset, width]).all():
+        column = int(np.argmin(np.isfinite(offset) & np.isfinite(width)))
+        raise UserError(
+            f"{part.source.place}: {part.source.column(column)} has values that are too large to "
+            "be scaled: correct them"
+        )
+    if (constant := np.flatnonzero(low == high)).size:
+        names = [part.source.column(number) for number in constant[:SHOWN]]
+        more = f" and {len(constant) - SHOWN} more" if len(constant) > SHOWN else ""
+        log.warning(
+            "%s: all training examples have the same value in %s%s: it teaches nothing",
+            part.source.place,
+            "all pixels" if as_one else ", ".join(names),
+            more,
+        )
+    width = np.where(low == high, 1.0, width)
+    return Scale(kind=kind, offset=offset.tolist(), width=width.tolist())
+
+
+def _chunks(part: Part) -> Iterator[Floats]:
+    """Yield the examples of a part as float64 (CHUNK, features), in the order of their files."""
+    chosen = np.zeros(part.source.rows, bool)
+    chosen[part.rows] = True
+    rest: list[Floats] = []
+    for start, block in part.source.flat():
+        rows = block[chosen[start : start + len(block)]].astype(np.float64)
+        rest = [np.concatenate([*rest, rows])]
+        while len(rest[0]) >= CHUNK:
+            yield rest[0][:CHUNK]
+            rest = [rest[0][CHUNK:]]
+    if len(rest[0]):
+        yield rest[0]
+
+
+def _total(values: Floats) -> Floats:
+    """Return the sums of columns: of pairs of halves, so that no library decides their order."""
+    while len(values) > 1:
+        half = len(values) // 2
+        odd = values[2 * half :]
+        values = np.concatenate([values[:half] + values[half : 2 * half], odd])
+    return values[0]
+
+
+class Encoder:
+    """Turns values of a file into rows of x, and refuses what would lose its meaning there."""
+
+    def __init__(self, described: Description, storage: str, *, exact: bool):
+        self._described, self._storage, self._exact = described, storage, exact
+
+    def __call__(
+        self, source: Examples, start: int, rows: NDArray[Any]
+    ) -> NDArray[np.float32] | NDArray[np.uint8]:
+        """Return x, (k, features), of examples from `start` on.
+
+        Raises
+        ------
+        UserError
+            If `scale: bytes` is of other values, or one is too large for float32, or for the exact
+            arithmetic of `determinism: portable`.
+        """
+        kind = self._described.scale.kind
+        if kind == "bytes":
+            if rows.dtype != np.uint8:
+                other = (rows < 0) | (rows > 255) | (rows != np.floor(rows))
+                remedy = "`scale: bytes` takes whole numbers from 0 to 255: set it to standardise"
+                source.refuse(other, start, rows, remedy)
+                rows = rows.astype(np.uint8)
+            return rows if self._storage == "uint8" else self._described.scaled(rows)
+        with np.errstate(over="ignore"):
+            x = self._described.scaled(rows)
+        wrong = ~(np.abs(x) < LARGEST) if self._exact else ~np.isfinite(x)
+        remedy = (
+            "set `scale: standardise` or `scale: minmax`"
+            if kind == "none"
+            else "it is too far from the training examples: correct it, or leave it out"
+        )
+        if self._exact:
+            remedy += f" (from {LARGEST} on, features need `determinism: machine`)"
+        source.refuse(wrong, start, rows, remedy)
+        return x

@@ -1,0 +1,99 @@
+"""Which examples are trained on, and in which order they lie in the file, and which test a model.
+
+Both are pure functions of the labels and a seed: NumPy's generators give integers, and the only
+other operation is a division, which is rounded correctly everywhere.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.data.examples import Examples
+from pipeline.errors import UserError
+from pipeline.settings.explain import where_set
+from pipeline.settings.schema import Dataset
+
+Labels = NDArray[np.uint8]
+Rows = NDArray[np.int64]
+
+
+class Part(NamedTuple):
+    """Examples of a source that make an array: their numbers, in its order."""
+
+    source: Examples
+    rows: Rows
+
+    @property
+    def labels(self) -> Labels:
+        """Return the labels in the order of the array."""
+        return self.source.labels[self.rows]
+
+
+def split(found: dict[str, Examples], dataset: Dataset) -> dict[str, Part]:
+    """Return the parts `train` and `test` of what a reader has found.
+
+    Raises
+    ------
+    UserError
+        If the data set has no test part where one is said to be, or one where there should be none;
+        if its examples have another shape; or if a class has too few examples to be split.
+    """
+    source, where = found["train"], where_set("dataset.split")
+    if dataset.split == "files":
+        if "test" not in found:
+            raise UserError(
+                f"{where} is files, but {source.place} has no test part: set a share, such as 0.2"
+            )
+        if (other := found["test"]).shape != source.shape:
+            raise UserError(
+                f"{other.place}: test examples are {other.shape}, "
+                f"but training examples {source.shape}"
+            )
+        rows, test = np.arange(source.rows), Part(other, np.arange(other.rows))
+    else:
+        if "test" in found:
+            raise UserError(
+                f"{where} is a share, but {found['test'].place} is the test part: set it to files"
+            )
+        chosen = test_rows(source.labels, dataset.split, dataset.seed)
+        lone = np.flatnonzero(np.bincount(source.labels) == 1)
+        if len(lone):
+            raise UserError(
+                f"{source.place}: class {dataset.classes[lone[0]]} has one example, which cannot "
+                "be both in the training and in the test part: leave the class out, or find more"
+            )
+        rows, test = np.flatnonzero(~chosen), Part(source, np.flatnonzero(chosen))
+    if dataset.validation == "stratified":
+        rows = rows[order(source.labels[rows], dataset.seed)]
+    return {"train": Part(source, rows), "test": test}
+
+
+def test_rows(labels: Labels, share: float, seed: int) -> NDArray[np.bool_]:
+    """Return which examples are the test part, bool (rows,).
+
+    Of a class of n examples, floor(share n + 0.5) are, drawn by the seed; but at least one, and at
+    least one is not. A class of one example is left out.
+    """
+    generator = np.random.default_rng([seed, 0])
+    chosen = np.zeros(len(labels), bool)
+    for number in np.unique(labels):
+        rows = generator.permutation(np.flatnonzero(labels == number))
+        count = max(int(np.floor(share * len(rows) + 0.5)), 1)
+        chosen[rows[: min(count, len(rows) - 1)]] = True
+    return chosen
+
+
+def order(labels: Labels, seed: int) -> Rows:
+    """Return an order of examples, int64 (rows,), whose last k are stratified, whatever k is.
+
+    Of each class, the last k have as many as Webster's method gives it of k seats (Sainte-Lague,
+    1910): example j of a class of n, counted from 0 in an order drawn by the seed, comes at
+    (2 j + 1) / (2 n) of the way from the end.
+    """
+    generator = np.random.default_rng([seed, 1])
+    way = np.empty(len(labels))
+    for number in np.unique(labels):
+        rows = generator.permutation(np.flatnonzero(labels == number))
+        way[rows] = (2 * np.arange(len(rows)) + 1) / (2 * len(rows))
+    return np.lexsort((labels, way))[::-1]
