@@ -263,7 +263,7 @@ def test_a_killed_sweep_goes_on_where_it_was(reproduced: Project) -> None:
 
 def test_an_interrupted_sweep_ends_at_once(reproduced: Project) -> None:
     process = start(reproduced, *LONG, until="^trial 0 .*FINISHED")
-    while len(trials(reproduced)) < 2 or not list((reproduced / "checkpoints").glob("*.npz")):
+    while len(trials(reproduced)) < 2:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     output, errors = process.communicate(timeout=60)

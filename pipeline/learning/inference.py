@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pipeline.data.arrays import Pixels
 from pipeline.errors import UserError
 from pipeline.exact import features, softmax
+from pipeline.graph import graph
 from pipeline.models import Model
 
 CHUNK = 8192  # examples brought in at a time
@@ -113,17 +114,24 @@ def make_evaluate(model: Model, *, often: bool) -> Callable[[Blocks], tuple[Any,
 
         return bounded(sum_blocks(of_block, tf.size(y), BLOCK, zero_sums(model)))
 
-    compute = tf.function(sums, autograph=False, reduce_retracing=True) if often else sums
+    compute = None if often else sums
 
     def evaluate(blocks: Blocks) -> tuple[Any, Any]:
+        nonlocal compute
         loss, correct, examples = 0.0, 0, 0
         for x, y in blocks:
+            compute = compute or graph(sums, any_rows(x), any_rows(y))
             read_loss, read_correct = compute(x, y)
             loss, correct = loss + read_loss.numpy(), correct + read_correct.numpy()
             examples += len(y)
         return loss / examples, correct / examples
 
     return evaluate
+
+
+def any_rows(like: Any) -> tf.TensorSpec:
+    """Return what describes a tensor or array like this one, of any number of rows."""
+    return tf.TensorSpec([None, *like.shape[1:]], like.dtype)
 
 
 def judge(

@@ -9,6 +9,7 @@ added in the order of the blocks: the bits do not depend on how many threads the
 
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,10 +18,12 @@ import tensorflow as tf
 from pipeline.data import arrays
 from pipeline.exact import features
 from pipeline.exact.linear import ROWS
+from pipeline.graph import apart, graph
 from pipeline.learning.history import Epoch
 from pipeline.learning.inference import (
     Sums,
     add,
+    any_rows,
     bounded,
     logits_of,
     make_evaluate,
@@ -150,7 +153,7 @@ def _make_run_epoch(
     seed: int,
     resident: bool,
 ) -> RunEpoch:
-    rows, columns = training[0].shape
+    rows = len(training[0])
     step = make_step(model, optimizer, batch_size or rows)
     whole = model.exact and features.are_bytes(training[0])
 
@@ -164,16 +167,15 @@ def _make_run_epoch(
     if batch_size is None:  # in the order of the file, which the system reads ahead
         count = tf.constant(rows)  # not in the graph: Grappler would make a product of a division
 
-        @tf.function(autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
         def full_batch() -> Sums:
             def fetch(start: Any, stop: Any) -> arrays.Arrays:
                 return prepare(x[start:stop]), y[start:stop]
 
             return bounded(step(fetch, count))
 
-        return lambda epoch: full_batch()
+        whole_epoch = graph(full_batch)
+        return lambda epoch: whole_epoch()
 
-    @tf.function(autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator]
     def steps(x: tf.Tensor, y: tf.Tensor, order: tf.Tensor) -> Sums:
         def of_batch(first: tf.Tensor) -> Sums:
             chosen = order[first : first + batch_size]
@@ -186,18 +188,23 @@ def _make_run_epoch(
 
         return bounded(sum_blocks(of_batch, tf.size(order), batch_size, zero_sums(model)))
 
-    def resident_epoch(epoch: int) -> Sums:
-        return steps(x, y, tf.constant(arrays.order(rows, seed, epoch)))
+    if resident:
+        whole_epoch = graph(steps, x, y, tf.TensorSpec([rows], tf.int64))
+        return lambda epoch: whole_epoch(x, y, tf.constant(arrays.order(rows, seed, epoch)))
 
-    pixels = tf.TensorSpec([None, columns], training[0].dtype)
-    signature = pixels, tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.int64)
+    labels, positions = (tf.TensorSpec([None], dtype) for dtype in (tf.int32, tf.int64))
+    signature = any_rows(training[0]), labels, positions
+    piece_of_epoch = graph(steps, *signature)
 
     def streamed_epoch(epoch: int) -> Sums:
+        def pieces() -> Iterator[Any]:
+            return arrays.streamed(*training, batch_size, seed, epoch)
+
         sums = zero_sums(model)
-        for piece in tf.data.Dataset.from_generator(
-            lambda: arrays.streamed(*training, batch_size, seed, epoch), output_signature=signature
+        for piece in apart(
+            partial(tf.data.Dataset.from_generator, pieces, output_signature=signature)
         ):
-            sums = add(sums, steps(*piece))
+            sums = add(sums, piece_of_epoch(*piece))
         return sums
 
-    return resident_epoch if resident else streamed_epoch
+    return streamed_epoch
