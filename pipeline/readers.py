@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.data.examples import Examples
-from pipeline.data.readers import idx
+from pipeline.data.readers import arrays, folder, idx, table
 from pipeline.errors import UserError
 from pipeline.settings.check import check_options
 from pipeline.settings.explain import where_set
@@ -17,7 +17,12 @@ from pipeline.settings.schema import Dataset
 
 Reader = Callable[..., dict[str, Examples]]
 
-READERS: dict[str, Reader] = {"idx": idx.read}
+READERS: dict[str, Reader] = {
+    "arrays": arrays.read,
+    "folder": folder.read,
+    "idx": idx.read,
+    "table": table.read,
+}
 
 
 def options_of(dataset: Dataset) -> dict[str, Any]:

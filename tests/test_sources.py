@@ -15,12 +15,14 @@ import zipfile
 import zlib
 from collections.abc import Iterable
 from dataclasses import replace
+from importlib.resources import files as files_of
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from pipeline.data import idx
 from pipeline.download import fetch
@@ -123,6 +125,22 @@ def test_every_kind_of_source_gives_the_same_bytes(
     members = [(f"package/data/{name}", data) for name, data in expected.items()]
     archive.write_bytes(gzip.compress(tar(members)))
     assert {name: b"".join(data) for name, data in untar(archive, FILES, LIMITS)} == expected
+
+
+def test_a_package_gives_its_own_files_and_is_not_imported() -> None:
+    name = "digits.csv.gz"
+    where = files_of("sklearn") / "datasets" / "data" / name
+    (given,) = KINDS["package"]("sklearn/datasets/data", [name], LIMITS)
+    assert (given[0], b"".join(given[1])) == (name, where.read_bytes())
+    for package, why in {
+        "no_such/data": "no such package is installed",
+        "sklearn/no_such": "no such folder",
+        "sklearn": f"has no {name}, plain or .gz",
+    }.items():
+        with pytest.raises(SourceError, match=why):
+            list(KINDS["package"](package, [name], LIMITS))
+    with pytest.raises(ValidationError, match="package"):
+        Source(package="../sklearn")
 
 
 GZIPPED = gzip.compress(RIGHT)

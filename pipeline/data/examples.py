@@ -14,13 +14,14 @@ from pipeline.errors import UserError, first_line
 NUMBERS = "buif"  # kinds of NumPy's dtypes
 
 
-def _is_listed(name: str, info: ValidationInfo) -> str:
+def is_listed(name: str, info: ValidationInfo) -> str:
+    """Refuse the name of a file that is not one of the data set's."""
     if info.context and name not in info.context["files"]:
         raise ValueError(f"must be one of `files`, which are {', '.join(info.context['files'])}")
     return name
 
 
-File = Annotated[str, AfterValidator(_is_listed)]  # an option of a reader that is a raw file's name
+File = Annotated[str, AfterValidator(is_listed)]  # an option of a reader that is a raw file's name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,6 +48,7 @@ class Source(Section):
     gzip: str | None = None
     folder: str | None = None
     npm: str | None = None
+    package: Annotated[str, Field(pattern=r"^\w+(/[\w.-]+)*$")] | None = None
 
     @field_validator("npm")
     @classmethod
@@ -59,7 +60,7 @@ class Source(Section):
     @model_validator(mode="after")
     def _one_kind(self) -> "Source":
         if len(self.model_fields_set) != 1:
-            raise ValueError("must have exactly one of npz, gzip, folder, npm")
+            raise ValueError("must have exactly one of npz, gzip, folder, npm, package")
         return self
 
     def __str__(self) -> str:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Collection, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from pipeline.sources.archives import Files, gunzip, read, untar, unzip
@@ -34,6 +35,15 @@ def from_folder(folder: str, names: Collection[str], limits: Limits) -> Files:
             absent.append(name)
     if absent:
         raise SourceError(f"has no {', '.join(absent)}, plain or .gz")
+
+
+def from_package(package: str, names: Collection[str], limits: Limits) -> Files:
+    """Yield the files of an installed Python package, PACKAGE/FOLDER, which is not imported."""
+    name, _, folder = package.partition("/")
+    found = find_spec(name)
+    if found is None or not found.submodule_search_locations:
+        raise SourceError("no such package is installed")
+    yield from from_folder(f"{found.submodule_search_locations[0]}/{folder}", names, limits)
 
 
 def from_npz(address: str, names: Collection[str], limits: Limits) -> Files:
@@ -91,4 +101,5 @@ KINDS: dict[str, Callable[[str, Collection[str], Limits], Files]] = {
     "folder": from_folder,
     "npz": from_npz,
     "npm": from_npm,
+    "package": from_package,
 }

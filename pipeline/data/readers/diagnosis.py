@@ -1,0 +1,71 @@
+"""Which columns of a table hold anything but finite numbers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.data.readers.columns import Columns
+
+MOST_NAMES = 5  # in an error line
+
+
+def problem(file: Columns, features: Sequence[str]) -> str:
+    """Return what is wrong with columns that are not all finite numbers, in one line.
+
+    The file is read once more, as text.
+    """
+    from pyarrow import compute
+
+    missing: dict[str, str] = {}
+    other: dict[str, str] = {}
+    row = file.first
+    for batch in file.batches(texts=features):
+        for name, column in zip(features, batch, strict=True):
+            values = present(column)
+            if (first := compute.index(values.is_null(), True).as_py()) >= 0:
+                missing.setdefault(name, f"{name!r} (row {row + first})")
+            if (bad := not_a_number(values, file.decimal)) is not None:
+                other.setdefault(name, f"{name!r} ({str(values[bad])!r} in row {row + bad})")
+        row += batch.num_rows
+    problems = []
+    if other:
+        problems.append(
+            f"{_listed(other)} must be finite numbers: write numbers, or leave the columns out "
+            f"with drop={','.join(other)}"
+        )
+    if missing:
+        problems.append(
+            f"{_listed(missing)} has missing values: fill them in, or leave the rows out"
+        )
+    return "; ".join(problems)
+
+
+def present(column: Any) -> Any:
+    """Return a pyarrow column of text in which all that means a missing value is null."""
+    import pyarrow as pa
+    from pyarrow import compute, csv
+
+    values = compute.utf8_trim_whitespace(column)
+    absent = compute.is_in(values, value_set=pa.array(["", *csv.ConvertOptions().null_values]))
+    return compute.if_else(absent, None, values)
+
+
+def not_a_number(values: Any, decimal: str = ".") -> int | None:
+    """Return the index of the first text of a pyarrow column that is not a finite number."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    try:
+        numbers = compute.replace_substring(values, decimal, ".").cast(pa.float64())
+    except pa.ArrowInvalid:
+        if len(values) == 1:
+            return 0
+        each = (values.slice(number, 1) for number in range(len(values)))
+        return next(n for n, one in enumerate(each) if not_a_number(one, decimal) is not None)
+    first = compute.index(compute.is_finite(numbers), False).as_py()
+    return first if first >= 0 else None
+
+
+def _listed(columns: dict[str, str]) -> str:
+    named = ", ".join(list(columns.values())[:MOST_NAMES])
+    more = len(columns) - MOST_NAMES
+    return f"{named} and {more} more" if more > 0 else named

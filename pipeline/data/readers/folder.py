@@ -1,0 +1,195 @@
+"""A folder with a folder of images for each class, packed into one .zip file.
+
+The file stands for thousands of images: it has one SHA-256. PNG is decoded to the same pixels
+everywhere; JPEG is not, as its standard leaves decoders a choice of roundings.
+"""
+
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.data.examples import Examples, File
+from pipeline.data.readers.labels import numbered
+from pipeline.errors import UserError, first_line
+from pipeline.files import shown
+from pipeline.settings.schema import Dataset
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+PARTS = ("train", "test")
+HIDDEN = (".", "__MACOSX", "Thumbs.db")  # how names begin of what is no image of the user's
+BLOCK_BYTES = 2**24
+MOST_SIZES = 5  # in an error line
+KEPT = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGB": "RGB", "RGBA": "RGB"}
+DEPTH = 24  # the byte of a PNG file that holds its bits a channel
+LAYOUT = "CLASS/IMAGE, or train/CLASS/IMAGE and test/CLASS/IMAGE"
+
+
+class Found(NamedTuple):
+    """A file of an image, and what the folders that it lies in say."""
+
+    part: str
+    label: str
+    path: str
+
+
+def read(
+    folder: Path, dataset: Dataset, *, archive: File, labels: list[str] | None = None
+) -> dict[str, Examples]:
+    """Read images, in the order of their paths.
+
+    Grey images are (height, width), colour images (height, width, 3). If there are both, or
+    palettes, all are colour, which changes no pixel.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the archive lies.
+    dataset : Dataset
+        Whose classes the images are of.
+    archive : str
+        A .zip file with CLASS/IMAGE, or train/CLASS/IMAGE and test/CLASS/IMAGE.
+    labels : list of str, optional
+        The folder of each class, if that is not the class's name.
+
+    Raises
+    ------
+    UserError
+        If images are damaged, of several sizes, transparent, or of 16 bits.
+    """
+    place = folder / archive
+    with _opened(place) as members:
+        images = find(members.namelist(), place)
+        shape = _shape(members, images, place)
+    examples = {}
+    for part in dict.fromkeys(image.part for image in images):
+        names = [image for image in images if image.part == part]
+        values = np.array([image.label for image in names])
+        examples[part] = Examples(
+            labels=numbered(values, dataset.classes, labels, shown(place)),
+            shape=shape,
+            dtype=np.dtype(np.uint8),
+            blocks=_Blocks(place, [image.path for image in names], shape),
+            place=shown(place),
+        )
+    return examples
+
+
+def find(paths: Sequence[str], place: Path) -> list[Found]:
+    """Return the images among the paths below a place, sorted by their paths.
+
+    Raises
+    ------
+    UserError
+        If there is none, or something else lies where images are expected.
+    """
+    files = [PurePosixPath(path) for path in sorted(paths) if not path.endswith("/")]
+    files = [one for one in files if not any(part.startswith(HIDDEN) for part in one.parts)]
+    folders = {file.parts[0] for file in files if len(file.parts) > 1}
+    split = folders >= {*PARTS}
+    if split and (more := folders - {*PARTS}):
+        names = ", ".join(sorted(more))
+        raise UserError(f"{shown(place)}: beside train and test lies {names}: move it away")
+    images = []
+    for file in files:
+        *above, name = file.parts
+        is_image = name.lower().endswith(SUFFIXES)
+        if len(above) == 1 + split and is_image:
+            images.append(Found(above[0] if split else "train", above[-1], str(file)))
+        elif is_image:
+            raise UserError(f"{shown(place)}: {file} does not lie as {LAYOUT}")
+        elif len(above) == 1 + split:
+            raise UserError(f"{shown(place)}: {file} is neither a PNG nor a JPEG: convert it")
+    if not images:
+        raise UserError(f"{shown(place)}: has no PNG or JPEG images as {LAYOUT}")
+    return images
+
+
+class _Blocks:
+    """Images of an archive, uint8 (k, *shape) at a time."""
+
+    def __init__(self, place: Path, names: Sequence[str], shape: tuple[int, ...]):
+        self.place, self.names, self.shape = place, names, shape
+
+    def __call__(self) -> Iterator[NDArray[Any]]:
+        size = max(BLOCK_BYTES // prod(self.shape), 1)
+        with _opened(self.place) as members:
+            for start in range(0, len(self.names), size):
+                names = self.names[start : start + size]
+                yield np.stack([self._pixels(members, name) for name in names])
+
+    def _pixels(self, members: zipfile.ZipFile, name: str) -> NDArray[np.uint8]:
+        with _image(members, name, self.place) as image:
+            if "A" in image.getbands() or "transparency" in image.info:
+                alpha = image.convert("RGBA").getchannel("A")
+                if alpha.getextrema()[0] < 255:  # type: ignore[operator]
+                    raise UserError(
+                        f"{shown(self.place)}: {name} is transparent: put it on a background"
+                    )
+            return np.asarray(image.convert("RGB" if len(self.shape) == 3 else "L"))
+
+
+def _shape(members: zipfile.ZipFile, images: Sequence[Found], place: Path) -> tuple[int, ...]:
+    """Return the one shape that all images have; only the beginning of each is read."""
+    sizes: Counter[tuple[int, int]] = Counter()
+    modes = set()
+    for _, _, name in images:
+        with _image(members, name, place) as image:
+            sizes[image.size] += 1
+            if image.mode not in KEPT:
+                raise UserError(
+                    f"{shown(place)}: {name} is {image.mode}, not grey or RGB: convert it"
+                )
+            modes.add(KEPT[image.mode])
+    if len(sizes) > 1:
+        listed = ", ".join(f"{w} x {h} ({n:,})" for (w, h), n in sizes.most_common(MOST_SIZES))
+        more = " ..." if len(sizes) > MOST_SIZES else ""
+        raise UserError(
+            f"{shown(place)}: has images of {len(sizes)} sizes, width x height: {listed}{more}: "
+            "scale them to one"
+        )
+    ((width, height),) = sizes
+    return (height, width, 3) if "RGB" in modes else (height, width)
+
+
+@contextmanager
+def _opened(place: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        members = zipfile.ZipFile(place)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"{shown(place)}: cannot be read: {first_line(error)}") from None
+    with members:
+        yield members
+
+
+@contextmanager
+def _image(members: zipfile.ZipFile, name: str, place: Path) -> Iterator["Image.Image"]:
+    """Open an image of an archive."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with members.open(name) as file:
+            start = file.read(DEPTH + 1)
+            if start[:4] == b"\x89PNG" and start[-1] == 16:
+                raise UserError(
+                    f"{shown(place)}: {name} has 16 bits a channel: convert it to 8 bits, or keep "
+                    "the pixels as an array"
+                )
+            file.seek(0)
+            with Image.open(file, formats=("PNG", "JPEG")) as image:
+                yield image
+    except UserError:
+        raise
+    except UnidentifiedImageError:
+        raise UserError(f"{shown(place)}: {name} is neither a PNG nor a JPEG: convert it") from None
+    except Exception as error:  # Pillow, zipfile and zlib fail in many ways
+        raise UserError(f"{shown(place)}: {name} cannot be read: {first_line(error)}") from None

@@ -1,0 +1,52 @@
+"""Which class a label of a raw file means."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import UserError
+
+
+def numbered(
+    values: NDArray[Any], classes: Sequence[str], labels: Sequence[int | str] | None, where: str
+) -> NDArray[np.uint8]:
+    """Return the number of the class of each label.
+
+    Parameters
+    ----------
+    values : array (n,)
+        The labels as a file holds them: integers, truth values or text.
+    classes : sequence of str
+        Their names, in the order of their numbers.
+    labels : sequence of int or str, optional
+        What the file holds for each class. Without it, that is the name of the class.
+    where : str
+        What an error line begins with.
+
+    Returns
+    -------
+    array of uint8 (n,)
+
+    Raises
+    ------
+    UserError
+        If a label is of no class, or `labels` are not one for each class.
+    """
+    known = {str(label): number for number, label in enumerate(labels or classes)}
+    if len(known) != len(classes):
+        raise UserError(
+            f"dataset.options.labels: {len(known)} different labels are given for {len(classes)} "
+            "classes: one for each is needed, in their order"
+        )
+    found, inverse = np.unique(values, return_inverse=True)
+    try:
+        numbers = np.array([known[str(value)] for value in found.tolist()], np.uint8)
+    except KeyError as unknown:
+        example = [str(value) for value in values.tolist()].index(unknown.args[0])
+        raise UserError(
+            f"{where}: the label {unknown.args[0]!r} of example {example:,} is not one of the "
+            f"{len(classes)} classes of conf/dataset/"
+        ) from None
+    return numbers[inverse]

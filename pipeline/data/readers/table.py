@@ -1,0 +1,154 @@
+"""Tables: a column of labels, and all other columns numbers, in CSV or Parquet."""
+
+from collections.abc import Iterator, Sequence
+from math import prod
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from pipeline.data.examples import Examples, File
+from pipeline.data.readers.columns import Columns
+from pipeline.data.readers.diagnosis import problem
+from pipeline.data.readers.labels import numbered
+from pipeline.errors import UserError
+from pipeline.files import shown
+from pipeline.settings.schema import Dataset
+
+
+def read(
+    folder: Path,
+    dataset: Dataset,
+    *,
+    train: File,
+    label: str,
+    test: File | None = None,
+    labels: list[int | str] | None = None,
+    drop: list[str] | None = None,
+    separator: Annotated[str, Field(min_length=1, max_length=1)] = ",",
+    skip: Annotated[int, Field(ge=0)] = 0,
+    decimal: Literal[".", ","] = ".",
+    columns: Annotated[list[str], Field(min_length=2)] | Annotated[int, Field(ge=2)] | None = None,
+) -> dict[str, Examples]:
+    """Read a table to train on, and one to test on if there is one.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the files lie.
+    dataset : Dataset
+        Whose classes the labels are. If its shape is that of images, rows are images.
+    train, test : str
+        The files, as `Columns` reads them.
+    label : str
+        The column of the labels.
+    labels : list of int or str, optional
+        What that column holds for each class, if it is not the classes' names.
+    drop : list of str, optional
+        Columns that are not features.
+    separator : str
+        Between the values of a row of a CSV file.
+    skip : int
+        Lines of a CSV file before its header, or before its first row if it has no header.
+    decimal : str
+        What stands before the fraction of a number in a CSV file.
+    columns : list of str or int, optional
+        The names of the columns of a CSV file that has no header, or how many there are: they are
+        then called 1, 2 and so on.
+
+    Raises
+    ------
+    UserError
+        With the file, and the row or the columns: if a label or a number is missing, a feature is
+        not a finite number, or the file is damaged.
+    """
+    given = list(map(str, range(1, columns + 1))) if isinstance(columns, int) else columns
+    examples: dict[str, Examples] = {}
+    features: tuple[str, ...] | None = None
+    for part, name in (("train", train), ("test", test)):
+        if name is not None:
+            file = Columns(folder / name, separator, skip, given, decimal)
+            blocks = _Blocks(file, features_of(file, label, drop or ()), dataset.shape)
+            if features not in (None, blocks.features):
+                raise UserError(
+                    f"{shown(file.path)}: must have the columns of {train}, in their order"
+                )
+            features = blocks.features
+            examples[part] = Examples(
+                labels=numbered(text(file, label), dataset.classes, labels, shown(file.path)),
+                shape=blocks.shape,
+                dtype=np.dtype(np.float64),
+                blocks=blocks,
+                features=None if blocks.are_images else features,
+                place=shown(file.path),
+            )
+    return examples
+
+
+def text(file: Columns, name: str) -> NDArray[Any]:
+    """Return the labels, text (rows,), of a column.
+
+    Raises
+    ------
+    UserError
+        If one is missing.
+    """
+    parts = [np.empty(0, object)]
+    for batch in file.batches(texts=[name]):
+        part = batch.column(0).to_numpy(zero_copy_only=False)
+        empty = (part == None) | (part == "")  # noqa: E711  # of each element
+        if empty.any():
+            row = file.first + sum(map(len, parts)) + int(empty.argmax())
+            raise UserError(f"{shown(file.path)}: row {row} has no label, in column {name!r}")
+        parts.append(part)
+    labels = np.concatenate(parts)
+    if not len(labels):
+        raise UserError(f"{shown(file.path)}: has no rows")
+    return labels
+
+
+def features_of(file: Columns, label: str, drop: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the columns that are features.
+
+    Raises
+    ------
+    UserError
+        If there are none, or the file lacks a column.
+    """
+    names = file.names()
+    for name in (label, *drop):
+        if name not in names:
+            listed = ", ".join(names[:20])
+            raise UserError(f"{shown(file.path)}: has no column {name!r}; its columns are {listed}")
+    features = tuple(name for name in names if name not in (label, *drop))
+    if not features:
+        raise UserError(f"{shown(file.path)}: has no column of features besides {label!r}")
+    return features
+
+
+class _Blocks:
+    """The features of a table, float64 (k, features) at a time, or (k, *shape) of images."""
+
+    def __init__(self, file: Columns, features: tuple[str, ...], shape: Sequence[int]):
+        self.file, self.features = file, features
+        self.are_images = len(shape) > 1
+        self.shape = tuple(shape) if self.are_images else (len(features),)
+        if prod(self.shape) != len(features):
+            raise UserError(
+                f"{shown(file.path)}: has {len(features)} columns of features, not the "
+                f"{prod(self.shape)} of the shape {self.shape}"
+            )
+
+    def __call__(self) -> Iterator[NDArray[Any]]:
+        try:
+            for batch in self.file.batches(numbers=self.features):
+                block = np.column_stack([one.to_numpy(zero_copy_only=False) for one in batch])
+                if not np.isfinite(block).all():
+                    raise ValueError
+                yield block.reshape(len(block), *self.shape)
+        except ValueError:
+            raise UserError(
+                f"{shown(self.file.path)}: {problem(self.file, self.features)}"
+            ) from None
