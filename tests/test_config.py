@@ -158,9 +158,10 @@ def test_the_commands_are_listed(ready: Project) -> None:
     assert names == runs - {"__main__"}
     (line,) = ready.run(sys.executable, "-m", "pipeline", "train", code=1).stderr.splitlines()
     assert line.startswith("pipeline: 'train' is not known: `python -m pipeline` lists")
-    for name in ("promote", "repair", "verify"):  # those that Hydra does not compose
+    for name in ("adopt", "promote", "repair", "verify"):  # those that Hydra does not compose
         assert ready.stage(name, "--help").stdout.startswith(f"{name.title()}: ")
-        refused = ready.stage(name, "x", code=1).stderr
+        given = ["."] if name == "adopt" else []
+        refused = ready.stage(name, *given, "x", code=1).stderr
         assert refused.startswith(f"{name}: x is not known")
 
 

@@ -153,7 +153,7 @@ FLOORS = (  # a package imports those before it; the stages and commands come af
     ("settings",),
     ("data",),
     ("readers",),
-    ("sources",),
+    ("adopting", "sources"),
     ("learning",),
     ("side_by_side",),
     ("report", "verification"),
@@ -162,7 +162,7 @@ FLOORS = (  # a package imports those before it; the stages and commands come af
     ("sweeping",),
     ("cli",),
     ("download", "preprocess", "train", "evaluate", "plot"),
-    ("record", "promote", "repair", "verify"),
+    ("adopt", "record", "promote", "repair", "verify"),
 )
 
 

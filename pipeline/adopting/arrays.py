@@ -1,0 +1,44 @@
+"""Arrays of NumPy: which are examples, which are labels, and of which part."""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.adopting.found import Found, classes_of, paired
+from pipeline.data.readers import arrays
+from pipeline.files import shown
+
+CHANNELS = (1, 3)
+
+
+def is_array(path: Path) -> bool:
+    """Tell whether a file holds arrays, by its name."""
+    return path.is_file() and path.suffix in (".npy", ".npz")
+
+
+def look(path: Path) -> Found:
+    """Return the data set of an .npz archive, or of the arrays that lie in a folder.
+
+    Raises
+    ------
+    UserError
+        If it is not clear which arrays are meant.
+    """
+    alone = path.suffix == ".npz" and path.is_file()
+    folder = path if path.is_dir() else path.parent
+    files = [path] if alone else sorted(one for one in folder.iterdir() if is_array(one))
+    shapes = {}
+    for file in files:
+        for name in arrays.names(file):
+            shapes[name] = arrays.shape(folder / name)
+    are_labels = {name: len(one) == 1 or one[1:] == (1,) for name, one in shapes.items()}
+    parts, left_out = paired(are_labels, path)
+    y = folder / parts["train"][1]
+    classes, numbers = classes_of(arrays.text(y), shown(y))
+    options: dict[str, Any] = {**parts}
+    options |= {"labels": numbers} if numbers else {}
+    shape = shapes[parts["train"][0]]
+    if len(shape) == 4 and shape[1] in CHANNELS and shape[3] not in CHANNELS:
+        options["channels_first"] = True
+    used = {name.partition("/")[0] for pair in parts.values() for name in pair}
+    notes = [f"left out: {', '.join(left_out)}"] if left_out else []
+    return Found("arrays", options, folder, sorted(used), classes, notes)

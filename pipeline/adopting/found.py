@@ -1,0 +1,147 @@
+"""What is found at a path: its files, who reads them, and the classes of their labels."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import UserError
+from pipeline.files import shown
+
+PARTS = {"test": "test|t10k", "val": "val|valid|validation|dev"}
+LABELS = re.compile(r"(?<![a-z])(y|labels?|targets?|classes)(?![a-z])", re.IGNORECASE)
+MOST_CLASSES = 256
+
+
+@dataclass(frozen=True)
+class Found:
+    """Files that are one data set.
+
+    Attributes
+    ----------
+    reader, options
+        As they are written into the file of conf/dataset/.
+    folder : Path
+        Where the reader can read the files.
+    files : list of str
+        Their names in it.
+    classes : list of str
+    notes : list of str
+        What was left out.
+    """
+
+    reader: str
+    options: dict[str, Any]
+    folder: Path
+    files: list[str]
+    classes: list[str]
+    notes: list[str] = field(default_factory=list)
+
+
+def part_of(name: str) -> str:
+    """Return which part a file or an array is, `train` if no word in its name says another."""
+    for part, words in PARTS.items():
+        if re.search(f"(?<![a-z])({words})(?![a-z])", name.lower()):
+            return part
+    return "train"
+
+
+def paired(are_labels: Mapping[str, bool], place: Path) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the names of examples and of labels, of each part, and what is left out.
+
+    Parameters
+    ----------
+    are_labels : mapping of str to bool
+        Whether an array or a file holds labels, by its name.
+    place : Path
+        What an error line begins with.
+
+    Raises
+    ------
+    UserError
+        If a part has not one of each.
+    """
+    parts, left_out = {}, []
+    for part in ("train", "test", "val"):
+        names = [name for name in are_labels if part_of(name) == part]
+        examples = [name for name in names if not are_labels[name]]
+        labels = [name for name in names if are_labels[name]]
+        labels = [name for name in labels if LABELS.search(name)] or labels
+        if part == "val":
+            left_out += names
+        elif names and len(examples) == len(labels) == 1:
+            parts[part] = [*examples, *labels]
+        elif names or part == "train":
+            raise UserError(
+                f"{shown(place)}: one array of examples and one of labels are needed for the "
+                f"{part} part; found are {', '.join(are_labels)}"
+            )
+    return parts, left_out
+
+
+def classes_of(
+    labels: NDArray[Any], where: str, unit: str = "example", first: int = 0
+) -> tuple[list[str], list[int] | None]:
+    """Return the names of the classes, in their order, and the whole numbers that stand for them.
+
+    Raises
+    ------
+    UserError
+        If labels are too few or too many, one occurs once, or two look the same.
+    """
+    found, rows, counts = np.unique(labels, return_index=True, return_counts=True)
+    names = [str(value) for value in found.tolist()]
+    if all(_is_number(name) for name in names):
+        for name in names:
+            if not float(name).is_integer():
+                raise UserError(
+                    f"{where}: the label {name} is not a whole number: a label is a class, which "
+                    "is a whole number or a text"
+                )
+    if not 2 <= len(names) <= MOST_CLASSES:
+        raise UserError(
+            f"{where}: has {len(names):,} different labels, where 2 to {MOST_CLASSES} are possible"
+        )
+    for name, row, count in zip(names, rows, counts, strict=True):
+        if count == 1:
+            raise UserError(
+                f"{where}: the label {name!r} occurs once, in {unit} {first + row:,}: a class "
+                "needs two examples, to train on and to test on: add some, or leave it out"
+            )
+    check_names(names, where)
+    if all(re.fullmatch(r"0|-?[1-9]\d*", name) for name in names):
+        numbers = sorted(map(int, names))
+        return list(map(str, numbers)), numbers
+    return names, None
+
+
+def check_names(names: list[str], where: str, *, of_folders: bool = False) -> None:
+    """Refuse names of classes that look the same, or are invisible.
+
+    Raises
+    ------
+    UserError
+        With the names.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        key = name.strip().casefold() if of_folders else name.strip()
+        if key in seen:
+            raise UserError(
+                f"{where}: the classes {seen[key]!r} and {name!r} look the same: give them one name"
+            )
+        if not key.isprintable() or not key:
+            raise UserError(f"{where}: {name!r} cannot be the name of a class: rename it")
+        seen[key] = name
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return isfinite(float(text))
+    except ValueError:
+        return False

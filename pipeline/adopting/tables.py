@@ -1,0 +1,108 @@
+"""Tables: which files, which separator, and which column holds the labels."""
+
+import csv
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.adopting.found import Found, classes_of, part_of
+from pipeline.data.readers import table
+from pipeline.data.readers.columns import PARQUET, Columns
+from pipeline.data.readers.diagnosis import not_a_number, present
+from pipeline.errors import UserError
+from pipeline.files import shown
+
+CSV = (".csv", ".tsv", ".tab", ".txt")
+PACKED = (".gz", ".bz2", ".zst")
+SEPARATORS = ",;\t|"
+LABELS = ("label", "labels", "class", "target", "y", "species", "category", "diagnosis")
+MOST_NAMES = 30  # in an error line
+
+
+def is_table(path: Path) -> bool:
+    """Tell whether a file is a table by its name."""
+    suffix = path.with_suffix("").suffix if path.suffix.lower() in PACKED else path.suffix
+    return path.is_file() and suffix.lower() in (*CSV, *PARQUET)
+
+
+def look(path: Path, label: str | None, drop: list[str]) -> Found:
+    """Return the data set of one table, or of a folder with one, or with one of each part.
+
+    Raises
+    ------
+    UserError
+        If it is not clear which files or which column are meant.
+    """
+    folder = path if path.is_dir() else path.parent
+    names = sorted(one.name for one in folder.iterdir() if is_table(one))
+    names = names if path.is_dir() else [path.name]
+    parts = {part_of(name): name for name in names}
+    if len(names) > 1 and (len(parts) < len(names) or not parts.keys() >= {"train", "test"}):
+        raise UserError(
+            f"{shown(path)}: holds several tables: {', '.join(names)}: adopt one of them, or name "
+            "two train and test"
+        )
+    train = parts["train"] if len(names) > 1 else names[0]
+    separator = "," if (folder / train).suffix.lower() in PARQUET else _separator(folder / train)
+    file = Columns(folder / train, separator, decimal=_decimal(folder / train, separator))
+    columns = file.names()
+    if all(_is_number(name) for name in columns):
+        raise UserError(
+            f"{shown(file.path)}: its first line holds numbers: write there the names of columns"
+        )
+    label = label or _label(file, [name for name in columns if name not in drop])
+    table.features_of(file, label, drop)
+    texts = table.text(file, label)
+    where = f"{shown(file.path)}: column {label!r}"
+    classes, numbers = classes_of(texts, where, "row", file.first)
+    options: dict[str, Any] = {"train": train}
+    options |= {"test": parts["test"]} if len(names) > 1 else {}
+    options |= {"label": label}
+    options |= {"labels": numbers} if numbers else {}
+    options |= {"drop": drop} if drop else {}
+    options |= {"separator": separator} if separator != "," else {}
+    options |= {"decimal": ","} if file.decimal == "," else {}
+    return Found("table", options, folder, names, classes)
+
+
+def _label(file: Columns, columns: Sequence[str]) -> str:
+    """Return the one column whose name is that of labels, or that is not of numbers."""
+    named = [name for name in columns if name.lower() in LABELS]
+    if len(named) != 1:
+        first = next(file.batches(texts=columns), None)
+        if first is None:
+            raise UserError(f"{shown(file.path)}: has no rows")
+        texts = [
+            name
+            for name, column in zip(columns, first, strict=True)
+            if not_a_number(present(column), file.decimal) is not None
+        ]
+        named = texts if len(texts) == 1 else []
+    if not named:
+        listed = ", ".join(columns[:MOST_NAMES]) + (" ..." if len(columns) > MOST_NAMES else "")
+        raise UserError(
+            f"{shown(file.path)}: say with label=COLUMN which column holds the labels: {listed}"
+        )
+    return named[0]
+
+
+def _separator(path: Path) -> str:
+    """Return what separates the columns of a CSV file: what splits its header the most."""
+    header = next(iter(Columns(path).lines()), "")
+    counts = [len(next(csv.reader([header], delimiter=one), [])) for one in SEPARATORS]
+    return SEPARATORS[counts.index(max(counts))]
+
+
+def _decimal(path: Path, separator: str) -> str:
+    """Return the comma if the first row has a number with one, as is usual beside semicolons."""
+    is_comma = separator != "," and re.search(r"\d,\d", "".join(Columns(path).lines()[1:2]))
+    return "," if is_comma else "."
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
