@@ -64,10 +64,19 @@ def revision(rev: str) -> str:
         raise UserError(
             f"commits are what is verified, but there is no repository: {error}"
         ) from None
+    if found := commit(rev):
+        return found
+    raise UserError(f"rev: git knows no commit {rev!r}")
+
+
+def commit(rev: str) -> str:
+    """Return the commit that a revision names, empty if there is none."""
     try:
         return run("rev-parse", "--verify", "--end-of-options", f"{rev}^{{commit}}").strip()
+    except RefusedError:
+        raise
     except UserError:
-        raise UserError(f"rev: git knows no commit {rev!r}") from None
+        return ""
 
 
 def environment() -> dict[str, str]:

@@ -162,7 +162,8 @@ FLOORS = (  # a package imports those before it; the stages and commands come af
     ("sweeping",),
     ("cli",),
     ("download", "preprocess", "train", "evaluate", "plot"),
-    ("adopt", "record", "promote", "repair", "verify"),
+    ("comparison",),
+    ("adopt", "compare", "record", "promote", "repair", "verify"),
 )
 
 

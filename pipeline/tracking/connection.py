@@ -67,6 +67,12 @@ def connect(uri: str, experiment: str, timeout: int) -> "tuple[MlflowClient, str
     return client, experiment_id
 
 
+def is_missing(uri: str) -> bool:
+    """Tell whether the store would be a file that is not there."""
+    _, path = _located(uri)
+    return path is not None and not path.exists()
+
+
 def signature() -> str:
     """Return the tag by which other recorders of this machine see whether this one lives."""
     return f"{socket.gethostname()} {os.getpid()}"

@@ -1,6 +1,7 @@
 """The MLflow store, in which runs are found and opened."""
 
 import gc
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from pipeline.tracking import connection
@@ -91,6 +92,16 @@ class Store:
         if not run:
             return {"status": "GONE"}
         return {"status": run.info.status, "parent": run.data.tags.get(PARENT, "")}
+
+    def copy(self, run_id: str, names: Collection[str], folder: str) -> str:
+        """Copy those files of a run that it has, and return its name; empty if it is not there."""
+        run = self._existing(run_id)
+        if not run:
+            return ""
+        for file in self._client.list_artifacts(run_id):
+            if file.path in names:
+                self._client.download_artifacts(run_id, file.path, folder)
+        return str(run.info.run_name)
 
     def adopt(self, run_id: str, parent: str) -> dict[str, Any]:
         """Put a run below another one."""

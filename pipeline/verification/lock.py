@@ -31,7 +31,21 @@ def read(path: Path) -> Stages:
         If there is none, or it holds no stages.
     """
     try:
-        stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
+        return parse(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{NAME}: not found: nothing to compare with; run `dvc repro`") from None
+
+
+def parse(content: str | bytes) -> Stages:
+    """Return the stages of the content of a dvc.lock, each after those whose outs it reads.
+
+    Raises
+    ------
+    UserError
+        If it holds no stages.
+    """
+    try:
+        stages = yaml.safe_load(content)["stages"]
         makers = {out["path"]: name for name in stages for out in stages[name].get("outs", [])}
         needs = {
             name: [
@@ -40,8 +54,6 @@ def read(path: Path) -> Stages:
             for name in stages
         }
         return {name: stages[name] for name in TopologicalSorter(needs).static_order()}
-    except FileNotFoundError:
-        raise UserError(f"{NAME}: not found: nothing to compare with; run `dvc repro`") from None
     except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise UserError(f"{NAME}: cannot be read ({' '.join(str(error).split())})") from None
 

@@ -1,0 +1,1 @@
+"""The parts of `pipeline.compare`: find two results, and tell whether they differ."""

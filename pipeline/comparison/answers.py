@@ -1,0 +1,64 @@
+"""What a model has answered to each of some examples, as predictions.csv holds it."""
+
+import io
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import UserError, first_line
+
+UNIT = 1e-9  # nats: the last decimal of a loss in predictions.csv
+MOST = 2.0**62  # units in all: sums of so many are exact
+
+Numbers = NDArray[np.int64]
+
+
+class Answers(NamedTuple):
+    """Answers to the same examples in the same order.
+
+    Attributes
+    ----------
+    actual, predicted : array of int64 (n,)
+        Numbers of classes.
+    losses : array of int64 (n,) or None
+        In units of 1e-9 nats; None if they are not known, or too large to be added.
+    """
+
+    actual: Numbers
+    predicted: Numbers
+    losses: Numbers | None
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether each answer is right."""
+        return self.actual == self.predicted
+
+
+def parse(text: str, name: str) -> Answers:
+    """Return what the text of a predictions.csv holds; earlier ones have no losses.
+
+    Raises
+    ------
+    UserError
+        If it is no such file.
+    """
+    header, _, _ = text.partition("\n")
+    names = header.strip().split(",")
+    try:
+        actual, predicted = names.index("actual"), names.index("predicted")
+        with io.StringIO(text) as file:
+            columns = np.loadtxt(file, delimiter=",", skiprows=1, ndmin=2).T
+        loss = columns[names.index("loss")] if "loss" in names else None
+        return Answers(
+            columns[actual].astype(np.int64), columns[predicted].astype(np.int64), in_units(loss)
+        )
+    except (ValueError, IndexError) as error:
+        raise UserError(f"{name} cannot be read ({first_line(error)})") from None
+
+
+def in_units(losses: NDArray[np.float64] | None) -> Numbers | None:
+    """Return losses in nats as whole units."""
+    if losses is None or not np.abs(losses).max(initial=0) * len(losses) < MOST * UNIT:
+        return None
+    return np.rint(losses / UNIT).astype(np.int64)

@@ -1,0 +1,139 @@
+"""What a name means that A or B was given: the workspace, a commit, an experiment, a run."""
+
+import difflib
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+from pipeline import git
+from pipeline.comparison import answers, side
+from pipeline.comparison.answers import Answers
+from pipeline.comparison.side import Side
+from pipeline.errors import UserError, first_line
+from pipeline.files import require
+from pipeline.masking import masked
+from pipeline.settings import conf_files, params
+from pipeline.settings.schema import Config
+from pipeline.sweeping import folders
+from pipeline.tracking.connection import is_missing
+from pipeline.tracking.store import Store
+from pipeline.trials.promotion import composed
+from pipeline.verification import lock
+from pipeline.verification.reproduction import md5
+
+PREDICTIONS = "metrics/predictions.csv"
+WORKSPACE = "workspace"
+EXPERIMENTS = "refs/exps"
+DVCS_OWN = ("celery", "exec", "stash", "running")  # below refs/exps, but no experiments
+OF_A_RUN = ("predictions.csv", "config.yaml")
+ID = 32  # characters of an MLflow run's
+MOST = 6  # names that an error lists
+
+
+def find(name: str) -> Side:
+    """Return what the name means, with its answers to its test examples.
+
+    Raises
+    ------
+    UserError
+        If it means nothing, or what it means has no answers.
+    """
+    for way in (_workspace, _commit, _experiment, _run):
+        if found := way(name):
+            return found
+    raise UserError(_unknown(name))
+
+
+def _workspace(name: str) -> Side | None:
+    if name != WORKSPACE:
+        return None
+    path = require(Path(PREDICTIONS), "evaluate")
+    found = answers.parse(path.read_text(encoding="utf-8"), PREDICTIONS)
+    return of_workspace(found, path)
+
+
+def of_workspace(found: Answers, made: Path) -> Side:
+    """Return the workspace as a side; its settings are those that dvc.lock has for a file.
+
+    They are those of params.yaml and conf/ if DVC has not made the file as it is.
+    """
+    stages = lock.read(Path(lock.NAME))
+    if (str(made), md5(made)) in [(out.path, out.md5) for out in lock.outs(stages)]:
+        return side.of_lock("the workspace", found, stages)
+    title = f"the workspace, made by hand; its settings are taken from {params.FILE} and conf/"
+    return side.of_config(title, found, plain(composed(params.CONF, [])))
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """Return a configuration as nested dictionaries."""
+    return config.model_dump(mode="json", exclude_unset=True)
+
+
+def _commit(name: str, experiment: str = "") -> Side | None:
+    if not (commit := git.commit(name)):
+        return None
+    said = git.run("log", "-1", f"--format={'%h' if experiment else '%h %s'}", commit).strip()
+    title = f"experiment {experiment}, commit {said}" if experiment else f"commit {said}"
+
+    def text(path: str) -> str:
+        try:
+            return git.run("show", f"{commit}:./{path}")
+        except UserError:
+            raise UserError(f"{title} has no {path}, so nothing to compare") from None
+
+    found = answers.parse(text(PREDICTIONS), f"{name}: {PREDICTIONS}")
+    return side.of_lock(title, found, lock.parse(text(lock.NAME)))
+
+
+def _experiment(name: str) -> Side | None:
+    refs = [ref for ref in _experiments() if ref.rpartition("/")[2] == name]
+    if len(refs) > 1:
+        raise UserError(f"{name}: several experiments are called so: give one of {', '.join(refs)}")
+    return _commit(refs[0], name) if refs else None
+
+
+def _experiments() -> list[str]:
+    listed = git.run("for-each-ref", "--format=%(refname)", EXPERIMENTS).splitlines()
+    return [ref for ref in listed if ref.split("/")[2] not in DVCS_OWN]
+
+
+def _run(name: str) -> Side | None:
+    if len(name) != ID or set(name) - set("0123456789abcdef"):
+        return None
+    tracking = composed(params.CONF, []).tracking
+    if is_missing(tracking.uri):
+        return None
+    with TemporaryDirectory() as folder:
+        try:
+            store = Store(tracking.uri, tracking.experiment, tracking.timeout)
+            store.connect()
+            run = store.copy(name, OF_A_RUN, folder)
+        except Exception as error:  # whatever a server, a database or a file system raises
+            raise UserError(f"MLflow at {masked(tracking.uri)}: {first_line(error)}") from None
+        paths = [Path(folder, file) for file in OF_A_RUN]
+        texts = [conf_files.read(path) for path in paths if path.exists()]
+    if not run:
+        return None
+    if len(texts) < len(OF_A_RUN):
+        raise UserError(
+            f"{name}: the MLflow run {run!r} was not evaluated: it has no predictions.csv"
+        )
+    found = answers.parse(texts[0], f"{name}: {OF_A_RUN[0]}")
+    return side.of_config(f"MLflow run {run}", found, yaml.safe_load(texts[1]))
+
+
+def _unknown(name: str) -> str:
+    """Return that a name means nothing, and what could be named."""
+    experiments = [ref.rpartition("/")[2] for ref in _experiments()]
+    trials = [one.folder for folder in folders.begun()[-1:] for one in folders.trials(folder)]
+    known = [WORKSPACE, *experiments, *trials]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]}? It" if near else ": it"
+    listed = f" ({', '.join(experiments[-MOST:])})" if experiments else ""
+    trial = f" ({trials[0]})" if trials else ""
+    return (
+        f"{name} is not known{hint} may be {WORKSPACE}, a git revision, "
+        f"an experiment of DVC{listed}, a trial's folder{trial}, or the id of an MLflow run"
+    )

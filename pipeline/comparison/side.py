@@ -1,0 +1,97 @@
+"""One of the two that are compared: what it has answered, and how it came about."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.comparison.answers import Answers
+from pipeline.errors import UserError
+from pipeline.settings.params import leaves
+from pipeline.verification.lock import Stages
+
+GROUPS = ("dataset", "model", "optimizer")
+DECIDING = ("model", "optimizer", "seed", "determinism", "train")
+OF_THE_FILES = ("classes", "files", "max_bytes", "sources")  # what the data are, not how used
+CODE = ("pipeline/", "requirements.txt")
+
+OTHER = "A and B have not answered the same examples"
+
+Settings = Mapping[str, Any]  # by dotted key
+
+
+@dataclass(frozen=True)
+class Side:
+    """What is known of A or B.
+
+    Attributes
+    ----------
+    title : str
+        What it is, for people.
+    answers : Answers
+        To its test examples, or to those held out if it is a trial.
+    dataset : mapping
+        The data set's file: its name, its classes, the SHA-256 of its files.
+    settings : mapping
+        What decided the training, by dotted key.
+    code : mapping of str to str
+        MD5 of the files of code by which it was made, as far as they are known.
+    """
+
+    title: str
+    answers: Answers
+    dataset: Mapping[str, Any]
+    settings: Settings
+    code: Mapping[str, str] = field(default_factory=dict)
+
+
+def of_lock(title: str, answers: Answers, stages: Stages) -> Side:
+    """Return the side whose answers the stages of a dvc.lock have given."""
+    dataset: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+    code: dict[str, str] = {}
+    for stage in stages.values():
+        deps = [dep for dep in stage.get("deps", []) if dep["path"].startswith(CODE)]
+        code |= {dep["path"]: dep.get("md5", "") for dep in deps}
+        for file, values in stage.get("params", {}).items():
+            group = Path(file).parent.name
+            if group == "dataset":
+                dataset |= values
+            elif group in GROUPS:
+                settings |= leaves(values, f"{group}.")
+            else:
+                settings |= {k: v for k, v in leaves(values).items() if "${" not in str(v)}
+    return Side(title, answers, dataset, deciding(settings, dataset), code)
+
+
+def of_config(title: str, answers: Answers, config: Mapping[str, Any]) -> Side:
+    """Return the side that has this configuration, as nested dictionaries."""
+    dataset = config.get("dataset", {})
+    return Side(title, answers, dataset, deciding(leaves(config), dataset))
+
+
+def deciding(settings: Settings, dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that decide a training, and how it uses its data set."""
+    found = {k: v for k, v in settings.items() if k.partition(".")[0] in DECIDING}
+    used = {k: v for k, v in dataset.items() if k not in OF_THE_FILES}
+    return leaves(used, "dataset.") | {k: v for k, v in found.items() if k not in GROUPS}
+
+
+def check_same_examples(a: Side, b: Side) -> None:
+    """Check that both have answered the same examples.
+
+    Raises
+    ------
+    UserError
+        If these are of other data, or were chosen otherwise.
+    """
+    for key, what in (("name", "data set"), ("files", "files of the data set"), ("split", "split")):
+        ours, theirs = a.dataset.get(key), b.dataset.get(key)
+        if None not in (ours, theirs) and ours != theirs:
+            said = f" ({ours} and {theirs})" if key != "files" else ""
+            raise UserError(f"{OTHER}: another {what}{said}")
+    labels, others = a.answers.actual, b.answers.actual
+    if len(labels) != len(others):
+        raise UserError(f"{OTHER}: {len(labels):,} and {len(others):,}")
+    if (labels != others).any():
+        raise UserError(f"{OTHER}: their labels differ")
