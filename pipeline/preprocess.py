@@ -123,6 +123,7 @@ def write_x(
                 to = places[start : start + len(rows)]
                 here = to >= 0
                 writer.write(*((x, to) if here.all() else (x[here], to[here])))
+        encode.finish(source)
         for writer, _ in outputs:
             writer.close()
 

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.data.description import Description, Scale
 from pipeline.learning import determinism
-from pipeline.tracking.served_model import Classifier, PixelError, pixels
+from pipeline.tracking.served_model import Classifier, InputError, taken
 from tests import oracle
 from tests.conftest import Project
 from tests.test_tracking import free_port, runs, server
@@ -21,9 +22,24 @@ from tests.test_tracking import free_port, runs, server
 X = np.random.default_rng(0).integers(0, 256, (3, 20)).astype(np.uint8)
 SCALED = (X / 255).astype(np.float32)
 BETWEEN = "but pixels lie between 0 and 1: divide bytes by 255, or give them as an array of uint8."
-SHAPE = "but must be (n, 20), or images (n, rows, columns) of 20 pixels each, also if n is 1."
-NUMBERS = "The input must be numbers, each example 20 pixels."
+SHAPE = "but must be (n, 20), or images (n, 4, 5), also if n is 1."
+NUMBERS = "The input must be numbers, 20 for each example."
 EMPTY = "The input has no examples."
+PIXELS = Description(
+    name="tiny",
+    shape=(4, 5),
+    classes=[f"{n}" for n in range(10)],
+    features=None,
+    scale=Scale(kind="bytes"),
+    hashes={},
+)
+WINES = PIXELS.model_copy(
+    update={
+        "shape": (2,),
+        "features": ["ash", "hue"],
+        "scale": Scale(kind="standardise", offset=[2.0, 1.0], width=[0.5, 0.25]),
+    }
+)
 
 
 TAKEN: dict[str, Any] = {
@@ -74,16 +90,37 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize("case", TAKEN | BYTES)
 def test_pixels_are_taken_as(case: str) -> None:
-    found = pixels((TAKEN | BYTES)[case], 20)
+    found = taken((TAKEN | BYTES)[case], PIXELS, exact=True)
     np.testing.assert_array_equal(found, X if case in BYTES else SCALED, strict=True)
 
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_pixels_are_refused_as(case: str) -> None:
     data, sentence = REFUSED[case]
-    with pytest.raises(PixelError) as caught:
-        pixels(data, 20)
+    with pytest.raises(InputError) as caught:
+        taken(data, PIXELS, exact=True)
     assert str(caught.value) == sentence
+
+
+def test_a_table_is_scaled_as_it_was_for_training() -> None:
+    right = np.array([[0.0, 4.0], [-2.0, 0.0]], np.float32)
+    rows = [[2.0, 2.0], [1.0, 1.0]]
+    other_order = pd.DataFrame([[2, 7, 2], [1, 7, 1]], columns=["hue", "more", "ash"])
+    for data in (rows, np.array(rows, int), pd.DataFrame(rows), other_order):
+        np.testing.assert_array_equal(taken(data, WINES, exact=True), right, strict=True)
+    far = [[2.0, 1.0], [2.0 + 0.5 * 512, 1.0]]
+    assert taken(far, WINES, exact=False).max() == 512
+    for data, sentence in {
+        "far": (
+            far,
+            "Example 1 has the value 258, which is too far from what the model was trained on.",
+        ),
+        "nan": ([[1.0, np.nan]], "Example 0 has the value nan, which is not finite."),
+        "shape": ([[1.0]], "The input has the shape (1, 1), but must be (n, 2), also if n is 1."),
+    }.values():
+        with pytest.raises(InputError) as caught:
+            taken(data, WINES, exact=True)
+        assert str(caught.value) == sentence
 
 
 LOAD = """
@@ -126,12 +163,13 @@ def test_a_row_has_the_same_answer_alone_and_among_others(tmp_path: Path, name: 
 
     generator = np.random.default_rng(1)
     options = {"hidden": [33, 7]} if name == "mlp" else {}
-    model = MODELS[name]((20,), 10, 0, **options)
+    model = MODELS[name]((4, 5), 10, 0, **options)
     for variable in model.weights.values():
         variable.assign(generator.standard_normal(variable.shape))
     weights.save(model, tmp_path / "weights.npz")
-    description = {"name": name, "shape": [20], "classes": 10, "exact": True} | options
-    (tmp_path / "model.json").write_text(json.dumps(description), encoding="utf-8")
+    choices = {"name": name, "exact": True} | options
+    (tmp_path / "model.json").write_text(json.dumps(choices), encoding="utf-8")
+    (tmp_path / "dataset.json").write_text(PIXELS.text(), encoding="utf-8")
     served = Classifier(tmp_path)
 
     raw = generator.integers(0, 256, (700, 20)).astype(np.uint8)

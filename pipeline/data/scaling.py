@@ -16,7 +16,9 @@ from pipeline.settings.schema import Scaling
 log = logging.getLogger(__name__)
 CHUNK = 1024  # examples whose numbers are added up by themselves, whatever the reader's blocks are
 LARGEST = 512  # no feature of exact arithmetic has this magnitude; see pipeline/exact/features.py
-LEAST = 2.0**-10  # smaller features would have few bits there, in steps of 2^-14 / 255
+STEP = 2.0**-14 / 255  # to which it rounds them
+LEAST = 2.0**-10  # a feature that is always smaller would have few bits there
+SET_SCALE = "set `scale: standardise` or `scale: minmax`"
 SHOWN = 5  # columns that a warning names
 
 Floats = NDArray[np.float64]
@@ -98,6 +100,7 @@ class Encoder:
 
     def __init__(self, described: Description, storage: str, *, exact: bool):
         self._described, self._storage, self._exact = described, storage, exact
+        self._peak: NDArray[np.float32] | None = None  # of each feature, where that matters
 
     def __call__(
         self, source: Examples, start: int, rows: NDArray[Any]
@@ -122,11 +125,32 @@ class Encoder:
             x = self._described.scaled(rows)
         wrong = ~(np.abs(x) < LARGEST) if self._exact else ~np.isfinite(x)
         remedy = (
-            "set `scale: standardise` or `scale: minmax`"
+            SET_SCALE
             if kind == "none"
             else "it is too far from the training examples: correct it, or leave it out"
         )
         if self._exact:
             remedy += f" (from {LARGEST} on, features need `determinism: machine`)"
         source.refuse(wrong, start, rows, remedy)
+        if self._exact and kind == "none":
+            peak = np.abs(x).max(0)
+            self._peak = peak if self._peak is None else np.maximum(peak, self._peak)
         return x
+
+    def finish(self, source: Examples) -> None:
+        """Refuse features that are so small that exact arithmetic would round them away.
+
+        Raises
+        ------
+        UserError
+            With the name of the first.
+        """
+        if self._peak is None:
+            return
+        peak = self._peak if len(source.shape) == 1 else self._peak.max(keepdims=True)
+        if (small := np.flatnonzero((peak > 0) & (peak < LEAST))).size:
+            raise UserError(
+                f"{source.place}: {source.column(int(small[0]))} is never beyond "
+                f"{peak[small[0]]:.2g}, and exact arithmetic rounds to {STEP:.2g}: {SET_SCALE}, or "
+                "`determinism: machine`"
+            )

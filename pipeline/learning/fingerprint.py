@@ -20,7 +20,7 @@ ARRAYS = ("x_train.npy", "y_train.npy")
 def settings(config: Config) -> dict[str, Any]:
     """Return the settings that decide a training, as plain values."""
     found = config.model_dump(mode="json", include=SETTINGS)
-    return found | {"classes": len(config.dataset.classes)}
+    return found | {"classes": len(config.dataset.classes), "shape": config.dataset.shape}
 
 
 def identity(config: Config) -> dict[str, Any]:

@@ -118,9 +118,7 @@ class OpenRun:
         for path in paths:
             self._client.log_artifact(self.run_id, path, folder or None)
 
-    def model(
-        self, weights: str, weights_sha256: str, data: str, description: dict[str, Any]
-    ) -> None:
+    def model(self, weights: str, weights_sha256: str, data: str, choices: dict[str, Any]) -> None:
         """Log a model that `mlflow models serve` can serve, and tag the run with its weights' hash.
 
         The steps of MLflow's `log_model`, less its trial prediction, which would need TensorFlow.
@@ -133,9 +131,7 @@ class OpenRun:
             experiment_id = self._opened.info.experiment_id
             logged = self._client.create_logged_model(experiment_id, "model", self.run_id)
             with tempfile.TemporaryDirectory() as folder:
-                saved = served_model.save(
-                    Path(folder), Path(weights), Path(data), description, logged
-                )
+                saved = served_model.save(Path(folder), Path(weights), Path(data), choices, logged)
                 self._client.log_model_artifacts(logged.model_id, str(saved))
             self._client.finalize_logged_model(logged.model_id, "READY")
             self._client.log_outputs(self.run_id, [LoggedModelOutput(logged.model_id, step=0)])

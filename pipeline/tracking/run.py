@@ -140,12 +140,9 @@ class Run:
             "model",
             weights=str(weights),
             weights_sha256=sha256(weights),
-            data=str(config.paths.processed / ARRAYS[0]),
-            description=config.model.model_dump()
-            | {
-                "classes": len(config.dataset.classes),
-                "exact": is_exact(config.determinism, config.model.name),
-            },
+            data=str(config.paths.processed),
+            choices=config.model.model_dump()
+            | {"exact": is_exact(config.determinism, config.model.name)},
         )
 
     def restore(self, config: Config) -> None:

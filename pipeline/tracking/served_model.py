@@ -1,4 +1,4 @@
-"""The model in MLflow's format, code and arrays without a pickle: pixels in, probabilities out."""
+"""The model in MLflow's format, without a pickle: examples in, probabilities out."""
 
 import json
 import math
@@ -13,44 +13,47 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from numpy.typing import NDArray
 
+from pipeline.data.description import NAME, Description
+from pipeline.data.examples import NUMBERS
+from pipeline.data.scaling import LARGEST
 from pipeline.learning import determinism
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
 
 SERVED = ("hydra-core", "mlflow", "numpy", "pydantic", "requests", "tensorflow", "tqdm")
-NUMBERS = "buif"  # kinds of NumPy's dtypes
 
 
 def save(
-    folder: Path, weights: Path, data: Path, description: dict[str, Any], logged: "LoggedModel"
+    folder: Path, weights: Path, data: Path, choices: dict[str, Any], logged: "LoggedModel"
 ) -> Path:
     """Write the model below a folder, with an example; return where.
 
     Its signature names no input: MLflow would take float32 (n, features) alone, and would refuse,
-    in words of its own, the bytes, images and float64 that `pixels` takes.
+    in words of its own, the bytes, images and float64 that `taken` takes.
 
     Parameters
     ----------
-    weights, data : Path
-        weights.npz, and the .npy of the training set, whose first rows are the example.
-    description : dict
-        The model's name and options, the number of classes, and whether it computes exactly.
+    weights : Path
+        weights.npz.
+    data : Path
+        The folder of x_train.npy, whose first rows are the example, and of dataset.json.
+    choices : dict
+        The model's name and options, and whether it computes exactly.
     """
     import mlflow
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    example = np.load(data, mmap_mode="r")[:2]
-    if example.dtype == np.uint8:
-        example = example / np.float32(255)
-    sizes = {"shape": example.shape[1:], "classes": description["classes"]}
     contents, saved = folder / "contents", folder / "saved"
     contents.mkdir()
     shutil.copy(weights, contents)
-    (contents / "model.json").write_text(
-        json.dumps(description | sizes, indent=2), encoding="utf-8"
-    )
+    shutil.copy(data / NAME, contents)
+    (contents / "model.json").write_text(json.dumps(choices, indent=2), encoding="utf-8")
+    described = Description.model_validate_json((contents / NAME).read_bytes())
+    x = np.load(data / "x_train.npy", mmap_mode="r")[:2]
+    raw = described.unscaled(x)
+    example = described.scaled(raw) if described.scale.kind == "bytes" else raw
     mlflow.pyfunc.save_model(
         saved,
         mlflow_model=Model(run_id=logged.source_run_id, model_id=logged.model_id),
@@ -58,16 +61,16 @@ def save(
         data_path=str(contents),
         code_paths=[str(Path(__file__).parents[1])],
         pip_requirements=[f"{name}=={version(name)}" for name in SERVED],
-        input_example=np.array(example),
+        input_example=example,
         signature=ModelSignature(
-            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, sizes["classes"]))])
+            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, len(described.classes)))])
         ),
     )
     return saved
 
 
-class PixelError(MlflowException):
-    """What is wrong with the pixels, in a sentence; a server answers with it and status 400."""
+class InputError(MlflowException):
+    """What is wrong with the input, in a sentence; a server answers with it and status 400."""
 
     def __init__(self, sentence: str):
         super().__init__(sentence, INVALID_PARAMETER_VALUE)
@@ -84,45 +87,54 @@ class Classifier:
     Parameters
     ----------
     folder : Path
-        Holds weights.npz, and model.json with `shape`, `classes`, the model's name and options,
-        and whether it computes exactly.
+        Holds weights.npz, dataset.json, and model.json with the model's name and options, and
+        whether it computes exactly.
     """
 
     def __init__(self, folder: Path):
+        self.described = Description.model_validate_json((folder / NAME).read_bytes())
         options = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        shape, classes = tuple(options.pop("shape")), options.pop("classes")
-        self.features = math.prod(shape)
         exact = options.pop("exact")
         if "tensorflow" not in sys.modules:
             determinism.enable(None, exact=exact, keras=False)  # the generators are the caller's
         from pipeline.learning import weights
         from pipeline.models import MODELS
 
+        shape, classes = self.described.shape, len(self.described.classes)
         self.model = MODELS[options.pop("name")](shape, classes, 0, **options)
         self.model.exact = exact
         weights.restore(self.model, folder / "weights.npz")
 
     def predict(self, data: Any, params: dict[str, Any] | None = None) -> NDArray[np.float32]:
-        """Return probabilities, float32 (n, classes), for what `pixels` takes."""
+        """Return probabilities, float32 (n, classes), for what `taken` takes."""
         from pipeline.learning.inference import probabilities
 
-        return probabilities(self.model, pixels(data, self.features))
+        return probabilities(self.model, taken(data, self.described, exact=self.model.exact))
 
 
-def pixels(data: Any, features: int) -> NDArray[np.uint8] | NDArray[np.float32]:
-    """Return examples as the model was trained on them: flat, bytes as uint8, the rest as float32.
+def taken(
+    data: Any, described: Description, *, exact: bool
+) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """Return examples as the model was trained on them: flat and scaled, bytes as uint8.
 
     Parameters
     ----------
     data : array, DataFrame or list
-        Of the shape (n, features), or images (n, rows, columns) of so many pixels: bytes as uint8,
-        or other numbers in [0, 1].
+        Of the shape (n, features), or images: numbers as the raw files hold them; of a data set
+        with `scale: bytes`, bytes as uint8, or other numbers in [0, 1]. A table may have its
+        columns in any order if it names them all.
+    described : Description
+    exact : bool
+        Whether the model computes exactly, which bounds its features.
 
     Raises
     ------
-    PixelError
+    InputError
         If it is anything else, or empty.
     """
+    names, features = described.features, math.prod(described.shape)
+    if names and {*names} <= {*map(str, getattr(data, "columns", ()))}:
+        data = data[names]
     try:
         array = np.asarray(data)
         if array.dtype == object:  # cells of several types, or each a list
@@ -130,24 +142,38 @@ def pixels(data: Any, features: int) -> NDArray[np.uint8] | NDArray[np.float32]:
     except (TypeError, ValueError, OverflowError):  # rows of different lengths, too
         array = np.array("")
     if array.dtype.kind not in NUMBERS:
-        raise PixelError(f"The input must be numbers, each example {features} pixels.")
+        raise InputError(f"The input must be numbers, {features} for each example.")
     if not array.size:
-        raise PixelError("The input has no examples.")
+        raise InputError("The input has no examples.")
     if array.ndim < 2 or math.prod(array.shape[1:]) != features:
-        raise PixelError(
-            f"The input has the shape {array.shape}, but must be (n, {features}), or images "
-            f"(n, rows, columns) of {features} pixels each, also if n is 1."
+        images = "".join(f", {size}" for size in described.shape)
+        either = f", or images (n{images})" if len(described.shape) > 1 else ""
+        raise InputError(
+            f"The input has the shape {array.shape}, but must be (n, {features}){either}, "
+            "also if n is 1."
         )
     array = array.reshape(len(array), features)
-    if array.dtype == np.uint8:
-        return array
-    if (wrong := ~((array >= 0) & (array <= 1))).any():  # NaN is neither
-        example, pixel = np.argwhere(wrong)[0]
-        raise PixelError(
-            f"Example {example} has the value {array[example, pixel]:g}, but pixels lie between 0 "
-            "and 1: divide bytes by 255, or give them as an array of uint8."
-        )
-    return array.astype(np.float32)
+    if described.scale.kind == "bytes":
+        if array.dtype != np.uint8:
+            _refuse(
+                ~((array >= 0) & (array <= 1)),  # NaN is neither
+                array,
+                "but pixels lie between 0 and 1: divide bytes by 255, or give them as an array "
+                "of uint8.",
+            )
+        return array if array.dtype == np.uint8 else array.astype(np.float32)
+    _refuse(~np.isfinite(array), array, "which is not finite.")
+    with np.errstate(over="ignore"):
+        x = described.scaled(array)
+    bounds = np.abs(x) < LARGEST if exact else np.isfinite(x)
+    _refuse(~bounds, array, "which is too far from what the model was trained on.")
+    return x
+
+
+def _refuse(wrong: NDArray[np.bool_], array: NDArray[Any], why: str) -> None:
+    if wrong.any():
+        example, place = np.argwhere(wrong)[0]
+        raise InputError(f"Example {example} has the value {array[example, place]:g}, {why}")
 
 
 def _load_pyfunc(path: str) -> Classifier:
