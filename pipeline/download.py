@@ -1,4 +1,7 @@
-"""Download: the four raw IDX files, from the first source that has the right bytes."""
+"""Download: the raw files of a data set, from the first source that has the right bytes.
+
+A data set without sources is one whose files somebody has put there by hand: they are checked.
+"""
 
 import hashlib
 import logging
@@ -31,10 +34,17 @@ def main(config: Config, _: Inputs) -> None:
         if not missing:
             break
         problems = [f"{source}: {why}" for why in fetch(source, missing, folder, limits)]
-        if problems:
+        if problems and dataset.sources:
             log.warning("%s; trying the next source", "\n".join(problems))
         failures += [f"  {problem}" for problem in problems]
         missing = wrong(folder, missing)
+    if missing and not dataset.sources:
+        what = {name: "has other bytes" for name in missing if (folder / name).exists()}
+        said = "; ".join(f"{name} {what.get(name, 'is missing')}" for name in missing)
+        raise UserError(
+            f"{folder}: {said}: conf/dataset/{dataset.name}.yaml names no source, so put the files "
+            "whose SHA-256 it has there by hand"
+        )
     if missing:
         line = (
             f"{dataset.name}: no source has {', '.join(missing)}: put the files, plain or .gz, "
@@ -43,6 +53,10 @@ def main(config: Config, _: Inputs) -> None:
         )
         raise UserError("\n".join([line, *failures]))
     log.info("%s: all %d files of %s are there and right", folder, len(hashes), dataset.name)
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    if others := sorted({*names} - {*hashes}):
+        line = "%s: %s is not of the data set, but dvc.lock covers the folder: move it away"
+        log.warning(line, folder, others[0])
 
 
 def nearby(folder: Path, hashes: dict[str, str]) -> Iterator[Source]:

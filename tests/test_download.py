@@ -259,10 +259,32 @@ def test_files_put_there_by_hand_need_no_source(project: Project, tmp_path: Path
         f"folder data/raw/tiny: has no {TEST_X}, plain or .gz; trying the next source",
         f"{TEST_X}: from folder data/raw",
         "data/raw/tiny: all 4 files of tiny are there and right",
+        f"data/raw/tiny: {TRAIN_Y}.gz is not of the data set, but dvc.lock covers the folder: "
+        "move it away",
     ]
     assert expected.items() <= raw(project).items()
     assert (project / "data/raw" / TEST_X).read_bytes() == expected[TEST_X]
     assert linked.read_bytes() == expected[TEST_Y]
+
+
+def test_without_sources_what_is_missing_or_wrong_is_said_in_a_line(project: Project) -> None:
+    conf = project / "conf/dataset/tiny.yaml"
+    tree = yaml.safe_load(conf.read_text(encoding="utf-8"))
+    del tree["sources"]
+    conf.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+    shutil.copytree(good(project), project / "data/raw/tiny")
+    lines, _ = download(project)
+    assert lines == ["data/raw/tiny: all 4 files of tiny are there and right"]
+    (project / "data/raw/tiny" / TRAIN_X).unlink()
+    (project / "data/raw/tiny" / TEST_Y).write_bytes(b"mine")
+    lines, errors = download(project, code=1)
+    assert (lines, errors) == (
+        [],
+        f"download: data/raw/tiny: {TRAIN_X} is missing; {TEST_Y} has other bytes: "
+        "conf/dataset/tiny.yaml names no source, so put the files whose SHA-256 it has there by "
+        "hand\n",
+    )
+    assert raw(project)[TEST_Y] == b"mine"
 
 
 def test_another_data_set_leaves_the_files_of_the_first(project: Project, tmp_path: Path) -> None:
@@ -339,6 +361,7 @@ def test_real_mnist(mnist: Path) -> None:
     found = contents(mnist / "data/raw/mnist")
     assert {name: hashlib.sha256(data).hexdigest() for name, data in found.items()} == conf["files"]
     assert sorted(path.name for path in (mnist / "data/processed").iterdir()) == [
+        "dataset.json",
         "x_test.npy",
         "x_train.npy",
         "y_test.npy",
