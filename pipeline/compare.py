@@ -29,8 +29,7 @@ from pipeline.comparison.side import check_same_examples
 from pipeline.data import arrays, description
 from pipeline.errors import UserError
 from pipeline.files import shown, write_text
-from pipeline.settings import params
-from pipeline.trials.promotion import composed
+from pipeline.settings.check import load
 
 
 class Options(arguments.Options):
@@ -72,7 +71,7 @@ def compared(a: str, b: str) -> Result:
 def images(found: Result, rows: list[int]) -> dict[int, NDArray[Any]]:
     """Return some examples by their rows, if they are images, and those of data/processed/."""
     try:
-        config = composed(params.CONF, [f"dataset={found.a.dataset['name']}"])
+        config = load([f"dataset={found.a.dataset['name']}"])
         folder = config.paths.processed
         parts = arrays.load(folder, "test", config.dataset), arrays.split(config).validation
         described = description.read(folder, config.dataset)

@@ -23,6 +23,7 @@ from pipeline.cli import arguments
 from pipeline.errors import UserError
 from pipeline.files import shown
 from pipeline.settings import conf_files, params, yaml_edit
+from pipeline.settings.check import load
 from pipeline.sweeping import folders
 from pipeline.sweeping.folders import ROOT
 from pipeline.tracking import client
@@ -50,7 +51,7 @@ def main(given: list[str]) -> int:
     if found.over_seeds and not with_seed:
         print(f"Setting {found.settings[0].name}, the best mean over {found.seeds} seeds")
     else:
-        own = promotion.composed(params.CONF, []).tracking
+        own = load().tracking
         run = client.described(chosen.run_id, chosen.uri, own)
         print(f"Trial {chosen.number} ({chosen.name}), MLflow run {run}")
     if not with_seed:

@@ -22,11 +22,10 @@ from pipeline.evaluate import answers_of, trained
 from pipeline.files import shown
 from pipeline.learning import determinism
 from pipeline.models import is_exact
-from pipeline.settings import params
+from pipeline.settings.check import load
 from pipeline.settings.schema import Choice, Config, Train
 from pipeline.sweeping import folders
 from pipeline.trials import trial_file
-from pipeline.trials.promotion import composed
 from pipeline.trials.trial_file import Trial
 
 WEIGHTS = "weights.npz"
@@ -90,7 +89,7 @@ def _trained(one: Trial | str) -> Trained:
         return _of_trial(one)
     if one != WORKSPACE:
         raise UserError(f"{one} cannot be compared with a trial, whose weights lie here: {WAYS}")
-    config = composed(params.CONF, [])
+    config = load()
     return Trained(config, lambda found: of_workspace(found, Path("models") / WEIGHTS))
 
 
@@ -98,7 +97,7 @@ def _of_trial(one: Trial) -> Trained:
     folder = Path(one.repeats or one.folder) / "models"
     if not (folder / WEIGHTS).exists():
         raise UserError(f"{shown(folder / WEIGHTS)}: not found: run the trial's sweep again")
-    known = composed(params.CONF, [f"dataset={one.choices['dataset']}"])
+    known = load([f"dataset={one.choices['dataset']}"])
     config = known.model_copy(
         update={
             "seed": one.settings["seed"],

@@ -15,11 +15,11 @@ from pipeline.errors import UserError, first_line
 from pipeline.files import require
 from pipeline.masking import masked
 from pipeline.settings import conf_files, params
+from pipeline.settings.check import load
 from pipeline.settings.schema import Config
 from pipeline.sweeping import folders
 from pipeline.tracking.connection import is_missing
 from pipeline.tracking.store import Store
-from pipeline.trials.promotion import composed
 from pipeline.verification import lock
 from pipeline.verification.reproduction import md5
 
@@ -63,7 +63,7 @@ def of_workspace(found: Answers, made: Path) -> Side:
     if (str(made), md5(made)) in [(out.path, out.md5) for out in lock.outs(stages)]:
         return side.of_lock("the workspace", found, stages)
     title = f"the workspace, made by hand; its settings are taken from {params.FILE} and conf/"
-    return side.of_config(title, found, plain(composed(params.CONF, [])))
+    return side.of_config(title, found, plain(load()))
 
 
 def plain(config: Config) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def _experiments() -> list[str]:
 def _run(name: str) -> Side | None:
     if len(name) != ID or set(name) - set("0123456789abcdef"):
         return None
-    tracking = composed(params.CONF, []).tracking
+    tracking = load().tracking
     if is_missing(tracking.uri):
         return None
     with TemporaryDirectory() as folder:

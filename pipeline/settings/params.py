@@ -62,13 +62,13 @@ def _value(tree: dict[str, Any], key: str) -> Any:
     return found
 
 
-def known_keys() -> list[str]:
+def known_keys(conf: Path = CONF) -> list[str]:
     """Return the dotted keys that conf/config.yaml reads from params.yaml, in its order."""
-    text = conf_files.check(CONF, "config")
+    text = conf_files.check(conf, "config")
     return list(dict.fromkeys(re.findall(r"\$\{params:([a-z][\w.]*)\}", text)))
 
 
-def check() -> None:
+def check(root: Path = Path(), conf: Path = CONF) -> None:
     """Refuse keys that conf/config.yaml does not read, missing ones, and choices without a file.
 
     Raises
@@ -76,7 +76,7 @@ def check() -> None:
     UserError
         With the most similar known key, the key that is missing, or what can be chosen.
     """
-    known, tree = known_keys(), load()
+    known, tree = known_keys(conf), load(root)
     for key in leaves(tree):
         if inside := [name for name in known if name.startswith(f"{key}.")]:
             raise UserError(f"{FILE}: {key} should hold {', '.join(inside)}")
@@ -85,7 +85,7 @@ def check() -> None:
     for key in known:
         _value(tree, key)
     for group in conf_files.VALUES_ONLY:
-        options = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+        options = sorted(path.stem for path in (conf / group).glob("*.yaml"))
         if (chosen := _value(tree, group)) not in options:
             shown = json.dumps(chosen, default=str)
             raise UserError(

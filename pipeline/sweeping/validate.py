@@ -1,18 +1,16 @@
 """A sweep's configuration, checked before anything of the sweep is written."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from pipeline.errors import UserError
 from pipeline.learning.fingerprint import SETTINGS, identity
-from pipeline.settings.check import check
+from pipeline.settings.check import check_in_force
 from pipeline.settings.conf_files import VALUES_ONLY
 from pipeline.settings.params import CONF
 from pipeline.settings.schema import Config
@@ -73,7 +71,7 @@ def refuse(loader: ConfigLoader, config: DictConfig, trials: Trials) -> list[Con
         composed = loader.load_sweep_config(config, list(overrides))
         _refuse_sweep(composed, config, sorted(choices - seen))
         try:
-            right.append((overrides, _check(composed)))
+            right.append((overrides, check_in_force(composed)))
             seen |= choices
         except UserError as error:
             wrong = wrong or error
@@ -134,7 +132,7 @@ def _refuse_same(
                 continue
             other = [item if _key(one) == key else one for one in overrides]
             try:
-                checked = _check(loader.load_sweep_config(config, other))
+                checked = check_in_force(loader.load_sweep_config(config, other))
             except (UserError, HydraException):  # such a trial fails alone
                 continue
             same = before.setdefault(str(identity(checked)), item)
@@ -159,22 +157,3 @@ def _as_number(value: str) -> float | str:
         return float(value)
     except ValueError:
         return value
-
-
-def _check(composed: DictConfig) -> Config:
-    with in_force(composed):
-        return check(
-            OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-        )
-
-
-@contextmanager
-def in_force(composed: DictConfig) -> Iterator[None]:
-    """Let `HydraConfig` have what was composed for a trial, as when it is run."""
-    hydra = HydraConfig.instance()
-    before = hydra.cfg
-    hydra.set_config(composed)
-    try:
-        yield
-    finally:
-        hydra.cfg = before

@@ -8,16 +8,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
-
 from pipeline.errors import UserError
 from pipeline.files import shown
 from pipeline.learning.fingerprint import settings
 from pipeline.settings import conf_files, params, yaml_edit
-from pipeline.settings.check import check
-from pipeline.settings.explain import one_line
+from pipeline.settings.check import load
 from pipeline.settings.schema import Config
 from pipeline.trials.trial_file import Trial
 
@@ -43,7 +38,7 @@ def plan(trial: Trial, *, with_seed: bool) -> dict[Path, str]:
         raise UserError(f"trial {trial.number} is of an earlier version: run the sweep again")
     wanted = params.leaves(trial.settings)
     choices = [f"{group}={name}" for group, name in trial.choices.items()]
-    present = _settings(composed(params.CONF, choices))
+    present = _settings(load(choices))
     if not with_seed:
         wanted["seed"] = present["seed"]
     values: dict[Path, Settings] = defaultdict(dict)
@@ -80,7 +75,7 @@ def _check(changed: dict[Path, str], wanted: Settings, trial: Trial) -> None:
         for path, text in changed.items():
             within = "conf" / path.relative_to(params.CONF) if path.is_absolute() else path
             (folder / within).write_text(text, encoding="utf-8")
-        found = _settings(composed(folder / "conf", []))
+        found = _settings(load(folder=folder))
     if differing := _differing(wanted, found):
         what = "; ".join(
             f"{key} is {_shown(wanted, key)} in the trial and {_shown(found, key)} in "
@@ -91,16 +86,6 @@ def _check(changed: dict[Path, str], wanted: Settings, trial: Trial) -> None:
             f"trial {trial.number} has settings that the files of conf/ cannot be given: {what}. "
             "Change them there and promote again; nothing was changed"
         )
-
-
-def composed(conf: Path, overrides: list[str]) -> Config:
-    """Return the configuration that the files of a folder give, and the params.yaml beside it."""
-    params.resolve_from(params.load(conf.parent))
-    try:
-        with initialize_config_dir(str(conf), version_base="1.3"):
-            return check(compose("config", [*overrides, "paths.output=."]))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(one_line(error)) from error
 
 
 def _settings(config: Config) -> Settings:
