@@ -159,11 +159,12 @@ FLOORS = (  # a package imports those before it; the stages and commands come af
     ("report", "verification"),
     ("tracking",),
     ("trials",),
+    ("seeding",),
     ("sweeping",),
     ("cli",),
     ("download", "preprocess", "train", "evaluate", "plot"),
     ("comparison",),
-    ("adopt", "compare", "record", "promote", "repair", "verify"),
+    ("adopt", "compare", "record", "promote", "repair", "seeds", "verify"),
 )
 
 
@@ -178,6 +179,20 @@ def test_imports_run_one_way_between_packages() -> None:
                 assert other == package or floor[other] < floor[package] or floor[other] == 0, (
                     f"{module} imports {imported}"
                 )
+
+
+def test_no_package_and_no_training_reads_the_test_set() -> None:
+    calls = {
+        (str(path.relative_to(ROOT / "pipeline")), node)
+        for path in (ROOT / "pipeline").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "arrays.load"
+    }
+    assert {
+        name
+        for name, call in calls
+        if any(isinstance(one, ast.Constant) and one.value == "test" for one in call.args)
+    } == {"compare.py", "evaluate.py", "plot.py", "seeds.py"}
 
 
 def test_no_package_has_more_modules_than_one_can_keep_in_mind() -> None:

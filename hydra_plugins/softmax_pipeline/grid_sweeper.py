@@ -27,11 +27,12 @@ class GridSweeper(BasicSweeper):
 
         assert self.hydra_context is not None
         assert self.config is not None
-        loader = self.hydra_context.config_loader
+        loader, group = self.hydra_context.config_loader, self.task.group
+        arguments = arguments + (group.overrides if group else [])
         overrides = validate.parse(loader, self._parse_config() + arguments)
         (trials,) = self.split_arguments([*overrides.values()], None)
         seeds = spread.planned_seeds(trials)
-        self.task.sweep = Sweep(loader, self.config, trials, seeds=seeds)
+        self.task.sweep = Sweep(loader, self.config, trials, seeds=seeds, group=group)
         self.task.sweep.begin(here=isinstance(self.launcher, BasicLauncher))
         later_trials.plan(trials)
         self.config = masked_config(self.config)  # is written into multirun.yaml

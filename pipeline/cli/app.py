@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,13 +26,13 @@ from pipeline.settings import conf_source, params
 from pipeline.settings.check import check
 from pipeline.settings.explain import one_line
 from pipeline.settings.inputs import Inputs
-from pipeline.settings.schema import Config
 
 if TYPE_CHECKING:
+    from pipeline.seeding.group import Group
     from pipeline.sweeping.sweep import Sweep
     from pipeline.tracking.client import Client
 
-Main = Callable[[Config, Inputs], None]
+Main = Callable[..., Any]  # of a stage: its configuration and inputs
 USER_ERRORS = (UserError, HydraException, OmegaConfBaseException)
 MULTIRUN = {"-m", "--multirun"}
 NO_SWEEP = "sweeps are of the train stage: `python -m pipeline.train -m ...`"
@@ -44,13 +44,14 @@ class Task:
     A launcher may send it to other processes; the sweep stays in the one that has begun it.
     """
 
-    def __init__(self, main: Main, inputs: Inputs, *, sweeps: bool):
+    def __init__(self, main: Main, inputs: Inputs, *, sweeps: bool, group: "Group | None" = None):
         self._main, self._inputs, self._sweeps = main, inputs, sweeps
+        self.group = group  # what else the sweep is to do
         self.sweep: Sweep | None = None  # set by the sweeper
         self._client: Client | None = None  # of the trials of a process that has begun no sweep
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"sweep": None, "_client": None}
+        return vars(self) | {"sweep": None, "group": None, "_client": None}
 
     def __call__(self, composed: DictConfig) -> None:
         """Check the configuration and call `main`, or train a trial of a sweep."""
@@ -84,23 +85,27 @@ class Task:
 
 
 class SweepFolder:
-    """The resolver `${sweep_folder:}`, which stays the same in all trials, wherever they run."""
+    """The resolver `${sweep_folder:}`, which stays the same in all trials, wherever they run.
+
+    `${sweep_folder:NAME}` begins with a name of its own.
+    """
 
     folder = ""
 
-    def __call__(self, *, _root_: DictConfig) -> str:
+    def __call__(self, name: str = "", *, _root_: DictConfig) -> str:
         """Return the folder of the sweep; of a trial's configuration, `paths` may be another."""
         from pipeline.sweeping import folders
 
-        self.folder = self.folder or folders.of_command(_root_)
+        self.folder = self.folder or folders.of_command(_root_, name)
         return self.folder
 
 
-def run(main: Main, *, sweeps: bool = False) -> None:
+def run(main: Main, *, sweeps: bool = False, group: "Group | None" = None) -> None:
     """Run a stage as a command: compose and check its configuration, then call `main`.
 
     A user's mistake ends with one line on standard error and exit code 1, and so does an input that
-    was edited meanwhile. With `--multirun`, a stage that `sweeps` trains the trials of a sweep.
+    was edited meanwhile. With `--multirun`, a stage that `sweeps` trains the trials of a sweep;
+    those of a `group` are then tested.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach this function unformatted
     end_in_order()
@@ -111,7 +116,8 @@ def run(main: Main, *, sweeps: bool = False) -> None:
     try:
         if not sweeps and MULTIRUN & set(sys.argv):
             raise UserError(NO_SWEEP)
-        task = Task(main, _begin(name_of(main)), sweeps=sweeps)
+        stage = "train" if group else name_of(main)
+        task = Task(main, _begin(stage), sweeps=sweeps, group=group)
         if HELP & set(sys.argv):
             from pipeline.cli import usage
 
@@ -143,6 +149,12 @@ def run(main: Main, *, sweeps: bool = False) -> None:
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.flush()
     os._exit(0)  # all is written: taking TensorFlow down in order would cost half a second
+
+
+def run_group(main: Main, group: "Group", overrides: Sequence[str]) -> None:
+    """Run a command that trains and tests a group of seeds, with these overrides."""
+    sys.argv[1:] = ["--multirun", group.folder, *overrides]
+    run(main, sweeps=True, group=group)
 
 
 def _begin(stage: str) -> Inputs:

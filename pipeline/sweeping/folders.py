@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from pipeline.errors import UserError
 from pipeline.files import sha256_once, shown, write_text
 from pipeline.learning.fingerprint import ARRAYS, code
+from pipeline.settings.check import in_force
 from pipeline.settings.params import CONF, FILE
 from pipeline.sweeping import validate
 from pipeline.trials import trial_file
@@ -32,15 +33,15 @@ SAME_SWEEP = (  # overrides that do not make another sweep
 )
 
 
-def of_command(config: DictConfig) -> str:
-    """Return the folder of this command's sweep.
+def of_command(config: DictConfig, name: str = "") -> str:
+    """Return the folder of this command's sweep, which may have a name of its own.
 
     It is the same for the same command, as long as settings, code and data are the same.
     """
     names = [item.partition("=")[0] for item in _arguments()]
     keys = dict.fromkeys(name.rpartition(".")[2] for name in names if "hydra" not in name)
     slug = ",".join(keys).replace("/", "_").lstrip("+")[:60] or "sweep"
-    return f"{ROOT}/{slug}-{command_hash(config)[:8]}"
+    return f"{name or ROOT / slug}-{command_hash(config)[:8]}"
 
 
 def command_hash(config: DictConfig) -> str:
@@ -67,7 +68,7 @@ def of_trial(
     composed = loader.load_sweep_config(config, list(overrides))
     with open_dict(composed):
         composed.hydra.job.id, composed.hydra.job.num = str(number), number
-    with validate.in_force(composed):
+    with in_force(composed):
         return Path(config.hydra.sweep.dir) / str(composed.hydra.sweep.subdir)
 
 

@@ -20,12 +20,14 @@ from pipeline.learning import determinism
 from pipeline.learning.fingerprint import ARRAYS, fingerprint, identity
 from pipeline.learning.promise import trains_exactly
 from pipeline.masking import masked
+from pipeline.seeding.group import Group
 from pipeline.settings import schema as settings
 from pipeline.settings.check import check_section
 from pipeline.settings.schema import Config
 from pipeline.sweeping import folders, progress, validate
 from pipeline.tracking import description
 from pipeline.tracking.client import REPEAT, Client
+from pipeline.tracking.open_run import NOTE
 from pipeline.tracking.run import Run
 from pipeline.trials import answer, ranking, trial_file
 from pipeline.trials.trial_file import Trial
@@ -44,6 +46,8 @@ class Sweep:
         The overrides of each, or of some in which every value occurs.
     seeds : int
         How many seeds each setting is to be trained with, as far as that is known.
+    group : Group, optional
+        What else is to be done, if the sweep is one of `python -m pipeline.seeds`.
 
     Raises
     ------
@@ -58,8 +62,11 @@ class Sweep:
         trials: Sequence[Sequence[str]],
         *,
         seeds: int = 0,
+        group: Group | None = None,
     ):
         self._config, self._trials, self._seeds = config, trials, seeds
+        self._command, self._group = ("seeds" if group else "train"), group
+        self._arguments = group.arguments if group else sys.argv[1:]
         self._settings = check_section(settings.Sweep, config, "sweep")
         self._place = check_section(settings.Tracking, config, "tracking")
         self._first, *others = validate.refuse(loader, config, trials)
@@ -88,14 +95,15 @@ class Sweep:
         If they are trained `here`, in this process, TensorFlow is imported while MLflow is
         elsewhere.
         """
-        if here and not self._is_known(self._first):
+        if here and (self._group or not self._is_known(self._first)):
             determinism.enable(self._first.seed, self._first.determinism, exact=self._exact)
         definition = {
-            "command": shlex.join(sys.argv[1:]),
+            "command": shlex.join(self._arguments),
             "overrides": OmegaConf.to_container(self._config.hydra.overrides.task),
             "objective": self._settings.objective,
             "direction": self._settings.direction,
             "seeds": self._seeds,
+            "tested": self._group is not None,
             "exact": self._exact,
             "tracking": self._place.model_dump(),
             "run_id": self._open_run(),
@@ -103,16 +111,20 @@ class Sweep:
             "varied": sorted(validate.varied(self._trials)),
         }
         write_text(self.folder / "sweep.json", masked(json.dumps(definition, indent=2)) + "\n")
-        folders.note(self.folder)
+        if not self._group:
+            folders.note(self.folder)
         progress.begin(self.folder, len(self._trials))
 
     def _open_run(self) -> str:
         """Begin the run, or go on with it; return its id, empty if the store has no answer."""
         config, run, folder = self._config, self.run, self.folder
         before = folders.read(folder)["run_id"] if (folder / "sweep.json").exists() else ""
-        tags = description.tags("sweep", sys.argv[1:], shown(folder))
+        tags = description.tags("sweep", self._arguments, shown(folder), self._command)
         lock = str(folder / ".record.lock")
-        run.begin(f"sweep {folder.name}", tags, lock=lock, again=before)
+        kind = "seeds" if self._group else "sweep"
+        run.begin(f"{kind} {folder.name}", tags, lock=lock, again=before)
+        if before:  # with other arguments, if a group has more seeds now
+            run.tags({NOTE: tags[NOTE]})
         given = OmegaConf.to_container(config.hydra.overrides.task)
         launcher, sweeper = (config.hydra[name]["_target_"] for name in ("launcher", "sweeper"))
         run.params(
@@ -141,14 +153,16 @@ class Sweep:
             for one in found.trials
             if one.status in ("FAILED", "KILLED") and self._before.get(one.folder) != one
         ]
-        if found.trials:
+        if self._group and not interrupted:
+            self._group.give(found.trials, self._first, self.folder, self.run)
+        elif found.trials and not self._group:
             answer.give(found, self.folder, self.run)
         whole = found.trials and not failed
         self.run.end("KILLED" if interrupted else "FINISHED" if whole else "FAILED")
         self.client.close()
         self._lock.release()
         for one in failed:
-            line = f"train: trial {one.number} ({one.name}) {one.status}: {one.error}"
+            line = f"{self._command}: trial {one.number} ({one.name}) {one.status}: {one.error}"
             print(line, file=sys.stderr)
         if found.trials:
             print(f"All of it is in {shown(self.folder)}")

@@ -31,15 +31,13 @@ from pipeline.settings.inputs import Inputs
 from pipeline.settings.schema import Config, Tracking
 from pipeline.side_by_side import later_trials
 from pipeline.side_by_side.training import train_with
-from pipeline.sweeping import folders, progress, pruning
+from pipeline.sweeping import folders, known, progress, pruning
 from pipeline.sweeping.pruning import Pruned
-from pipeline.tracking import description
 from pipeline.tracking.client import REPEAT, Client
 from pipeline.tracking.run import Run
 from pipeline.trials.trial_file import Trial, find, keep, name_of
 
 log = logging.getLogger(__name__)
-PARENT = "mlflow.parentRunId"
 
 
 def connect(composed: DictConfig) -> Client:
@@ -73,6 +71,7 @@ def run(composed: DictConfig, inputs: Inputs, client: Client) -> None:
         uri=client.uri,
         pid=os.getpid(),
         name=name_of(overrides, definition["varied"]),
+        tested=definition["tested"],
     )
     config, saved, problem = None, None, None
     try:
@@ -81,15 +80,7 @@ def run(composed: DictConfig, inputs: Inputs, client: Client) -> None:
         trial.choices = {group: str(hydra.runtime.choices[group]) for group in VALUES_ONLY}
         trial.settings = identity(config)["settings"]
         trial.fingerprint = fingerprint(**identity(config))
-        known = None if config.sweep.rerun else find(trial.fingerprint, trial.uri)
-        if known:
-            ours = known.folder == trial.folder
-            if definition["run_id"]:
-                _record_again(known, config, client, definition["run_id"], adopt=ours)
-            trial.status, trial.repeats, trial.run_id = known.status, known.folder, known.run_id
-            trial.metrics, trial.seconds = known.metrics, known.seconds
-            if not ours:
-                trial.write()
+        if not config.sweep.rerun and known.settled(trial, config, client, definition["run_id"]):
             progress.log_end(trial, folder)
             return
         saved = Checkpoint(config, folder)
@@ -97,8 +88,8 @@ def run(composed: DictConfig, inputs: Inputs, client: Client) -> None:
         problem = error
 
     run = Run(client)
-    tags = {PARENT: definition["run_id"]} if definition["run_id"] else {}
-    run.begin(trial.name, tags | _tags(trial), **(saved.run if saved else {}))
+    tags = known.tags(trial, definition["run_id"])
+    run.begin(trial.name, tags, **(saved.run if saved else {}))
     with _kept(trial, run, saved):
         if problem or not config or not saved:
             raise problem or AssertionError
@@ -106,37 +97,6 @@ def run(composed: DictConfig, inputs: Inputs, client: Client) -> None:
     if saved and trial.status != "FAILED":
         saved.remove()
     progress.log_end(trial, folder)
-
-
-def _record_again(
-    trial: Trial, config: Config, client: Client, sweep_run_id: str, *, adopt: bool
-) -> None:
-    """Record a finished trial from its files, as a new run, if it has no complete one.
-
-    The run or its store may have been deleted, its recorder may have been killed, or the store may
-    have been out of reach. A complete run, whose sweep's run may have been deleted, is put below
-    this one if it is to `adopt` it.
-    """
-    known = client.status(trial.run_id) if trial.run_id else {"status": "GONE"}
-    if known.get("status") not in ("GONE", "KILLED"):
-        if adopt and known.get("parent", sweep_run_id) != sweep_run_id:
-            client.adopt(trial.run_id, sweep_run_id)
-        return
-    run = Run(client)
-    tags = {"pipeline.status": trial.status, PARENT: sweep_run_id, "restored": "true"}
-    run.begin(trial.name, _tags(trial) | tags)
-    output = Path(trial.folder)
-    own = {"output": output, "models": output / "models", "metrics": output / "metrics"}
-    run.restore(config.model_copy(update={"paths": config.paths.model_copy(update=own)}))
-    trial.run_id = run.id()
-    keep(trial)
-    log.info("trial %d  %s  recorded again: MLflow had no whole run", trial.number, trial.name)
-
-
-def _tags(trial: Trial) -> dict[str, str]:
-    """Return what a trial's MLflow run says of it from its beginning."""
-    known = description.tags("trial", trial.overrides, trial.folder)
-    return known | {"pipeline.fingerprint": trial.fingerprint}
 
 
 def _train(config: Config, saved: Checkpoint, run: Run, inputs: Inputs, *, exact: bool) -> Epoch:

@@ -92,6 +92,11 @@ class Client:
         """Put any run below another one."""
         self.ask(STORE, "adopt", run_id=run_id, parent=parent)
 
+    def tested(self, run_id: str, metrics: dict[str, float], files: list[Path], line: str) -> None:
+        """Log what any run that has ended reaches on the test set, and a line about it."""
+        paths = [str(path) for path in files]
+        self.send(STORE, "tested", run_id=run_id, metrics=metrics, files=paths, line=line)
+
     def wait(self) -> None:
         """Wait until the recorder has tried to do all that it was told."""
         self.ask(STORE, "wait")

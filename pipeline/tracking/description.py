@@ -17,6 +17,7 @@ from pipeline.errors import UserError
 from pipeline.settings import conf_files, params, workspace
 from pipeline.settings.schema import Config
 from pipeline.tracking import provenance
+from pipeline.tracking.open_run import NOTE
 
 FIRST = ("train", "seed", "optimizer", "model", "dataset")  # then all other parameters
 UNVARIED = {"metrics", "paths", "download", "storage", "resident_bytes", "tracking", "sweep"}
@@ -40,9 +41,9 @@ def of_training(config: Config, **more: str) -> tuple[str, dict[str, str]]:
     return known, found
 
 
-def tags(kind: str, arguments: Sequence[str], place: str) -> dict[str, str]:
+def tags(kind: str, arguments: Sequence[str], place: str, command: str = "train") -> dict[str, str]:
     """Return the tags that each run has: what kind it is, how to reproduce it, where it lies."""
-    note = {"mlflow.note.content": reproduction(arguments)}
+    note = {NOTE: reproduction(arguments, command)}
     return {"kind": kind, "pipeline.place": place, **note, **provenance.tags()}
 
 
@@ -87,19 +88,22 @@ def overrides() -> list[str]:
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
-def reproduction(arguments: Sequence[str]) -> str:
+def reproduction(arguments: Sequence[str], command: str = "train") -> str:
     """Return Markdown: the commit and the commands that give the same results.
 
     Parameters
     ----------
     arguments : sequence of str
-        Of `python -m pipeline.train`; without any, the command is DVC's.
+        Of the command; without any, `train` is DVC's.
+    command : str
+        As in `python -m pipeline.train`.
     """
     kept = [item for item in arguments if not item.lstrip("+").startswith(OF_THE_PLACE)]
     commit, changed, edited = provenance.commit(), [*provenance.changed()], _edited_params()
     commands = [f"git checkout {commit[:12]}"] if commit else []
-    if kept:
-        commands += ["dvc repro preprocess", f"python -m pipeline.train {shlex.join(kept)}"]
+    if kept or command != "train":
+        again = shlex.join([f"pipeline.{command}", *kept])
+        commands += ["dvc repro preprocess", f"python -m {again}"]
         changed += edited
     elif edited:
         commands.append(f"dvc exp run {' '.join(f'-S {shlex.quote(item)}' for item in edited)}")

@@ -19,6 +19,7 @@ from pipeline.tracking import description
 from pipeline.tracking.client import Client, Contents
 
 log = logging.getLogger(__name__)
+EVALUATION = ("evaluation.json", "classes.csv", "predictions.csv", "mistakes.csv")
 HASHES = dict(zip(("data_sha256", "labels_sha256"), ARRAYS, strict=True))  # tag: file
 SILENT = {"paths", "download", "tracking", "sweep"}  # sections that are not logged
 
@@ -170,8 +171,7 @@ class Run:
         self.metrics({k: v for k, v in metrics.items() if self._known.get(k) != v}, 0)
         self.result(description.result(self._known | metrics))
         self.tags({"kind": "pipeline"})  # until now it was a training
-        names = ("evaluation.json", "classes.csv", "predictions.csv", "mistakes.csv")
-        self.files([config.paths.metrics / name for name in names])
+        self.files([config.paths.metrics / name for name in EVALUATION])
 
     def figures(self, config: Config) -> None:
         """Log the figures."""

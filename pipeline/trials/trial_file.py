@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.files import write_text
 from pipeline.masking import masked
 
+RESULTS = ("models/weights.npz", "metrics/history.csv")
 KNOWN = Path("multirun/finished")  # trial.json of every finished trial, by its fingerprint
 
 
@@ -18,7 +19,8 @@ class Trial:
 
     `name` tells the trial from the others of its sweep: see `name_of`.
     `status` is RUNNING, FINISHED, FAILED, KILLED or PRUNED; `metrics` are of the last epoch;
-    `repeats` is the folder of the earlier trial that this one would have repeated.
+    `repeats` is the folder of the earlier trial that this one would have repeated; one that is
+    `tested` on the test set is no sweep's, and no sweep takes it for its own.
     """
 
     number: int
@@ -36,10 +38,15 @@ class Trial:
     choices: dict[str, str] = field(default_factory=dict)  # files of conf/dataset/, conf/model/...
     settings: dict[str, Any] = field(default_factory=dict)
     name: str = ""
+    tested: bool = False
 
     def has(self, metric: str) -> bool:
         """Tell whether it has finished and measured this metric."""
         return self.status == "FINISHED" and metric in self.metrics
+
+    def is_whole(self) -> bool:
+        """Tell whether its results are there."""
+        return all((Path(self.folder) / name).exists() for name in RESULTS)
 
     def write(self, path: Path | None = None) -> None:
         """Write trial.json."""
@@ -65,16 +72,12 @@ def name_of(overrides: Sequence[str], varied: Collection[str]) -> str:
 
 def find(fingerprint: str, uri: str) -> Trial | None:
     """Return the finished trial with this fingerprint and tracking server, if it is there."""
-    path = KNOWN / f"{fingerprint}.json"
-    known = read(path) if path.exists() else None
-    if not known or known.uri != masked(uri):
-        return None
-    files = ("models/weights.npz", "metrics/history.csv")
-    return known if all((Path(known.folder) / name).exists() for name in files) else None
+    known = read(path) if (path := KNOWN / f"{fingerprint}.json").exists() else None
+    return known if known and known.uri == masked(uri) and known.is_whole() else None
 
 
 def keep(trial: Trial) -> None:
     """Write trial.json, and note a finished trial as one that need not be trained again."""
-    if trial.status == "FINISHED":
+    if trial.status == "FINISHED" and not trial.tested:
         trial.write(KNOWN / f"{trial.fingerprint}.json")
     trial.write()

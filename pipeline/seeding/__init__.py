@@ -1,0 +1,1 @@
+"""One setting with several seeds, each evaluated on the test set."""

@@ -1,0 +1,86 @@
+"""Trials that need not be trained: what is known of them is taken, and recorded where it is not."""
+
+import logging
+import shutil
+from pathlib import Path
+
+from pipeline.files import replacing
+from pipeline.settings.schema import Config
+from pipeline.tracking import description
+from pipeline.tracking.client import Client
+from pipeline.tracking.run import Run
+from pipeline.trials import trial_file
+from pipeline.trials.trial_file import Trial, find, keep
+
+log = logging.getLogger(__name__)
+PARENT = "mlflow.parentRunId"
+
+
+def settled(trial: Trial, config: Config, client: Client, sweep_run_id: str) -> bool:
+    """Take over what is known of the same training, if it has finished; tell whether it has.
+
+    A tested trial has its results in its own folder, and a run of its own, below that of its sweep.
+    """
+    found = find(trial.fingerprint, trial.uri)
+    if trial.tested:
+        found = _own(trial) or (_copied(found, trial) if found else None)
+    if not found:
+        return False
+    ours = found.folder == trial.folder
+    if sweep_run_id:
+        _record_again(found, config, client, sweep_run_id, adopt=ours)
+    trial.status, trial.repeats, trial.run_id = found.status, found.folder, found.run_id
+    trial.metrics, trial.seconds = found.metrics, found.seconds
+    if not ours:
+        trial.write()
+    return True
+
+
+def tags(trial: Trial, sweep_run_id: str) -> dict[str, str]:
+    """Return what a trial's MLflow run says of it from its beginning."""
+    known = description.tags("trial", trial.overrides, trial.folder)
+    parent = {PARENT: sweep_run_id} if sweep_run_id else {}
+    return known | parent | {"pipeline.fingerprint": trial.fingerprint}
+
+
+def _own(trial: Trial) -> Trial | None:
+    """Return the trial that has finished in this one's folder, if it was the same training."""
+    path = Path(trial.folder) / "trial.json"
+    found = trial_file.read(path) if path.exists() else None
+    same = found and (found.fingerprint, found.uri) == (trial.fingerprint, trial.uri)
+    return found if found and same and found.status == "FINISHED" and found.is_whole() else None
+
+
+def _copied(found: Trial, trial: Trial) -> Trial:
+    """Return a sweep's trial as one of this one's folder, with its results there and no run."""
+    for name in trial_file.RESULTS:
+        with replacing(Path(trial.folder) / name) as temporary:
+            shutil.copyfile(Path(found.folder) / name, temporary)
+    trial.status, trial.metrics, trial.seconds = found.status, found.metrics, found.seconds
+    trial.write()
+    return trial
+
+
+def _record_again(
+    trial: Trial, config: Config, client: Client, sweep_run_id: str, *, adopt: bool
+) -> None:
+    """Record a finished trial from its files, as a new run, if it has no complete one.
+
+    The run or its store may have been deleted, its recorder may have been killed, or the store may
+    have been out of reach. A complete run, whose sweep's run may have been deleted, is put below
+    this one if it is to `adopt` it.
+    """
+    known = client.status(trial.run_id) if trial.run_id else {"status": "GONE"}
+    if known.get("status") not in ("GONE", "KILLED"):
+        if adopt and known.get("parent", sweep_run_id) != sweep_run_id:
+            client.adopt(trial.run_id, sweep_run_id)
+        return
+    run = Run(client)
+    more = {"pipeline.status": trial.status, "restored": "true"}
+    run.begin(trial.name, tags(trial, sweep_run_id) | more)
+    output = Path(trial.folder)
+    own = {"output": output, "models": output / "models", "metrics": output / "metrics"}
+    run.restore(config.model_copy(update={"paths": config.paths.model_copy(update=own)}))
+    trial.run_id = run.id()
+    keep(trial)
+    log.info("trial %d  %s  recorded again: MLflow had no whole run", trial.number, trial.name)
