@@ -55,6 +55,7 @@ def main(given: list[str]) -> int:
     if not given or given[0].partition("=")[0] in Options.model_fields:
         raise UserError("PATH is needed: the file or the folder of the data set; see --help")
     options = arguments.parse(Options, given[1:])
+    params.check()
     held_out = params.load()["train"]["validation_size"]
     path = Path(given[0]).expanduser()
     if not path.exists():

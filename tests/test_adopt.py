@@ -29,7 +29,8 @@ FRAME = pd.DataFrame(RANDOM.normal(size=(60, 4)), columns=[*"abcd"]).assign(kind
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with conf/ and params.yaml, which is the current one."""
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
-    (tmp_path / "params.yaml").write_text(PARAMS, encoding="utf-8")
+    text = PARAMS.replace("dataset: tiny", "dataset: mnist")
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(params, "CONF", tmp_path / "conf")
     return tmp_path
@@ -318,6 +319,8 @@ def test_a_bad_folder_is_refused_and_nothing_is_written(workspace: Path) -> None
     )
     Path("empty").mkdir()
     assert refusal("empty") == f"empty: holds no data set: {adopt.FORMS} can be adopted; see --help"
+    Path("empty/another").mkdir()
+    assert refusal("empty").startswith("empty: holds no data set: ")
     Path("a.docx").write_text("x", encoding="utf-8")
     assert refusal("a.docx").startswith("a.docx: holds no data set")
 

@@ -112,6 +112,12 @@ def test_columns_of_all_kinds_of_numbers_and_labels(tmp_path: Path) -> None:
     assert values(read["test"]).tolist() == values(read["train"])[::-1].tolist()
 
 
+def test_the_index_of_pandas_is_no_feature(tmp_path: Path) -> None:
+    frame().sample(frac=1, random_state=0).to_parquet(tmp_path / "t.parquet")
+    part = table.read(tmp_path, INSECTS, train="t.parquet", label="kind")["train"]
+    assert part.features == ("a", "b", "c")
+
+
 def test_a_table_without_a_header_may_be_images(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("2,2\n1,2,3,4,b\n5,6,7,8,a\n", encoding="utf-8")
     squares = dataset("a", "b", shape=(2, 2))
@@ -162,7 +168,7 @@ BAD_TABLES: dict[str, tuple[str | bytes, str]] = {
     ),
     "a label of no class": (
         f"{HEADER}1,2,3,ant\n1,2,3,dog\n",
-        "the label 'dog' of example 1 is not one of the 3 classes of conf/dataset/",
+        "the label 'dog' of example 1 is not one of the 3 classes",
     ),
     "a short row": (
         f"{HEADER}1,2,3,ant\n1,2,ant\n",
@@ -174,9 +180,12 @@ BAD_TABLES: dict[str, tuple[str | bytes, str]] = {
     ),
     "a name twice": (
         "a,b,a,kind\n1,2,3,ant\n",
-        "2 columns have the name 'a': give each a name of its own",
+        "2 columns are called 'a': give each a name of its own",
     ),
-    "no name": ("a,,c,kind\n1,2,3,ant\n", "a column has no name: give each a name of its own"),
+    "no name": (
+        "a,,c,kind\n1,2,3,ant\n",
+        "a column has no name: give it one, or write without pandas's index: to_csv(index=False)",
+    ),
     "another label column": (
         "a,b,c,sort\n1,2,3,ant\n",
         "has no column 'kind'; its columns are a, b, c, sort",
@@ -347,7 +356,7 @@ BAD_ARRAYS: dict[str, tuple[np.ndarray, np.ndarray, str]] = {
     "another label": (
         X,
         Y + 1,
-        "y.npy: the label '2' of example 1 is not one of the 2 classes of conf/dataset/",
+        "y.npy: the label '2' of example 1 is not one of the 2 classes",
     ),
     "objects": (
         X,
@@ -484,7 +493,7 @@ BAD_IMAGES: dict[str, tuple[dict[str, bytes], str]] = {
     "nothing": ({"README": b""}, f"has no PNG or JPEG images as {LAYOUT}"),
     "a folder of no class": (
         {"a/1.png": picture(), "q/1.png": picture()},
-        "the label 'q' of example 1 is not one of the 2 classes of conf/dataset/",
+        "the label 'q' of example 1 is not one of the 2 classes",
     ),
 }
 

@@ -1,13 +1,13 @@
 """What is found at a path: its files, who reads them, and the classes of their labels."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import UserError
@@ -94,8 +94,9 @@ def classes_of(
     UserError
         If labels are too few or too many, one occurs once, or two look the same.
     """
-    found, rows, counts = np.unique(labels, return_index=True, return_counts=True)
-    names = [str(value) for value in found.tolist()]
+    listed = labels.tolist()
+    counts = {str(value): (count, value) for value, count in Counter(listed).items()}
+    names = sorted(counts)
     if all(_is_number(name) for name in names):
         for name in names:
             if not float(name).is_integer():
@@ -107,10 +108,11 @@ def classes_of(
         raise UserError(
             f"{where}: has {len(names):,} different labels, where 2 to {MOST_CLASSES} are possible"
         )
-    for name, row, count in zip(names, rows, counts, strict=True):
+    for name, (count, value) in counts.items():
         if count == 1:
             raise UserError(
-                f"{where}: the label {name!r} occurs once, in {unit} {first + row:,}: a class "
+                f"{where}: the label {name!r} occurs once, in {unit} "
+                f"{first + listed.index(value):,}: a class "
                 "needs two examples, to train on and to test on: add some, or leave it out"
             )
     check_names(names, where)

@@ -8,7 +8,8 @@ from typing import Any
 
 from pipeline.adopting.found import Found, classes_of, part_of
 from pipeline.data.readers import table
-from pipeline.data.readers.columns import PARQUET, Columns
+from pipeline.data.readers.arrow import PARQUET
+from pipeline.data.readers.columns import Columns
 from pipeline.data.readers.diagnosis import not_a_number, present
 from pipeline.errors import UserError
 from pipeline.files import shown

@@ -5,21 +5,19 @@ pyarrow rounds the numbers of a CSV file to the nearest float64, on every machin
 
 import csv
 import io
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UserError, first_line
+from pipeline.data.readers.arrow import PARQUET, cast, explained
+from pipeline.errors import UserError
 from pipeline.files import shown
 
-PARQUET = (".parquet", ".pq")
+INDEX = "__index_level_"  # how the names begin under which pandas writes its index to Parquet
 BLOCK = 4096  # rows at a time
 MOST_BYTES = 2**24  # of a row of a CSV file
-RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
 
 
 @dataclass(frozen=True)
@@ -65,16 +63,22 @@ class Columns:
             If the file cannot be read, has no columns, or a name stands twice.
         """
         if self.is_parquet:
-            names = self._parquet().schema_arrow.names
+            stored = self._parquet().schema_arrow.names
+            names = [name for name in stored if not name.startswith(INDEX)]
         else:
             rows = csv.reader(self.lines(), delimiter=self.separator)
             names = list(self.given or next(filter(None, rows), []))
         if not names:
             raise UserError(f"{shown(self.path)}: has no header: its first line names the columns")
         for name, count in Counter(names).items():
-            if count > 1 or not name:
-                what = f"{count} columns have the name {name!r}" if name else "a column has no name"
-                raise UserError(f"{shown(self.path)}: {what}: give each a name of its own")
+            if not name:
+                remedy = "give it one, or write without pandas's index: to_csv(index=False)"
+                raise UserError(f"{shown(self.path)}: a column has no name: {remedy}")
+            if count > 1:
+                remedy = "give each a name of its own"
+                raise UserError(
+                    f"{shown(self.path)}: {count} columns are called {name!r}: {remedy}"
+                )
         return names
 
     def batches(self, numbers: Sequence[str] = (), texts: Sequence[str] = ()) -> Iterator[Any]:
@@ -93,7 +97,7 @@ class Columns:
             [*((name, pa.float64()) for name in numbers), *((name, pa.string()) for name in texts)]
         )
         batches = self._of_parquet(schema) if self.is_parquet else self._of_csv(schema)
-        with self._explained():
+        with explained(self.path):
             for batch in batches:
                 for start in range(0, batch.num_rows, BLOCK):
                     yield batch.slice(start, BLOCK)
@@ -122,13 +126,13 @@ class Columns:
         import pyarrow as pa
 
         for batch in self._parquet().iter_batches(BLOCK, columns=schema.names):
-            columns = [_cast(batch.column(one.name), one.type) for one in schema]
+            columns = [cast(batch.column(one.name), one.type) for one in schema]
             yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
     def _parquet(self) -> Any:
         from pyarrow import parquet
 
-        with self._explained():
+        with explained(self.path):
             return parquet.ParquetFile(self.path)
 
     def lines(self) -> list[str]:
@@ -141,7 +145,7 @@ class Columns:
         """
         import pyarrow as pa
 
-        with self._explained():
+        with explained(self.path):
             if self.path.stat().st_size == 0:
                 raise UserError(f"{shown(self.path)}: is empty")
             with pa.input_stream(str(self.path)) as file:
@@ -157,44 +161,3 @@ class Columns:
                 f"{shown(self.path)}: line {line} is not UTF-8 text: save the file as UTF-8"
             ) from None
         return io.StringIO(text, newline="").readlines()[self.skip :]
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Say in one line what pyarrow finds wrong with the file."""
-        import pyarrow as pa
-
-        try:
-            yield
-        except (pa.ArrowException, OSError) as error:
-            if "CSV conversion error to double" in str(error) or "Failed to parse" in str(error):
-                raise
-            if ragged := RAGGED.search(str(error)):
-                row, wanted, found = ragged.groups()
-                why = (
-                    f"row {row} has {found} values where {wanted} are expected: "
-                    "put a value that holds the separator in quotes"
-                )
-            elif isinstance(error, FileNotFoundError):
-                why = "there is no such file: run `dvc repro download`"
-            elif "Empty CSV" in str(error):
-                why = "has no rows"
-            elif self.is_parquet:
-                why = f"is not a whole Parquet file: write it again ({first_line(error)})"
-            else:
-                why = f"cannot be read: {first_line(error)}"
-            raise UserError(f"{shown(self.path)}: {why}") from None
-
-
-def _cast(column: Any, kind: Any) -> Any:
-    """Return a column of Parquet as numbers or text; truth values are 0 and 1 in both."""
-    import pyarrow as pa
-
-    if pa.types.is_boolean(column.type):
-        column = column.cast(pa.int8())
-    try:
-        return column.cast(kind, safe=False)
-    except pa.ArrowNotImplementedError:
-        if kind != pa.string():
-            raise ValueError(f"{column.type} is not a number") from None
-        texts = [None if one is None else str(one) for one in column.to_pylist()]
-        return pa.array(texts, kind)

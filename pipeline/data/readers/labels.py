@@ -40,13 +40,12 @@ def numbered(
             f"dataset.options.labels: {len(known)} different labels are given for {len(classes)} "
             "classes: one for each is needed, in their order"
         )
-    found, inverse = np.unique(values, return_inverse=True)
-    try:
-        numbers = np.array([known[str(value)] for value in found.tolist()], np.uint8)
-    except KeyError as unknown:
-        example = [str(value) for value in values.tolist()].index(unknown.args[0])
-        raise UserError(
-            f"{where}: the label {unknown.args[0]!r} of example {example:,} is not one of the "
-            f"{len(classes)} classes of conf/dataset/"
-        ) from None
-    return numbers[inverse]
+    listed = values.tolist()
+    numbers = {value: known.get(str(value)) for value in dict.fromkeys(listed)}
+    for value, number in numbers.items():
+        if number is None:
+            raise UserError(
+                f"{where}: the label {str(value)!r} of example {listed.index(value):,} is not one "
+                f"of the {len(classes)} classes"
+            )
+    return np.fromiter(map(numbers.__getitem__, listed), np.uint8, len(listed))

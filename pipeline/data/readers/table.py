@@ -95,14 +95,18 @@ def text(file: Columns, name: str) -> NDArray[Any]:
     UserError
         If one is missing.
     """
+    from pyarrow import compute
+
     parts = [np.empty(0, object)]
     for batch in file.batches(texts=[name]):
-        part = batch.column(0).to_numpy(zero_copy_only=False)
-        empty = (part == None) | (part == "")  # noqa: E711  # of each element
-        if empty.any():
-            row = file.first + sum(map(len, parts)) + int(empty.argmax())
+        column = batch.column(0)
+        empty = compute.fill_null(compute.equal(column, ""), True)
+        if (first := compute.index(empty, True).as_py()) >= 0:
+            row = file.first + sum(map(len, parts)) + first
             raise UserError(f"{shown(file.path)}: row {row} has no label, in column {name!r}")
-        parts.append(part)
+        coded = column.dictionary_encode()  # so that equal texts are one object
+        values = coded.dictionary.to_numpy(zero_copy_only=False)
+        parts.append(values[coded.indices.to_numpy(zero_copy_only=False)])
     labels = np.concatenate(parts)
     if not len(labels):
         raise UserError(f"{shown(file.path)}: has no rows")
