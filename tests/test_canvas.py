@@ -13,6 +13,9 @@ from matplotlib.path import Path as Shape
 
 from pipeline.learning.history import Epoch
 from pipeline.report import canvas, cells, figures
+from pipeline.report.matrix import confusion_matrix
+from pipeline.report.mistakes import mistakes
+from pipeline.report.weights import weights
 
 STEADY = [0.5, 0.7, 0.72, 0.74, 0.76, 0.76, 0.75, 0.9]  # turns, straight on, level, and a spike
 
@@ -25,12 +28,14 @@ def draw(folder: Path) -> dict[str, bytes]:
     figures.accuracy(folder / "accuracy.png", epochs)
     figures.accuracy(folder / "one epoch.png", epochs[:1])
     matrix = generator.integers(0, 50, (3, 3))
-    figures.confusion_matrix(folder / "matrix.png", matrix, names)
-    weight = generator.standard_normal((20, 3)).astype(np.float32)
-    figures.weights(folder / "weights.png", weight, (4, 5), names)
+    confusion_matrix(folder / "matrix.png", matrix, names)
+    units = generator.standard_normal((3, 20)).astype(np.float32)
+    weights(folder / "weights.png", units, (4, 5), names)
+    weights(folder / "bars.png", units, (20,), names)
     images = generator.integers(0, 256, (3, 200, 180)).astype(np.uint8)
     rows = [(k, 0, 1, 0.9) for k in range(3)]
-    figures.mistakes(folder / "mistakes.png", images, rows, names)
+    mistakes(folder / "mistakes.png", rows, names, images)
+    mistakes(folder / "table.png", rows, names)
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -49,7 +54,7 @@ def test_a_coordinate_that_is_rounded_otherwise_changes_no_pixel(
         monkeypatch.setattr(module, "on_grid", moved)
     found = draw(tmp_path / "b")
     assert [name for name in expected if found[name] != expected[name]] == []
-    assert len(expected) == 6
+    assert len(expected) == 8
 
 
 def test_compiled_code_gets_coordinates_on_the_grid_or_areas(

@@ -24,13 +24,13 @@ CHANGES = {  # what is edited, and which stages read it
         "params.yaml",
         "model: logistic_regression",
         "model: mlp",
-        ["train", "evaluate"],
+        ["train", "evaluate", "plot"],
     ),
     "a model's option": (
         "conf/model/logistic_regression.yaml",
         "weight: 1.0",
         "weight: 0.5",
-        ["train", "evaluate"],
+        ["train", "evaluate", "plot"],
     ),
     "an optimizer's option": (
         "conf/optimizer/sgd.yaml",
@@ -76,7 +76,7 @@ CHANGES = {  # what is edited, and which stages read it
         "pipeline/models.py",
         '"""The models',
         '"""Models',
-        ["train", "evaluate"],
+        ["train", "evaluate", "plot"],
     ),
     "code of the record": (
         "pipeline/tracking/client.py",
@@ -92,7 +92,7 @@ RUNS = {  # what runs then: a stage whose inputs came out with the same bits doe
     "how x is kept": EVERYTHING[1:4],
     "how long a source may take": ["download"],
     "code of the figures": ["plot"],
-    "code of the models": ["train", "evaluate"],
+    "code of the models": ["train", "evaluate", "plot"],
 }
 RUN_SLOWLY = {
     "seed": ["train", "evaluate", "plot"],

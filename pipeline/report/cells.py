@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.image import AxesImage
 from matplotlib.transforms import IdentityTransform
 from numpy.typing import NDArray
 
 from pipeline.report.canvas import on_grid
 
-MOST = 160  # rows or columns of an image; of a larger one, neighbours are put together
+MOST = 128  # rows or columns of an image; of a larger one, neighbours are put together
 
 
 class Cells(AxesImage):
@@ -30,11 +31,46 @@ class Cells(AxesImage):
         return colors.repeat(scale, 0).repeat(scale, 1)[::-1], left, bottom, IdentityTransform()
 
 
-def draw(axes: Axes, values: NDArray[Any], **colors: Any) -> Cells:
-    """Draw values (rows, columns), or colors (rows, columns, 3), and return the image."""
-    image = Cells(axes, cmap=colors.pop("cmap", None))
-    image.set_data(smaller(values, -(-max(values.shape[:2]) // MOST)))
-    image.set_clim(**colors)
+def is_image(shape: Sequence[int]) -> bool:
+    """Tell whether values of a shape are an image of one or three channels."""
+    return len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
+
+
+def picture(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return an image as bytes; of other numbers, its smallest becomes 0 and its largest 255.
+
+    Of several images each has a scale of its own, so that an image always looks the same.
+    """
+    if values.dtype != np.uint8:
+        low, high = values.min(), values.max()
+        values = ((values - low) / ((high - low) or 1) * 255).astype(np.uint8)
+    return values[:, :, 0] if values.shape[2:] == (1,) else values
+
+
+def draw(
+    axes: Axes,
+    values: NDArray[Any],
+    *,
+    most: int = MOST,
+    cmap: str | None = None,
+    norm: Normalize | None = None,
+    **limits: float,
+) -> Cells:
+    """Draw values (rows, columns), or colors (rows, columns, 3), and return the image.
+
+    Parameters
+    ----------
+    axes : Axes
+    values : array
+    most : int
+        Rows or columns; of more, neighbours are put together.
+    cmap, norm, limits
+        As matplotlib's `imshow` takes them; limits are vmin and vmax.
+    """
+    image = Cells(axes, cmap=cmap, norm=norm)
+    image.set_data(smaller(values, -(-max(values.shape[:2]) // most)))
+    if limits:
+        image.set_clim(**limits)
     image.set_extent(image.get_extent())
     axes.add_image(image)
     return image

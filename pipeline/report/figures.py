@@ -1,21 +1,19 @@
 """The figures, each a function of numbers: the same numbers give the same bytes."""
 
 import logging
+import textwrap
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
-from numpy.typing import NDArray
+from matplotlib.ticker import MaxNLocator
 
 from pipeline.files import replacing, shown
 from pipeline.learning.history import Epoch, text
-from pipeline.report import cells
 from pipeline.report.canvas import Canvas, settle
 
 log = logging.getLogger(__name__)
@@ -77,98 +75,15 @@ def _curves(path: Path, epochs: Sequence[Epoch], metric: str, label: str, title:
         axes.legend(frameon=False)
 
 
-def confusion_matrix(path: Path, matrix: NDArray[np.int64], classes: Sequence[str]) -> None:
-    """Draw counts, coloured by the share of the actual class, with the diagonal left uncoloured."""
-    count = len(classes)
-    size = max(6.0, 0.62 * count + 1.6)
-    share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    errors = np.where(np.eye(count, dtype=bool), np.nan, share)
-    right = matrix.trace() / max(matrix.sum(), 1)
-    with saved(path, size + 1.2, size) as figure:
+def sentence(path: Path, text: str) -> None:
+    """Write a sentence where there is nothing to draw."""
+    with saved(path, 6, 1.2) as figure:
         axes = figure.subplots()
-        top = float(np.nanmax(errors, initial=0.0)) or 1.0
-        image = cells.draw(axes, errors, cmap="Reds", vmin=0, vmax=top)
-        if count <= 30:
-            for row, column in np.ndindex(count, count):
-                dark = row != column and share[row, column] > 0.6 * top
-                axes.text(
-                    column,
-                    row,
-                    f"{matrix[row, column]}",
-                    ha="center",
-                    va="center",
-                    fontsize=9,
-                    color="white" if dark else "black" if matrix[row, column] else "0.75",
-                    fontweight="bold" if row == column else "normal",
-                )
-        turned = max(len(name) for name in classes) > 3
-        axes.set_xticks(
-            range(count), classes, rotation=45 if turned else 0, ha="right" if turned else "center"
-        )
-        axes.set_yticks(range(count), classes)
-        axes.spines[:].set_visible(False)
-        axes.set(xlabel="Predicted", ylabel="Actual")
-        axes.set_title(f"Confusion matrix of the test set, accuracy {right:.2%}")
-        bar = figure.colorbar(image, shrink=0.8, format=PercentFormatter(1, decimals=1))
-        bar.set_label("mistakes: share of the actual class")
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, textwrap.fill(text, 66), ha="center", va="center")
 
 
-def weights(
-    path: Path, weight: NDArray[np.float32], shape: tuple[int, ...], classes: Sequence[str]
-) -> None:
-    """Draw the columns of a weight matrix (features, units) as images of the data's shape.
-
-    With as many columns as classes there is one image a class; else the first 20 units.
-    """
-    by_class = weight.shape[1] == len(classes)
-    titles = list(classes) if by_class else [f"unit {k}" for k in range(min(20, weight.shape[1]))]
-    units = weight.T[: len(titles)].astype(np.float64)
-    centred = units - cells.mean(list(units)) * by_class
-    limit = float(np.abs(centred).max()) or 1.0
-    grid = _grid(len(titles))
-    with saved(path, 1.6 * grid[1] + 0.9, 1.75 * grid[0] + 0.4) as figure:
-        every = figure.subplots(*grid, squeeze=False)
-        for axes, title, unit in zip(every.flat, titles, centred, strict=False):
-            pixels = cells.mean(list(unit.reshape(shape[0], shape[1], -1).transpose(2, 0, 1)))
-            image = cells.draw(axes, pixels, cmap="RdBu_r", vmin=-limit, vmax=limit)
-            axes.set_title(title, fontsize=10)
-        for axes in every.flat:
-            axes.set_axis_off()
-        figure.suptitle(
-            "Learned weights: red speaks for the class, blue against"
-            if by_class
-            else "Learned weights of the first layer"
-        )
-        bar = figure.colorbar(image, ax=every, shrink=0.8)
-        bar.set_label("weight, less its mean over the classes" if by_class else "weight")
-
-
-def mistakes(
-    path: Path,
-    images: NDArray[Any] | Mapping[int, NDArray[Any]],
-    rows: Sequence[tuple[int, int, int, float]],
-    classes: Sequence[str],
-) -> None:
-    """Draw the first 20 of (example, actual, predicted, probability) with its image."""
-    shown = rows[:20]
-    grid = _grid(max(len(shown), 1))
-    with saved(path, 1.75 * grid[1], 2.15 * grid[0] + 0.5) as figure:
-        every = figure.subplots(*grid, squeeze=False)
-        for axes, (example, actual, predicted, probability) in zip(every.flat, shown, strict=False):
-            pixels = images[example]
-            cells.draw(axes, pixels, cmap="gray_r", vmin=0, vmax=255)
-            axes.set_title(
-                f"{classes[predicted]}, {probability:.1%}\nactual: {classes[actual]}", fontsize=9
-            )
-        for axes in every.flat:
-            axes.set_axis_off()
-        figure.suptitle(
-            "The most confident mistakes: predicted class and its probability, actual class"
-            if shown
-            else "No mistakes"
-        )
-
-
-def _grid(count: int) -> tuple[int, int]:
-    columns = min(count, 5)
+def grid(count: int) -> tuple[int, int]:
+    """Return the rows and columns in which so many panels are arranged."""
+    columns = min(count, 5 if count <= 20 else 10)
     return -(-count // columns), columns

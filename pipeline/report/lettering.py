@@ -1,0 +1,41 @@
+"""Names and titles of any length, in lines or shortened, so that none is cut off."""
+
+import textwrap
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+WIDTH = 0.62  # of a letter, in sizes of its font: DejaVu Sans's mean
+TITLE = 12  # points
+MOST = 60  # letters of a name
+
+
+def inches(letters: int, size: float) -> float:
+    """Return how wide so many letters of a size in points are."""
+    return letters * WIDTH * size / 72
+
+
+def short(name: str) -> str:
+    """Return a name, a long one without its middle."""
+    return name if len(name) <= MOST else f"{name[: MOST // 2 - 1]}…{name[-MOST // 2 :]}"
+
+
+def wrapped(text: str, letters: int) -> str:
+    """Return a text in lines of so many letters."""
+    return textwrap.fill(text, letters)
+
+
+def longest(names: Sequence[str]) -> int:
+    """Return the number of letters of the longest line."""
+    return max(len(line) for name in names for line in name.split("\n"))
+
+
+def height(names: Sequence[str]) -> int:
+    """Return the number of lines of the name that has the most."""
+    return max(name.count("\n") for name in names) + 1
+
+
+def title(figure: Figure, text: str) -> None:
+    """Write a title above a figure, in as many lines as it needs."""
+    letters = int(figure.get_figwidth() / inches(1, TITLE))
+    figure.suptitle(wrapped(text, letters), fontsize=TITLE)
