@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from scipy import stats
+from statsmodels.stats import proportion
 
+from pipeline.trials import answer as answer_module
 from pipeline.trials import figures, ranking, tables
 from pipeline.trials.ranking import Answer
 from pipeline.trials.spread import by_setting, planned_seeds, spread
@@ -118,6 +120,59 @@ def test_nothing_that_was_not_measured_has_a_rank() -> None:
     )
     assert tables.trials(found)[1][0] is None
     assert found.problem == "no trial has val_accuracy: choose another with sweep.objective=..."
+
+
+def measured(correct: list[int], held_out: int) -> list[Trial]:
+    """Return finished trials that have so many of the held-out examples right."""
+    return [
+        Trial(
+            number,
+            [f"train.batch_size={number}"],
+            f"multirun/x/{number}",
+            "FINISHED",
+            metrics={"val_accuracy": right / held_out, "val_loss": 1 - right / held_out},
+            name=f"batch_size={number}",
+            held_out=held_out,
+        )
+        for number, right in enumerate(correct)
+    ]
+
+
+def test_trials_that_the_best_does_not_beat_are_a_tie() -> None:
+    trials = measured([4709, 4600, 4709, 4680, 4500], 5000)
+    found = ranking.answer(trials, "val_accuracy", "maximize")
+    for one in trials:  # as if they had been asked other examples: Newcombe, Altman
+        low, high = proportion.confint_proportions_2indep(
+            4709, 5000, one.correct, 5000, method="newcomb"
+        )
+        assert (one in found.ties) == (low <= 0 <= high and one is not found.best)
+    assert [one.number for one in found.ties] == [2, 3]
+    header, *rows = tables.trials(found)
+    table = [dict(zip(header, row, strict=True)) for row in rows]
+    assert [row["tie"] for row in table] == [None, "tie", "tie", None, None]
+    low, high = stats.binomtest(4709, 5000).proportion_ci(0.95, "wilson")
+    assert table[0]["interval_low"] == pytest.approx(low)
+    assert table[0]["interval_high"] == pytest.approx(high)
+    assert found.best is not None
+    assert answer_module._said(found, found.best).splitlines() == [
+        "trial 0, batch_size=0: val_accuracy 0.9418",
+        "A tie with trials 2, 3: of 5,000 examples, such a difference may be chance. "
+        "`python -m pipeline.compare multirun/x/0 multirun/x/2` looks at each example.",
+    ]
+
+
+def test_no_tie_is_claimed_where_nothing_was_counted(tmp_path: Path) -> None:
+    trials = measured([30, 30], 40)
+    assert ranking.answer(trials, "val_loss", "minimize").ties == []
+    assert len(ranking.answer(trials, "val_accuracy", "maximize").ties) == 1
+    trials[0].held_out = 0  # of an earlier version
+    found = ranking.answer(trials, "val_accuracy", "maximize")
+    assert found.ties == []
+    assert tables.aligned(tables.trials(found)[:2], "val_accuracy").split() == [
+        *("rank", "trial", "overrides", "val_accuracy", "val_loss", "status"),
+        *("1", "0", "batch_size=0", "0.7500", "0.25", "FINISHED"),
+    ]
+    assert answer({0.1: [0.7, 0.8], 0.2: [0.7, 0.8]}).ties == []  # the seeds have an interval
 
 
 def test_intervals_are_drawn_where_they_can_be_seen() -> None:

@@ -17,6 +17,7 @@ from mlflow.entities import Run
 from scipy import stats
 
 from pipeline.files import sha256
+from pipeline.report.intervals import wilson
 from pipeline.trials import ranking, trial_file
 from pipeline.trials.trial_file import Trial
 from tests.conftest import Project, make_project
@@ -92,7 +93,9 @@ def test_a_sweep_ends_in_an_answer_and_is_not_run_twice(reproduced: Project) -> 
     for one in ended:
         loss, accuracy = one.metrics["val_loss"], one.metrics["val_accuracy"]
         assert f"  val_loss {loss:.4g}  val_accuracy {accuracy:.4f}  " in done.stdout
-        assert re.search(rf"{one.name} +{accuracy:.4f} +{loss:.4g} ", done.stdout)
+        low, high = wilson(round(40 * accuracy), 40)
+        measured = rf"{accuracy:.4f} +{low:.4f} +{high:.4f} +(tie +)?{loss:.4g} "
+        assert re.search(rf"{one.name} +{measured}", done.stdout)
     best = max(ended, key=better)
     assert f"Best: trial {best.number}, {best.name}: val_accuracy" in done.stdout
     folder = (reproduced / ended[0].folder).parent
@@ -102,6 +105,9 @@ def test_a_sweep_ends_in_an_answer_and_is_not_run_twice(reproduced: Project) -> 
         "trial",
         "overrides",
         "val_accuracy",
+        "interval_low",
+        "interval_high",
+        "tie",
         "val_loss",
         "seconds",
         "status",

@@ -31,6 +31,7 @@ def settled(trial: Trial, config: Config, client: Client, sweep_run_id: str) -> 
         _record_again(found, config, client, sweep_run_id, adopt=ours)
     trial.status, trial.repeats, trial.run_id = found.status, found.folder, found.run_id
     trial.metrics, trial.seconds = found.metrics, found.seconds
+    trial.held_out = found.held_out
     if not ours:
         trial.write()
     return True
@@ -57,6 +58,7 @@ def _copied(found: Trial, trial: Trial) -> Trial:
         with replacing(Path(trial.folder) / name) as temporary:
             shutil.copyfile(Path(found.folder) / name, temporary)
     trial.status, trial.metrics, trial.seconds = found.status, found.metrics, found.seconds
+    trial.held_out = found.held_out
     trial.write()
     return trial
 

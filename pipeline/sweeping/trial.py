@@ -22,7 +22,6 @@ from pipeline.learning import determinism
 from pipeline.learning.bar import Bar
 from pipeline.learning.checkpoint import Checkpoint
 from pipeline.learning.fingerprint import fingerprint, identity
-from pipeline.learning.history import Epoch
 from pipeline.learning.learner import Learner
 from pipeline.masking import masked
 from pipeline.settings.check import check, check_section
@@ -93,16 +92,19 @@ def run(composed: DictConfig, inputs: Inputs, client: Client) -> None:
     with _kept(trial, run, saved):
         if problem or not config or not saved:
             raise problem or AssertionError
-        trial.metrics = _train(config, saved, run, inputs, exact=definition["exact"]).metrics
+        _train(trial, config, saved, run, inputs, exact=definition["exact"])
     if saved and trial.status != "FAILED":
         saved.remove()
     progress.log_end(trial, folder)
 
 
-def _train(config: Config, saved: Checkpoint, run: Run, inputs: Inputs, *, exact: bool) -> Epoch:
+def _train(
+    trial: Trial, config: Config, saved: Checkpoint, run: Run, inputs: Inputs, *, exact: bool
+) -> None:
     """Train as the train stage does, and tell each epoch to the study that may prune the trial."""
     run.settings(config)
     split = arrays.split(config)
+    trial.held_out = len(split.validation[1])
     determinism.enable(config.seed, config.determinism, exact=exact)  # as all trials need it
     learner = Learner(config, split.shape, saved)
     run.epochs(learner.epochs)
@@ -120,7 +122,7 @@ def _train(config: Config, saved: Checkpoint, run: Run, inputs: Inputs, *, exact
         learner.fit(split, listeners, train_with(others))
     learner.save()
     run.training(config)
-    return learner.epochs[-1]
+    trial.metrics = learner.epochs[-1].metrics
 
 
 def _others(config: Config, uri: str) -> list[Config]:

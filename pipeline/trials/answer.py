@@ -13,6 +13,7 @@ from pipeline.trials.spread import Setting, spread
 from pipeline.trials.trial_file import Trial
 
 MOST_NOTE = 4000  # characters; MLflow takes 5000 with the rest of the description
+MOST_TIES = 10  # that are named
 MOST_NAME = 200  # of a metric's 250
 
 
@@ -70,11 +71,25 @@ def _said(found: Answer, best: Trial) -> str:
     """Return the best trial or setting with its value, and how far the next setting is."""
     name = found.objective
     if not found.over_seeds:
-        return f"trial {best.number}, {best.name}: {name} {text(name, best.metrics[name])}"
+        line = f"trial {best.number}, {best.name}: {name} {text(name, best.metrics[name])}"
+        return "\n".join([line, *_ties(found, best)])
     first, *others = found.settings[: found.ranked]
     mean = spread(list(first.values(name).values())).mean
     line = f"{first.name}: {name} {text(name, mean)}, mean of {found.seeds} seeds"
     return "\n".join([line, *(_lead(first, second, name) for second in others[:1])])
+
+
+def _ties(found: Answer, best: Trial) -> list[str]:
+    """Return which trials the best does not beat, and how to look closer."""
+    if not (ties := found.ties):
+        return []
+    numbers = ", ".join(str(one.number) for one in ties[:MOST_TIES])
+    more = f" and {len(ties) - MOST_TIES} more" if len(ties) > MOST_TIES else ""
+    return [
+        f"A tie with trial{'s' if len(ties) > 1 else ''} {numbers}{more}: "
+        f"of {best.held_out:,} examples, such a difference may be chance. "
+        f"`python -m pipeline.compare {best.folder} {ties[0].folder}` looks at each example."
+    ]
 
 
 def _promise(found: Answer, best: Trial) -> str:

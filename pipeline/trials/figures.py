@@ -59,15 +59,21 @@ def objective(path: Path, found: Answer) -> None:
             if several:
                 _intervals(axes, places, settings, name)
             else:
-                axes.scatter(places, [one.metrics[name] for one in shown])
+                axes.scatter(places, [one.metrics[name] for one in shown], zorder=3)
             if found.of_seeds:
                 _band(axes, settings[0], name)
             elif found.best and not several:
                 axes.scatter(places[0], found.best.metrics[name], **BEST)
+                if interval := found.best.interval(name):
+                    axes.axhspan(*interval, color="C3", alpha=0.1, lw=0)
             axes.set(xlabel=key)
             axes.grid()
         every[0].set(ylabel=name)
-        figure.suptitle(title + (", the best in a ring" if found.best else ""))
+        if found.best:
+            title += ", the best in a ring"
+            if not several and found.best.interval(name):
+                title += "\nand its 95 % interval shaded"
+        figure.suptitle(title)
 
 
 def _places(axes: Axes, column: Sequence[str]) -> list[float]:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pipeline.report.intervals import of_difference
 from pipeline.trials.spread import Setting, by_setting, seed_of, spread
 from pipeline.trials.trial_file import Trial
 
@@ -64,9 +65,27 @@ class Answer:
         return ""
 
     @property
+    def ties(self) -> list[Trial]:
+        """The trials that the best does not beat, as far as their numbers of right answers tell.
+
+        The 95 % interval of the difference holds zero. Which examples each has right is not kept,
+        so the two count as if they had been asked different ones: of the same, less may do.
+        """
+        best, name = self.best, self.objective
+        if self.over_seeds or not best or not best.interval(name):
+            return []
+        others = [one for one in self.trials if one is not best and one.interval(name)]
+        return [one for one in others if _tied(best, one)]
+
+    @property
     def best(self) -> Trial | None:
         """The best trial, or one of the best setting's; None if there is a problem."""
         return None if self.problem else self.settings[0].trials[0]
+
+
+def _tied(best: Trial, other: Trial) -> bool:
+    low, high = of_difference((other.correct, best.correct), (other.held_out, best.held_out))
+    return low <= 0 <= high
 
 
 def answer(trials: Iterable[Trial], objective: str, direction: str, seeds: int = 0) -> Answer:

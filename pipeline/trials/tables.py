@@ -6,23 +6,33 @@ from pipeline.learning.history import text
 from pipeline.trials.ranking import Answer
 from pipeline.trials.spread import Spread, spread
 
+INTERVAL = ("interval_low", "interval_high")
 METRICS = ("val_accuracy", "val_loss")  # and the objective, if it is another
 Cell = str | int | float | None
 Row = list[Cell]
 
 
 def trials(found: Answer) -> list[Row]:
-    """Return a header and a row for each trial; its rank is its setting's in a sweep over seeds."""
+    """Return a header and a row for each trial; its rank is its setting's in a sweep over seeds.
+
+    Without seeds, it has the interval of its validation accuracy, and if it ties with the best.
+    """
     objective = found.objective
     metrics = METRICS if objective in METRICS else (objective, *METRICS)
-    rows: list[Row] = [["rank", "trial", "overrides", *metrics, "seconds", "status"]]
+    first, *others = metrics
+    header = ["rank", "trial", "overrides", first, *INTERVAL, "tie", *others, "seconds", "status"]
+    rows: list[Row] = [[*header]]
+    ties = {one.number for one in found.ties}
     ranked = 0 if found.of_seeds else found.ranked
     for place, setting in enumerate(found.settings, 1):
         for one in setting.trials:
             rank = place if place <= ranked and one.has(objective) else None
-            values = [one.metrics.get(name) for name in metrics]
+            value, *more = (one.metrics.get(name) for name in metrics)
+            interval = (not found.over_seeds and one.interval(objective)) or (None, None)
+            tie = "tie" if one.number in ties else None
             seconds = None if one.seconds is None else f"{one.seconds:.1f}"
-            rows.append([rank, one.number, one.name, *values, seconds, one.status])
+            measured = [value, *interval, tie, *more]
+            rows.append([rank, one.number, one.name, *measured, seconds, one.status])
     return rows
 
 

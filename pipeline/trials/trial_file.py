@@ -8,9 +8,11 @@ from typing import Any
 
 from pipeline.files import write_text
 from pipeline.masking import masked
+from pipeline.report.intervals import Interval, wilson
 
 RESULTS = ("models/weights.npz", "metrics/history.csv")
 KNOWN = Path("multirun/finished")  # trial.json of every finished trial, by its fingerprint
+ACCURACY = "val_accuracy"
 
 
 @dataclass
@@ -39,6 +41,7 @@ class Trial:
     settings: dict[str, Any] = field(default_factory=dict)
     name: str = ""
     tested: bool = False
+    held_out: int = 0  # examples on which val_accuracy was measured
 
     def has(self, metric: str) -> bool:
         """Tell whether it has finished and measured this metric."""
@@ -47,6 +50,17 @@ class Trial:
     def is_whole(self) -> bool:
         """Tell whether its results are there."""
         return all((Path(self.folder) / name).exists() for name in RESULTS)
+
+    def interval(self, metric: str) -> Interval | None:
+        """Return the 95 % interval of the validation accuracy; None of another metric."""
+        if metric != ACCURACY or not self.has(metric) or not self.held_out:
+            return None
+        return wilson(self.correct, self.held_out)
+
+    @property
+    def correct(self) -> int:
+        """How many of the examples that were held out it has right."""
+        return round(self.metrics[ACCURACY] * self.held_out)
 
     def write(self, path: Path | None = None) -> None:
         """Write trial.json."""
