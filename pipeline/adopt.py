@@ -26,20 +26,17 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.adopting import arrays, conf_file, folders, idx, tables
-from pipeline.adopting.found import Found
-from pipeline.adopting.survey import Survey, survey
+from pipeline.adopting import conf_file, folders
+from pipeline.adopting.look import look
+from pipeline.adopting.survey import Survey, described
 from pipeline.cli import arguments
 from pipeline.errors import UserError
 from pipeline.files import replacing, sha256, shown, write_text
-from pipeline.readers import READERS
 from pipeline.settings import conf_files, params
-from pipeline.settings.schema import NAME, Dataset
+from pipeline.settings.schema import NAME
 
 RAW = Path("data/raw")
-SHARE = 0.2  # of each class, for the test part if the files have none
 MOST_HELD_OUT = 0.5  # of the training examples
-FORMS = "a table, a folder of images for each class, .npy or .npz arrays, or IDX files"
 
 
 class Options(arguments.Options):
@@ -61,64 +58,26 @@ def main(given: list[str]) -> int:
     if not path.exists():
         raise UserError(f"{path}: there is no such file or folder")
     name = _name(path, options.name)
+    drop = list(filter(None, options.drop.split(",")))
+    target = params.CONF / f"dataset/{name}.yaml"
     RAW.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".adopt-", dir=RAW) as staging:
-        found = look(path, Path(staging), options)
-        hashes = {file: sha256(found.folder / file) for file in found.files}
-        dataset = Dataset(
-            name=name,
-            reader=found.reader,
-            options=found.options,
-            classes=found.classes,
-            shape=[1],  # as long as it is not known
-            split="files",
-            scale="none",
-            max_bytes=max((found.folder / file).stat().st_size for file in hashes),
-            files=hashes,
-        )
+        found = look(path, Path(staging), options.label, drop)
         with _of(path, Path(staging)):
-            seen = survey(READERS[found.reader](found.folder, dataset, **found.options))
-        split = "files" if "test" in seen.rows else SHARE
-        known = {"shape": [*seen.shape], "split": split, "scale": seen.scale}
-        text = conf_file.text(dataset.model_copy(update=known), path.resolve().name, seen.rows)
-        target = params.CONF / f"dataset/{name}.yaml"
+            dataset, seen = described(found, name)
+        text = conf_file.text(dataset, path.resolve().name, seen.rows)
         _check(target, text)
-        for file, digest in hashes.items():
+        for file, digest in dataset.files.items():
             _put(found.folder / file, RAW / name / file, digest)
     write_text(target, text)
     print(f"{shown(target)}:\n\n{text}")
-    for note in found.notes + [_constant(seen, options)] * bool(seen.constant):
+    for note in [*found.notes, *_constant(seen, drop)]:
         print(f"Note: {note}")
-    rows = seen.rows["train"] * (1 if "test" in seen.rows else 1 - SHARE)
-    fits = isinstance(held_out, float) or held_out < MOST_HELD_OUT * rows
+    left = seen.rows["train"] * (1 if dataset.split == "files" else 1 - dataset.split)
+    fits = isinstance(held_out, float) or held_out < MOST_HELD_OUT * left
     more = "" if fits else " -S train.validation_size=0.1"
     print(f"Its files are in {RAW / name}. Next: `dvc exp run -S dataset={name}{more}`")
     return 0
-
-
-def look(path: Path, staging: Path, options: Options) -> Found:
-    """Return the data set that lies at a path.
-
-    Raises
-    ------
-    UserError
-        If there is none, or it is not clear which.
-    """
-    inside = sorted(path.iterdir()) if path.is_dir() else [path]
-    if path.is_dir() and folders.has_images(path):
-        found = folders.look(path, staging)
-    elif any(map(arrays.is_array, inside)):
-        found = arrays.look(path)
-    elif any(map(tables.is_table, inside)):
-        drop = list(filter(None, options.drop.split(",")))
-        return tables.look(path, options.label, drop)
-    elif any(map(idx.dimensions, inside)):
-        found = idx.look(path)
-    else:
-        raise UserError(f"{path}: holds no data set: {FORMS} can be adopted; see --help")
-    if options.label or options.drop:
-        raise UserError(f"{path}: is not a table: label and drop are for tables")
-    return found
 
 
 @contextmanager
@@ -150,11 +109,7 @@ def _check(target: Path, text: str) -> None:
             f"{shown(target)}: is there already, and says something else: remove it, or give "
             "another name with name="
         )
-    Dataset.model_validate(
-        conf_files.parse(
-            conf_files.check(target.parents[1], f"dataset/{target.stem}", text), target
-        )
-    )
+    conf_files.check(params.CONF, f"dataset/{target.stem}", text)
 
 
 def _put(source: Path, target: Path, digest: str) -> None:
@@ -167,11 +122,10 @@ def _put(source: Path, target: Path, digest: str) -> None:
             raise UserError(f"{source}: changed while it was read: run this again")
 
 
-def _constant(seen: Survey, options: Options) -> str:
-    names = ",".join([*filter(None, [options.drop]), *seen.constant])
-    one = len(seen.constant) == 1
-    what = "column has" if one else "columns have"
-    return f"{len(seen.constant)} {what} one value in each training example; without: drop={names}"
+def _constant(seen: Survey, drop: list[str]) -> Iterator[str]:
+    if seen.constant:
+        listed = ",".join([*drop, *seen.constant])
+        yield f"the same value stands in all training examples; leave it out with drop={listed}"
 
 
 if __name__ == "__main__":

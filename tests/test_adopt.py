@@ -12,6 +12,7 @@ import yaml
 from PIL import Image
 
 from pipeline import adopt
+from pipeline.adopting.look import FORMS
 from pipeline.data import idx
 from pipeline.errors import UserError
 from pipeline.readers import READERS
@@ -118,7 +119,10 @@ def test_a_table_of_another_form(workspace: Path, capsys: pytest.CaptureFixture[
         numbered.to_csv(f"two/{part}.csv", sep=";", decimal=",", index=False, encoding="utf-8-sig")
     adopt.main(["two", "label=quality", "drop=kind,note", "name=wine-2"])
     output = capsys.readouterr().out
-    line = "Note: 1 column has one value in each training example; without: drop=kind,note,same"
+    line = (
+        "Note: the same value stands in all training examples; leave it out with "
+        "drop=kind,note,same"
+    )
     assert line in output.splitlines()
     dataset = adopted("wine-2")
     assert dataset.options == {
@@ -318,7 +322,7 @@ def test_a_bad_folder_is_refused_and_nothing_is_written(workspace: Path) -> None
         "p: has images of 2 sizes, width x height: 5 x 6 (29), 9 x 9 (1): scale them to one"
     )
     Path("empty").mkdir()
-    assert refusal("empty") == f"empty: holds no data set: {adopt.FORMS} can be adopted; see --help"
+    assert refusal("empty") == f"empty: holds no data set: {FORMS} can be adopted; see --help"
     Path("empty/another").mkdir()
     assert refusal("empty").startswith("empty: holds no data set: ")
     Path("a.docx").write_text("x", encoding="utf-8")

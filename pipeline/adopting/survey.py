@@ -6,57 +6,69 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.adopting.found import Found
 from pipeline.data.examples import Examples
 from pipeline.errors import UserError
+from pipeline.files import sha256
+from pipeline.readers import READERS
+from pipeline.settings.schema import Dataset
+
+SHARE = 0.2  # of each class, for the test part if the files have none
 
 
 @dataclass(frozen=True)
 class Survey:
-    """The examples of a data set, counted and measured.
+    """The examples of a data set, counted and looked at.
 
     Attributes
     ----------
-    shape : tuple of int
-        Of one example.
-    scale : str
-        What suits the values: bytes over 255, pictures and tables by what the training part holds.
     rows : dict of str to int
         Examples of each part.
     constant : list of str
         Columns of a table that have the same value in each training example.
     """
 
-    shape: tuple[int, ...]
-    scale: str
     rows: dict[str, int]
     constant: list[str]
 
 
-def survey(parts: dict[str, Examples]) -> Survey:
-    """Read all examples once.
+def described(found: Found, name: str) -> tuple[Dataset, Survey]:
+    """Return the data set, and what its examples are like; all of them are read once.
 
     Raises
     ------
     UserError
         If one cannot be read, or the parts have different shapes.
     """
+    files = {file: found.folder / file for file in found.files}
+    dataset = Dataset(
+        name=name,
+        reader=found.reader,
+        options=found.options,
+        classes=found.classes,
+        shape=[1],  # as long as nothing is read
+        split="files",
+        scale="none",
+        max_bytes=max(path.stat().st_size for path in files.values()),
+        files={file: sha256(path) for file, path in files.items()},
+    )
+    parts = READERS[found.reader](found.folder, dataset, **found.options)
     train = parts["train"]
     for part in parts.values():
         if part.shape != train.shape:
             raise UserError(
                 f"{part.place}: examples are {part.shape}, but those of {train.place} {train.shape}"
             )
-    low, high = _range(train)
-    for name, part in parts.items():
-        if name != "train":
-            _range(part)
-    features = train.features or ()
-    return Survey(
-        train.shape,
-        _scale(train, float(low.min()), float(high.max())),
-        {name: part.rows for name, part in parts.items()},
-        [name for name, same in zip(features, low == high, strict=bool(features)) if same],
-    )
+    ranges = {part: _range(examples) for part, examples in parts.items()}
+    low, high = ranges["train"]
+    known = {
+        "shape": list(train.shape),
+        "split": "files" if "test" in parts else SHARE,
+        "scale": _scale(train, float(low.min()), float(high.max())),
+    }
+    constant = [n for n, same in zip(train.features or (), low == high, strict=False) if same]
+    rows = {part: examples.rows for part, examples in parts.items()}
+    return dataset.model_copy(update=known), Survey(rows, constant)
 
 
 def _range(examples: Examples) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -1,0 +1,41 @@
+"""Which form of data lies at a path."""
+
+from pathlib import Path
+
+from pipeline.adopting import arrays, folders, idx, tables
+from pipeline.adopting.found import Found
+from pipeline.errors import UserError
+
+FORMS = "a table, a folder of images for each class, .npy or .npz arrays, or IDX files"
+
+
+def look(path: Path, staging: Path, label: str | None, drop: list[str]) -> Found:
+    """Return the data set that lies at a path.
+
+    Parameters
+    ----------
+    path : Path
+    staging : Path
+        A folder for what is packed.
+    label, drop
+        The column of labels of a table, and those that are no features.
+
+    Raises
+    ------
+    UserError
+        If there is none, or it is not clear which.
+    """
+    inside = sorted(path.iterdir()) if path.is_dir() else [path]
+    if path.is_dir() and folders.has_images(path):
+        found = folders.look(path, staging)
+    elif any(map(arrays.is_array, inside)):
+        found = arrays.look(path)
+    elif any(map(tables.is_table, inside)):
+        return tables.look(path, label, drop)
+    elif any(map(idx.dimensions, inside)):
+        found = idx.look(path)
+    else:
+        raise UserError(f"{path}: holds no data set: {FORMS} can be adopted; see --help")
+    if label or drop:
+        raise UserError(f"{path}: is not a table: label and drop are for tables")
+    return found
