@@ -24,8 +24,9 @@ import yaml
 from benchmarks.limits import MIB, Usage, measure
 from benchmarks.pipeline import ENVIRONMENT, ROOT, seconds
 from benchmarks.training import machine, verdict
-from pipeline.data import idx
-from pipeline.settings.schema import FILES
+from pipeline.data import description, idx
+from pipeline.data.description import Description
+from pipeline.settings.schema import Dataset
 
 SMALL, TINY = 60_000, 1_000
 SMALL_EPOCHS = 20
@@ -33,9 +34,10 @@ SIDE, CLASSES, BLOCK = 28, 10, 8192
 GOAL = 0.5  # at least this share of the examples a second that training in memory gives
 STAGES = ("preprocess", "train", "evaluate")
 STORAGES = ("float32", "uint8")
+TESTED = "_tested"  # the name of the data set whose test set the rows are
 
 
-def write_idx(folder: Path, prefix: str, rows: int) -> dict[str, str]:
+def write_idx(folder: Path, part: str, rows: int) -> dict[str, str]:
     """Write images and labels that a model can learn; return the SHA-256 of both files."""
     generator = np.random.default_rng(rows)
     prototypes = generator.integers(0, 128, (CLASSES, SIDE, SIDE), np.uint8)
@@ -47,8 +49,8 @@ def write_idx(folder: Path, prefix: str, rows: int) -> dict[str, str]:
     )
     hashes = {}
     for name, shape, content in (
-        (f"{prefix}-images-idx3-ubyte", (rows, SIDE, SIDE), images),
-        (f"{prefix}-labels-idx1-ubyte", (rows,), [labels]),
+        (f"{part} images", (rows, SIDE, SIDE), images),
+        (f"{part} labels", (rows,), [labels]),
     ):
         digest = hashlib.sha256(idx.header(shape))
         with (folder / name).open("wb") as file:
@@ -75,21 +77,35 @@ class Data:
             for letter in "xy":
                 (tested / f"{letter}_test.npy").symlink_to(f"../{storage}/{letter}_train.npy")
         hashes = write_idx(raw, "train", rows)
-        hashes |= write_idx(raw, "t10k", TINY)
-        self._describe(self.name, hashes)
-        kinds = zip(FILES[2:], FILES[:2], strict=True)
-        self._describe(f"{self.name}_tested", hashes | {test: hashes[own] for test, own in kinds})
+        hashes |= write_idx(raw, "test", TINY)
+        self._write_conf(self.name, hashes)
+        self._tested = self._write_conf(f"{self.name}{TESTED}", hashes)
 
-    def _describe(self, name: str, hashes: dict[str, str]) -> None:
-        dataset = {
-            "name": name,
-            "classes": [str(label) for label in range(CLASSES)],
-            "max_bytes": 2**40,
-            "files": hashes,
-            "sources": [{"folder": str(self.folder / "raw" / self.name)}],
-        }
+    def _write_conf(self, name: str, hashes: dict[str, str]) -> Dataset:
+        dataset = Dataset(
+            name=name,
+            reader="idx",
+            options={part: [f"{part} images", f"{part} labels"] for part in ("train", "test")},
+            classes=[str(label) for label in range(CLASSES)],
+            shape=[SIDE, SIDE],
+            split="files",
+            validation="last",
+            scale="bytes",
+            max_bytes=2**40,
+            files=hashes,
+        )
         path = self.clone / f"conf/dataset/{name}.yaml"
-        path.write_text(yaml.safe_dump(dataset), encoding="utf-8")
+        path.write_text(yaml.safe_dump(dataset.model_dump()), encoding="utf-8")
+        return dataset
+
+    def _describe_tested(self, storage: str) -> None:
+        """Describe the training set as the test set of the other data set."""
+        written = (self.folder / storage / description.NAME).read_bytes()
+        known = Description.model_validate_json(written)
+        hashes = {"dataset": description.digest(self._tested), "y_test": known.hashes["y_train"]}
+        tested = known.model_copy(update={"name": self._tested.name, "hashes": hashes})
+        path = self.folder / f"{storage} tested" / description.NAME
+        path.write_text(tested.text(), encoding="utf-8")
 
     def _run(self, stage: str, storage: str, *more: str, suffix: str = "") -> Usage:
         os.sync()
@@ -98,7 +114,7 @@ class Data:
                 with path.open("rb") as file:
                     os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         overrides = (
-            f"dataset={self.name}{suffix.replace(' ', '_')}",
+            f"dataset={self.name}{TESTED if suffix else ''}",
             f"storage={storage}",
             f"paths.data=data/{self.name}",
             f"paths.processed='data/{self.name}/{storage}{suffix}'",
@@ -115,6 +131,8 @@ class Data:
             usage = self._run("train", storage, f"train.epochs={epochs}", resident)
             at = [second for second, line in usage.lines if line.startswith("epoch ")]
             return (at[-1] - at[0]) / (len(at) - 1), usage
+        if stage == "evaluate":
+            self._describe_tested(storage)
         usage = self._run(stage, storage, suffix=" tested" if stage == "evaluate" else "")
         return usage.seconds, usage
 
