@@ -89,7 +89,6 @@ class Data:
             classes=[str(label) for label in range(CLASSES)],
             shape=[SIDE, SIDE],
             split="files",
-            validation="last",
             scale="bytes",
             max_bytes=2**40,
             files=hashes,

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from pipeline.cli.app import run
-from pipeline.data import description, npy, scaling, splitting
+from pipeline.data import description, scaling, splitting, spool
 from pipeline.data.description import Description
 from pipeline.data.examples import Examples
+from pipeline.data.npy import RowWriter
 from pipeline.data.splitting import Part
+from pipeline.data.spool import Spool
 from pipeline.errors import UserError
 from pipeline.files import replacing
 from pipeline.readers import READERS, options_of
@@ -111,9 +113,9 @@ def write_x(
         outputs = []
         for name, part in parts.items():
             if part.source is source:
-                path, shape = folder / f"x_{name}.npy", (len(part.rows), prod(source.shape))
+                path = folder / f"x_{name}.npy"
                 temporary = stack.enter_context(replacing(path))
-                writer = stack.enter_context(closing(npy.RowWriter(temporary, path, shape, dtype)))
+                writer = stack.enter_context(closing(writing(temporary, path, part, dtype)))
                 places = np.full(source.rows, -1)
                 places[part.rows] = np.arange(len(part.rows))
                 outputs.append((writer, places))
@@ -125,7 +127,17 @@ def write_x(
                 writer.write(*((x, to) if here.all() else (x[here], to[here])))
         encode.finish(source)
         for writer, _ in outputs:
-            writer.close()
+            writer.finish()
+
+
+def writing(temporary: Path, path: Path, part: Part, dtype: np.dtype[Any]) -> RowWriter | Spool:
+    """Return what writes x of a part to a temporary file, which messages call by its path."""
+    shape = len(part.rows), prod(part.source.shape)
+    writer = RowWriter(temporary, path, shape, dtype)
+    large = prod(shape) * dtype.itemsize > spool.LARGE
+    if large and (np.diff(part.rows) < 0).any():
+        return Spool(writer, temporary.parent, shape, dtype)
+    return writer
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline import preprocess
-from pipeline.data import idx
+from pipeline.data import idx, spool
 from pipeline.data.description import Description, Scale
 from pipeline.data.examples import Examples
 from pipeline.data.readers import idx as idx_reader
@@ -109,15 +109,22 @@ def x_of(folder: Path, part: Part, storage: str = "float32") -> np.ndarray:
 
 
 @pytest.mark.parametrize("block", [1, 3, 10, 11, 4096])
-def test_neither_the_size_of_a_block_nor_the_order_matters(tmp_path: Path, block: int) -> None:
+@pytest.mark.parametrize("large", [False, True])
+def test_neither_the_size_of_a_block_nor_the_order_matters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int, large: bool
+) -> None:
     images = np.arange(256 * 10, dtype=np.uint8).reshape(10, 16, 16)
     flat = images.reshape(10, 256)
+    if large:
+        monkeypatch.setattr(spool, "LARGE", 0)
+        monkeypatch.setattr(spool, "BUCKET", 4 * 1100)  # four rows
     for rows in (np.arange(10), np.arange(9, -1, -1), np.array([3, 4, 1, 9])):
         part = Part(examples(images, block), rows)
         x_of(tmp_path, part)
         np.save(tmp_path / "expected.npy", flat[rows].astype(np.float32) / np.float32(255))
         written = (tmp_path / "x_train.npy").read_bytes()
         assert written == (tmp_path / "expected.npy").read_bytes()
+        assert {path.name for path in tmp_path.iterdir()} == {"expected.npy", "x_train.npy"}
         np.testing.assert_array_equal(x_of(tmp_path, part, "uint8"), flat[rows], strict=True)
 
 

@@ -1,7 +1,7 @@
 """The format of a .npy file: its header, and rows that are written in any order."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -49,7 +49,7 @@ class RowWriter:
         self._path, self._size = path, shape[1] * dtype.itemsize
         descr = np.lib.format.dtype_to_descr(dtype)
         header = {"descr": descr, "fortran_order": False, "shape": shape}
-        with self._named_errors():
+        with self.named_errors():
             self._file = temporary.open("wb")
             np.lib.format.write_array_header_1_0(self._file, header)
             self._start = self._file.tell()
@@ -59,18 +59,24 @@ class RowWriter:
         if not len(values):
             return
         ends = np.flatnonzero(np.diff(places) != 1) + 1
-        with self._named_errors():
+        with self.named_errors():
             for first, last in zip([0, *ends], [*ends, len(places)], strict=True):
                 self._file.seek(self._start + int(places[first]) * self._size)
                 self._file.write(np.ascontiguousarray(values[first:last]).data)
 
-    def close(self) -> None:
+    def finish(self) -> None:
         """Write what is left in the buffer."""
-        with self._named_errors():
+        with self.named_errors():
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        with suppress(OSError):
             self._file.close()
 
     @contextmanager
-    def _named_errors(self) -> Iterator[None]:
+    def named_errors(self) -> Iterator[None]:
+        """Say of an error of the disk which file could not be written."""
         try:
             yield
         except OSError as error:
