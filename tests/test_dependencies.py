@@ -164,7 +164,7 @@ FLOORS = (  # a package imports those before it; the stages and commands come af
     ("cli",),
     ("download", "preprocess", "train", "evaluate", "plot"),
     ("comparison",),
-    ("adopt", "compare", "record", "promote", "repair", "seeds", "verify"),
+    ("adopt", "api", "compare", "record", "promote", "repair", "seeds", "verify"),
 )
 
 

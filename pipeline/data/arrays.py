@@ -48,8 +48,20 @@ def split(config: Config) -> Split:
     UserError
         If there is nothing left to train on, and as `load` does.
     """
-    folder, size = config.paths.processed, config.train.validation_size
+    folder = config.paths.processed
     x, y = load(folder, "train", config.dataset)
+    shape = description.read(folder, config.dataset).shape
+    return divided(x, y, shape, config.train.validation_size)
+
+
+def divided(x: Pixels, y: NDArray[np.uint8], shape: tuple[int, ...], size: float) -> Split:
+    """Return examples, less the last ones, and those: so many, or such a share.
+
+    Raises
+    ------
+    UserError
+        If there is nothing left to train on.
+    """
     held_out = size if isinstance(size, int) else max(math.floor(size * len(x) + 0.5), 1)
     rows = len(x) - held_out
     if rows < 1:
@@ -57,7 +69,6 @@ def split(config: Config) -> Split:
             f"{where_set('train.validation_size')} should be less than the {len(x):,} training "
             f"examples, not {held_out:,}"
         )
-    shape = description.read(folder, config.dataset).shape
     return Split((x[:rows], y[:rows]), (x[rows:], y[rows:]), shape)
 
 

@@ -43,12 +43,18 @@ _imported: "tuple[Mode, bool] | None" = None  # how this process has imported Te
 
 
 def enable(
-    seed: int | None, mode: "Mode" = "portable", *, exact: bool = False, keras: bool = True
+    seed: int | None,
+    mode: "Mode" = "portable",
+    *,
+    exact: bool = False,
+    keras: bool = True,
+    others: bool = False,
 ) -> None:
     """Pin the environment, import TensorFlow and seed all generators; nothing may import it before.
 
     Keras, which TensorFlow imports by itself, is needed for the optimizers alone. What is `exact`
-    has the same bits with any kernels, so the fastest are left to it.
+    has the same bits with any kernels, so the fastest are left to it, unless `others` may follow in
+    this process that do not compute exactly.
 
     Raises
     ------
@@ -59,18 +65,12 @@ def enable(
     first = "tensorflow" not in sys.modules
     pinned = mode == "portable" and not exact
     if not first and (not _imported or _imported[0] != mode or pinned > _imported[1]):
-        imported = f"with determinism={_imported[0]}" if _imported else "before"
-        if _imported and _imported[0] == mode:
-            imported += " for what computes exactly"
-        raise UserError(
-            f"determinism={mode} needs a process of its own, in this one TensorFlow was imported "
-            f"{imported}: use a command for each, or hydra/launcher=joblib in a sweep"
-        )
+        raise UserError(_refusal(mode))
     if first:
         if reason := notice(mode, exact=exact):
             log.warning("Note: %s.", reason)
-        _imported = mode, pinned
-        _set_environment(mode, pinned=pinned)
+        _imported = mode, pinned or (others and mode == "portable")
+        _set_environment(mode, pinned=_imported[1])
     with _without_stderr(), _hidden(*OPTIONAL, *(() if keras else ("keras",))):
         import tensorflow as tf
 
@@ -86,6 +86,33 @@ def enable(
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)  # composing a trial makes and drops so many objects
         gc.enable()
+
+
+def _refusal(mode: "Mode") -> str:
+    """Return why this process cannot compute so, and what can be done, in a notebook too."""
+    from hydra.core.hydra_config import HydraConfig
+
+    of_command = HydraConfig.initialized()
+    if not _imported:
+        remedy = (
+            "import it within functions, as pipeline/models.py does"
+            if of_command
+            else "restart the notebook's kernel, and train before anything imports TensorFlow"
+        )
+        return (
+            "TensorFlow was imported before the pipeline could set it up to compute the same "
+            f"bits: {remedy}"
+        )
+    what = " for what computes exactly" if _imported[0] == mode else ""
+    remedy = (
+        "use a command for each, or hydra/launcher=joblib in a sweep"
+        if of_command
+        else "restart the notebook's kernel for it"
+    )
+    return (
+        f"determinism={mode} needs a process of its own, in this one TensorFlow was imported "
+        f"with determinism={_imported[0]}{what}: {remedy}"
+    )
 
 
 def _set_environment(mode: "Mode", *, pinned: bool) -> None:

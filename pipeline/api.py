@@ -1,0 +1,153 @@
+"""Training on arrays from a notebook or a script, with the bits that the commands have.
+
+`pipeline.load` gives the configuration. Nothing is written or recorded.
+"""
+
+import sys
+from contextlib import chdir
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import evaluate as stage
+from pipeline.data import arrays, given
+from pipeline.errors import UserError
+from pipeline.learning import determinism, weights
+from pipeline.learning.checkpoint import Checkpoint
+from pipeline.learning.history import Epoch
+from pipeline.learning.learner import Learner, Listener
+from pipeline.learning.promise import trains_exactly
+from pipeline.settings.params import CONF
+from pipeline.settings.schema import Config
+
+if TYPE_CHECKING:
+    from pipeline.models import Model
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model.
+
+    Attributes
+    ----------
+    config : Config
+        With the classes that it was trained on.
+    model : Model
+        Its `weights` are TensorFlow's variables, by name.
+    shape : tuple of int
+        Of an example.
+    history : list of Epoch
+    """
+
+    config: Config
+    model: "Model"
+    shape: tuple[int, ...]
+    history: list[Epoch]
+
+    def save(self, path: str | Path) -> None:
+        """Write the weights as the train stage does: the same bytes for the same values."""
+        weights.save(self.model, Path(path))
+
+
+def train(
+    config: Config, x: Any, y: Any, *listeners: Listener, classes: int | None = None
+) -> Trained:
+    """Train a model; the last `train.validation_size` examples are held out.
+
+    It may be called again and again. TensorFlow must not be imported before the first time.
+
+    Parameters
+    ----------
+    config : Config
+        Its data set has no effect.
+    x : array (n, features) or (n, *shape)
+        Bytes, as uint8, are divided by 255; other numbers are taken as they are, as float32.
+    y : array of int (n,)
+        The classes, from 0.
+    *listeners : callable
+        Each is called with an `Epoch` after every epoch: `print` is one.
+    classes : int, optional
+        How many; else one more than the largest label.
+
+    Returns
+    -------
+    Trained
+
+    Raises
+    ------
+    UserError
+        If an array is not of that kind, the training diverges, or this process has imported
+        TensorFlow otherwise.
+    """
+    x, shape = given.examples(x)
+    y = given.labels(y, len(x))
+    count = max(int(y.max()) + 1, 2) if classes is None else classes
+    if not max(int(y.max()) + 1, 2) <= count <= given.MOST_CLASSES:
+        raise UserError(f"classes: {count} do not go with labels up to {y.max()}")
+    names = [str(number) for number in range(count)]
+    config = config.model_copy(
+        update={
+            "dataset": config.dataset.model_copy(update={"classes": names}),
+            "resident_bytes": sys.maxsize,
+        }
+    )
+    exact = trains_exactly(config.determinism, config.model.name, config.optimizer.name)
+    given.check(x, exact=exact)
+    split = arrays.divided(x, y, shape, config.train.validation_size)
+    determinism.enable(config.seed, config.determinism, exact=exact, others=True)
+    with chdir(CONF.parent):  # it looks at the project's files
+        learner = Learner(config, shape, Unkept())
+    learner.fit(split, listeners)
+    return Trained(config, learner.model, shape, learner.epochs)
+
+
+def evaluate(trained: Trained, x: Any, y: Any) -> dict[str, float]:
+    """Return what evaluation.json holds: loss, accuracy with its interval, the chosen metrics.
+
+    Parameters
+    ----------
+    trained : Trained
+    x, y : array
+        As for `train`.
+    """
+    x, y = _of(trained, x), given.labels(y, len(x))
+    if y.max() >= (count := len(trained.config.dataset.classes)):
+        raise UserError(f"y: label {y.max()} is not one of the {count} classes of the training")
+    predicted, _, losses, probabilities = stage.answers_of(trained.model, x, y)
+    measured = stage.measure(trained.config, y, probabilities)
+    return stage.summary(losses, predicted == y, measured)
+
+
+def predict(trained: Trained, x: Any) -> NDArray[np.float32]:
+    """Return the probabilities of the classes, float32 (n, classes), for x as `train` takes it."""
+    from pipeline.learning.inference import probabilities
+
+    return probabilities(trained.model, _of(trained, x))
+
+
+class Unkept(Checkpoint):
+    """The checkpoint of a training that nobody goes on with."""
+
+    def __init__(self) -> None:
+        self.reached = 0
+
+    def restore(self, *_: Any) -> list[Epoch]:
+        """Return no epochs."""
+        return []
+
+    def keep(self, *_: Any, **__: Any) -> None:
+        """Keep nothing."""
+
+    def remove(self) -> None:
+        """Remove nothing."""
+
+
+def _of(trained: Trained, x: Any) -> arrays.Pixels:
+    x, shape = given.examples(x)
+    if x.shape[1] != np.prod(trained.shape):
+        raise UserError(f"x: examples of the shape {shape} were trained as {trained.shape}")
+    given.check(x, exact=trained.model.exact)
+    return x
