@@ -4,6 +4,7 @@ import json
 import logging
 import math
 from collections.abc import Iterator
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline import metrics
 from pipeline.cli import app
 from pipeline.data import arrays, description
+from pipeline.errors import UserError
 from pipeline.files import reading, write_csv, write_text
 from pipeline.learning import determinism, weights
 from pipeline.metrics import METRICS
@@ -111,10 +113,17 @@ def measure(
     """Return the chosen metrics, those with options under names such as top_3.
 
     What does not apply is left out.
+
+    Raises
+    ------
+    UserError
+        If one gives something else than a number.
     """
-    found = {}
+    found: dict[str, float] = {}
     for metric in config.metrics:
         value = METRICS[metric.name](y, probabilities, **metric.options)
+        if not isinstance(value, Real | None):
+            raise UserError(f"{metric.name}: should return a number or None, not {value!r:.80}")
         if value is not None:
             found["_".join(map(str, (metric.name, *metric.options.values())))] = float(value)
     return found

@@ -10,7 +10,9 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from pipeline.errors import UserError
 from pipeline.learning.history import Epoch, read, text, write
+from pipeline.plot import read_csv
 from pipeline.report import figures
 from pipeline.report.matrix import confusion_matrix
 from pipeline.report.mistakes import mistakes
@@ -255,6 +257,18 @@ def test_all_right_and_all_wrong(tmp_path: Path, drawn: Drawn, classes: int) -> 
     confusion_matrix(tmp_path / "wrong.png", 9 - 9 * np.eye(classes, dtype=np.int64), names)
     assert "accuracy 0.00%" in " ".join(drawn.texts)
     confusion_matrix(tmp_path / "nothing.png", np.zeros((classes, classes), np.int64), names)
+
+
+def test_tables_are_read_as_far_as_they_are_needed(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("a,b,c\n1,2,3\n4,5,6\n", encoding="utf-8")
+    assert read_csv(path, 2).tolist() == [[1, 2], [4, 5]]
+    assert read_csv(path, 3, 1).tolist() == [[1, 2, 3]]
+    path.write_text("a,b,c\n", encoding="utf-8")
+    assert read_csv(path, 3, 20).shape == (0, 3)  # no mistakes
+    path.write_text("a,b,c\n1,x,3\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"a.csv: cannot be read .* run `dvc repro evaluate`"):
+        read_csv(path, 2)
 
 
 def test_history_round_trip(tmp_path: Path) -> None:

@@ -1,18 +1,24 @@
 """The metrics, against scikit-learn, SciPy and values computed by hand."""
 
 import errno
+import math
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from scipy import stats
 from sklearn import metrics as sklearn
 
 from pipeline import metrics
 from pipeline.errors import UserError
+from pipeline.evaluate import measure
 from pipeline.metrics import METRICS
 from pipeline.report.kept import kept
+from pipeline.settings.schema import Choice
+from tests.conftest import ROOT
 
 Answers = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
 OTHERS: dict[str, Callable[..., float]] = {  # of y, p, the answers and the classes' numbers
@@ -72,7 +78,6 @@ def test_metrics_equal_others(made: Callable[[int], Answers], seed: int) -> None
     for k in (1, 3, 6):
         expected = sklearn.top_k_accuracy_score(y, p, k=k, labels=range(7))
         assert metrics.top(y, p, k=k) == pytest.approx(expected, abs=1e-12)
-    assert OTHERS.keys() | {"top"} == METRICS.keys()
 
 
 @pytest.mark.parametrize("bins", [1, 10, 200])
@@ -111,16 +116,34 @@ def test_one_example() -> None:
     }
 
 
-def test_any_order_and_any_block_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+CHOSEN = yaml.safe_load((ROOT / "conf/config.yaml").read_text(encoding="utf-8"))["metrics"]
+
+
+@pytest.mark.parametrize("chosen", [*CHOSEN, "balanced_accuracy"], ids=str)
+def test_any_order_and_any_block_give_the_same_bits(
+    chosen: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of those that a team has added to conf/config.yaml, too."""
+    name, options = (chosen, {}) if isinstance(chosen, str) else (chosen["name"], chosen)
+    options = {key: value for key, value in options.items() if key != "name"}
     y, p = answered(3, rows=2000)
-    expected = {name: METRICS[name](y, p) for name in METRICS if name != "top"}
-    expected["top"] = metrics.top(y, p, k=2)
+    expected = METRICS[name](y, p, **options)
+    assert expected is None or math.isfinite(expected)
     order = np.random.default_rng(0).permutation(2000)
     monkeypatch.setattr(metrics, "ROWS", 999)
     mapped = kept(p[rows] for rows in np.split(order, [3, 1500]))
-    for name, value in expected.items():
-        options = {"k": 2} if name == "top" else {}
-        assert METRICS[name](y[order], mapped, **options) == value, name
+    assert METRICS[name](y[order], mapped, **options) == expected
+
+
+def test_a_metric_that_gives_no_number_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = SimpleNamespace(metrics=[Choice(name="mine")])
+    y, p = answered(0)
+    for value, expected in ((np.float32(0.5), {"mine": 0.5}), (None, {}), (1, {"mine": 1})):
+        monkeypatch.setitem(METRICS, "mine", lambda y, p, value=value: value)
+        assert measure(config, y, p) == expected  # type: ignore[arg-type]
+    monkeypatch.setitem(METRICS, "mine", lambda y, p: p[0, :2])
+    with pytest.raises(UserError, match="mine: should return a number or None, not array"):
+        measure(config, y, p)  # type: ignore[arg-type]
 
 
 def test_no_room_for_the_probabilities_is_one_line() -> None:

@@ -17,7 +17,7 @@ STEPS = (0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
 DARK = 0.05  # a share from which on letters are white
 NUMBERED = 30  # classes up to which the cells have numbers
 LARGEST, BESIDE = 16.2, 1.8  # inches: of the figure, and of its colour bar
-SMALLEST_SIDE, LARGEST_SIDE, CELL = 5, 12.5, 0.7  # inches
+SMALLEST_SIDE, LARGEST_SIDE, CELL = 5.2, 12.5, 0.7  # inches
 THINNED = (1, 2, 5, 10, 20, 50)  # of so many classes one has its name
 LINE = 1.25  # height of a line, in sizes of its font
 
@@ -27,7 +27,7 @@ def confusion_matrix(path: Path, matrix: NDArray[np.int64], classes: Sequence[st
     count = len(classes)
     size = 10 if count <= NUMBERED and longest(classes) <= MOST // 2 else 8
     side = min(max(CELL * count, SMALLEST_SIDE), LARGEST_SIDE)
-    lines = min(max(int(side / count * 72 / (LINE * size)), 1), 3)
+    lines = min(max(int(side / count * 72 / (LINE * size) - 0.5), 1), 3)
     names = [wrapped(short(name), MOST // lines + 5) for name in classes]
     label = inches(longest(names), size)
     side = int(min(side, LARGEST - BESIDE - label) * DPI / count) * count / DPI  # whole pixels
