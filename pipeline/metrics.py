@@ -1,8 +1,9 @@
 """The metrics: `METRICS` maps a name of `metrics:` in conf/config.yaml to its function.
 
-Each gets the labels of the test set, uint8 (n,), and the probabilities, float64 (n, classes), which
-lie in a file and may be larger than memory. It returns a number, or None if it does not apply. Its
-keyword-only arguments are its options, checked against their annotations.
+Each, here or in own/metrics/, gets the labels of the test set, uint8 (n,), and the probabilities,
+float64 (n, classes), which lie in a file and may be larger than memory. It returns a number, or
+None if it does not apply. Its keyword-only arguments are its options, checked against their
+annotations.
 
 A sum of floats is a `math.fsum`, which is rounded once: it has the same bits in any order, on every
 machine.
@@ -16,6 +17,8 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+
+from pipeline.registry import Registry
 
 ROWS = 2**20  # values of the probabilities that are looked at together
 
@@ -110,16 +113,19 @@ def expected_calibration_error(y: Labels, probabilities: Floats, *, bins: Count 
     return math.fsum(gaps) / len(y)
 
 
-METRICS: dict[str, Callable[..., float | None]] = {
-    "accuracy": accuracy,
-    "macro_precision": macro_precision,
-    "macro_recall": macro_recall,
-    "macro_f1": macro_f1,
-    "balanced_accuracy": balanced_accuracy,
-    "top": top,
-    "brier_score": brier_score,
-    "expected_calibration_error": expected_calibration_error,
-}
+METRICS: Registry[Callable[..., float | None]] = Registry(
+    "metrics",
+    {
+        "accuracy": accuracy,
+        "macro_precision": macro_precision,
+        "macro_recall": macro_recall,
+        "macro_f1": macro_f1,
+        "balanced_accuracy": balanced_accuracy,
+        "top": top,
+        "brier_score": brier_score,
+        "expected_calibration_error": expected_calibration_error,
+    },
+)
 
 
 def answers(probabilities: Floats) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""The models: `MODELS` maps the name in a file of conf/model/ to its class.
+"""The models: `MODELS` maps the name in a file of conf/model/ to its class, here or in own/models/.
 
 A model is called with a batch and gives logits; its keyword-only arguments are the options of its
 YAML file, checked against their annotations before TensorFlow is imported.
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+
+from pipeline.registry import Registry
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -196,7 +198,9 @@ class MLP(Model):
         return x
 
 
-MODELS: dict[str, type[Model]] = {"logistic_regression": LogisticRegression, "mlp": MLP}
+MODELS: Registry[type[Model]] = Registry(
+    "models", {"logistic_regression": LogisticRegression, "mlp": MLP}
+)
 
 
 def is_exact(determinism: str, model: str) -> bool:

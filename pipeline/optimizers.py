@@ -1,12 +1,15 @@
 """The optimizers: `OPTIMIZERS` maps the name in a file of conf/optimizer/ to its function.
 
-Each makes a Keras optimizer; its keyword-only arguments are the options of its YAML file.
+Each, here or in own/optimizers/, makes a Keras optimizer. Its keyword-only arguments are the
+options of its YAML file.
 """
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
+
+from pipeline.registry import Registry
 
 if TYPE_CHECKING:
     import keras
@@ -38,8 +41,8 @@ def adam(
     return Adam(learning_rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon)
 
 
-OPTIMIZERS: dict[str, Callable[..., Any]] = {"sgd": sgd, "adam": adam}
+OPTIMIZERS: Registry[Callable[..., Any]] = Registry("optimizers", {"sgd": sgd, "adam": adam})
 
 # Those whose steps are made of the operations of pipeline/exact, a weight's of its own gradients
 # alone: the same bits on every machine, and for models side by side.
-EXACT = frozenset({sgd, adam})
+EXACT = {sgd, adam}

@@ -1,8 +1,9 @@
 """The readers: `READERS` maps `reader` in a file of conf/dataset/ to a function.
 
-It is called with the folder of the raw files and the data set, and returns `Examples` by the name
-of their part: `train`, and `test` if the files have one. Its keyword-only arguments are the
-`options` of the data set, checked against their annotations before a file is opened.
+Each, here or in own/readers/, is called with the folder of the raw files and the data set, and
+returns `Examples` by the name of their part: `train`, and `test` if the files have one. Its
+keyword-only arguments are the `options` of the data set, checked against their annotations before a
+file is opened.
 """
 
 from collections.abc import Callable
@@ -11,18 +12,17 @@ from typing import Any
 from pipeline.data.examples import Examples
 from pipeline.data.readers import arrays, folder, idx, table
 from pipeline.errors import UserError
+from pipeline.registry import Registry
 from pipeline.settings.check import check_options
 from pipeline.settings.explain import where_set
 from pipeline.settings.schema import Dataset
 
 Reader = Callable[..., dict[str, Examples]]
 
-READERS: dict[str, Reader] = {
-    "arrays": arrays.read,
-    "folder": folder.read,
-    "idx": idx.read,
-    "table": table.read,
-}
+READERS: Registry[Reader] = Registry(
+    "readers",
+    {"arrays": arrays.read, "folder": folder.read, "idx": idx.read, "table": table.read},
+)
 
 
 def options_of(dataset: Dataset) -> dict[str, Any]:

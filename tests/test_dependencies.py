@@ -3,6 +3,7 @@
 import ast
 import importlib
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from pipeline.settings.schema import Config
 from tests.conftest import ROOT, Project
 
 STAGES = ("download", "preprocess", "train", "evaluate", "plot")
-PLUMBING = (  # code that only checks, reports or records
+PLUMBING = (  # code that only finds, checks, reports or records
     "cli",
     "errors",
     "git",
     "masking",
+    "own",
+    "registry",
     "settings.check",
     "settings.conf_files",
     "settings.conf_source",
@@ -143,11 +146,17 @@ def test_all_code_that_decides_what_a_stage_writes_is_tracked(stage: str) -> Non
         }
     deps = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]["deps"]
     assert {dep for dep in deps if dep.startswith("pipeline/")} == needed
+    texts = "".join((ROOT / name).read_text(encoding="utf-8") for name in needed)
+    tables = re.findall(r'^([A-Z]+): .* = Registry\(\s*"(\w+)"', texts, re.MULTILINE)
+    read = {
+        f"own/{folder}" for name, folder in tables if re.search(rf"import .*{name}|{name}\[", texts)
+    }
+    assert {dep for dep in deps if dep.startswith("own/")} == read
     assert deps == sorted(deps)
 
 
 FLOORS = (  # a package imports those before it; the stages and commands come after them
-    ("errors", "files", "git", "graph", "masking"),
+    ("errors", "files", "git", "graph", "imports", "masking", "own", "registry"),
     ("exact",),
     ("metrics", "models", "optimizers"),
     ("settings",),

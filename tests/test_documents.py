@@ -11,7 +11,8 @@ from tests.conftest import ROOT, Project
 from tests.test_tracking import promised
 
 README = ROOT / "README.md"
-DOCUMENTS = [README, *(ROOT / f"{name}.md" for name in ("CONTRIBUTING", "CHANGELOG"))]
+OWN = ROOT / "own/README.md"
+DOCUMENTS = [README, OWN, *(ROOT / f"{name}.md" for name in ("CONTRIBUTING", "CHANGELOG"))]
 DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
 TEXTS = {path: path.read_text(encoding="utf-8") for path in DOCUMENTS}
 BY_HAND = ""
@@ -127,11 +128,15 @@ def test_a_project_of_another_name_is_the_same(reproduced: Project) -> None:
 
 
 def test_the_examples_of_code_work(reproduced: Project) -> None:
-    (model,), (second, optimizer, metric) = examples(README), examples(ROOT / "docs/yours.md")
-    added = {"models": f"{model}\n\n{second}", "optimizers": optimizer, "metrics": metric}
-    for name, code in added.items():
-        path = reproduced / f"pipeline/{name}.py"
-        path.write_text(f"{path.read_text(encoding='utf-8')}\n\n{code}", encoding="utf-8")
+    (model,), (deep, optimizer, metric) = examples(README), examples(ROOT / "docs/yours.md")
+    code = {
+        "models/small": model,
+        "models/deep": deep,
+        "optimizers/rmsprop": optimizer,
+        "metrics/sure": metric,
+    }
+    for name, text in code.items():
+        (reproduced / f"own/{name}.py").write_text(text, encoding="utf-8")
     (reproduced / "conf/model/small.yaml").write_text("name: small\nscale: 2.0\n", encoding="utf-8")
     (reproduced / "conf/model/deep.yaml").write_text("name: deep\nunits: 32\n", encoding="utf-8")
     (reproduced / "conf/optimizer/rmsprop.yaml").write_text(

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.errors import UserError
+from pipeline.imports import hidden
 
 if TYPE_CHECKING:
     from pipeline.settings.schema import Mode
@@ -71,7 +72,7 @@ def enable(
             log.warning("Note: %s.", reason)
         _imported = mode, pinned or (others and mode == "portable")
         _set_environment(mode, pinned=_imported[1])
-    with _without_stderr(), _hidden(*OPTIONAL, *(() if keras else ("keras",))):
+    with _without_stderr(), hidden(*OPTIONAL, *(() if keras else ("keras",))):
         import tensorflow as tf
 
     tf.get_logger().setLevel("ERROR")  # it warns of retracing; each trial of a sweep needs a graph
@@ -122,18 +123,6 @@ def _set_environment(mode: "Mode", *, pinned: bool) -> None:
                 del os.environ[name]
         os.environ.update(ONEDNN | (KERNELS if pinned else {}))
     os.environ.update(ENVIRONMENT)
-
-
-@contextmanager
-def _hidden(*names: str) -> Iterator[None]:
-    """Let imports of these packages fail, unless they were imported before."""
-    absent = [name for name in names if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: not importable
-    try:
-        yield
-    finally:
-        for name in absent:
-            del sys.modules[name]
 
 
 @contextmanager

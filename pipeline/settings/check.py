@@ -173,7 +173,9 @@ def check_options(
         for name, parameter in inspect.signature(made).parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY
     }
-    schema: type[BaseModel] = create_model(str(made.__name__), __base__=Section, **fields)
+    schema: type[BaseModel] = create_model(
+        str(made.__name__), __base__=Section, __module__=made.__module__, **fields
+    )  # the module in which annotations that are text are looked up
     try:
         return schema.model_validate(options, context=context).model_dump(exclude_unset=True)
     except ValidationError as error:

@@ -8,6 +8,7 @@ keeps no result if something else is there at the end.
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache
@@ -19,6 +20,7 @@ from pipeline.files import sha256
 from pipeline.settings import conf_files, dvc_yaml, params
 
 PACKAGE = "pipeline"
+BY_ITSELF = re.compile(r"\.|__pycache__$")  # names of what editors and Python make
 SMALL = 1_000_000  # bytes, of which the SHA-256 costs less than a millisecond
 
 
@@ -109,14 +111,15 @@ def _refusal(name: str, stage: str, how: str = "") -> UserError:
 def _hashes(paths: Iterable[Path], whole: float = math.inf) -> dict[str, str]:
     """Return the SHA-256 of files, and of those in folders; of larger ones, the size and date.
 
-    A file that may not be read, or that is just being replaced, has none. Bytecode, which comes by
-    itself, is left out.
+    A file that may not be read, or that is just being replaced, has none. Bytecode and hidden files
+    in folders, which come by themselves, are left out, as in .dvcignore.
     """
     found = {}
     for path in paths:
         for file in [path] if path.is_file() else sorted(path.rglob("*")):
             with suppress(OSError):
-                if file.is_file() and "__pycache__" not in file.parts:
+                inside = file.relative_to(path).parts
+                if file.is_file() and not any(map(BY_ITSELF.match, inside)):
                     stat = file.stat()
                     date = f"{stat.st_size} {stat.st_mtime_ns}"
                     found[str(file)] = sha256(file) if stat.st_size < whole else date

@@ -13,6 +13,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from numpy.typing import NDArray
 
+from pipeline import own
 from pipeline.data.description import NAME, Description
 from pipeline.data.examples import NUMBERS
 from pipeline.data.scaling import LARGEST
@@ -59,7 +60,7 @@ def save(
         mlflow_model=Model(run_id=logged.source_run_id, model_id=logged.model_id),
         loader_module=__name__,
         data_path=str(contents),
-        code_paths=[str(Path(__file__).parents[1])],
+        code_paths=[str(path) for path in (Path(__file__).parents[1], own.FOLDER) if path.is_dir()],
         pip_requirements=[f"{name}=={version(name)}" for name in SERVED],
         input_example=example,
         signature=ModelSignature(

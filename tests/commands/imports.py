@@ -53,7 +53,7 @@ REST = (
     "submitit",
     "tqdm",
 )
-OWN = ("pipeline", "hydra_plugins", "tests")  # imported by each command, from its own folder
+OWN = ("pipeline", "hydra_plugins", "own", "tests")  # imported by each command, from its own folder
 
 
 def top(name: str) -> str:
@@ -181,7 +181,7 @@ def everything() -> Imported:
 
     determinism._set_environment("portable", pinned=False)
     imported.deciding, imported.decided = deciding, deciding()
-    with determinism._without_stderr(), determinism._hidden(*determinism.OPTIONAL):
+    with determinism._without_stderr(), determinism.hidden(*determinism.OPTIONAL):
         imported.add(FIRST)
     os.environ.clear()
     os.environ.update(environment)
