@@ -137,6 +137,14 @@ def test_a_table_of_another_form(workspace: Path, capsys: pytest.CaptureFixture[
     assert (dataset.classes, dataset.split, dataset.shape) == (["3", "4", "5"], "files", [5])
 
 
+def test_columns_may_be_numbered(workspace: Path) -> None:
+    for first in (0, 1):
+        names = {name: str(first + k) for k, name in enumerate("abcd")}
+        FRAME.rename(columns=names).to_csv(f"from_{first}.csv", index=False)
+        adopt.main([f"from_{first}.csv"])
+        assert adopted(f"from_{first}").shape == [4]
+
+
 def test_parquet(workspace: Path) -> None:
     FRAME.rename(columns={"kind": "Class"}).assign(other="x").to_parquet("insects.parquet")
     adopt.main(["insects.parquet", "drop=other"])
@@ -275,9 +283,10 @@ BAD_TABLES: dict[str, tuple[pd.DataFrame, str, str]] = {
         f"'city' ('Rome' in row 2) must be finite numbers: write {WITHOUT}",
     ),
     "no header": (
-        FRAME.assign(kind=1).rename(columns=dict(zip(FRAME.columns, "12345", strict=True))),
+        FRAME.rename(columns={"a": "0.5", "b": "1", "kind": "ant"}),
         "",
-        "its first line holds numbers: write there the names of columns",
+        "its first line holds values, not the names of columns: write these there, or copy "
+        "conf/dataset/digits.yaml, which reads a file without them",
     ),
 }
 

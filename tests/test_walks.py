@@ -45,10 +45,11 @@ FAST = "a table"
 def test_from_files_to_figures(project: Project, form: str) -> None:
     name, write, tested, shape = WALKS[form]
     write(project / name)
+    project.edit("params.yaml", "validation_size: 40", "validation_size: 0.2")
     said = project.stage("adopt", name, *(["label=species"] if form == FAST else [])).stdout
     (following,) = re.findall(r"Next: `dvc (.*)`$", said)
     if form == FAST:  # as docs/yours.md has it
-        assert following == "exp run -S dataset=measurements -S train.validation_size=0.1"
+        assert following == "exp run -S dataset=measurements"
     project.run("dvc", *following.split())
     assert project.repro() == []
     described = json.loads((project / "data/processed/dataset.json").read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ from pipeline.data.readers.diagnosis import not_a_number, present
 from pipeline.errors import UserError
 from pipeline.files import shown
 
-CSV = (".csv", ".tsv", ".tab", ".txt")
+CSV = (".csv", ".tsv", ".tab", ".txt", ".data")
 PACKED = (".gz", ".bz2", ".zst")
 SEPARATORS = ",;\t|"
 LABELS = ("label", "labels", "class", "target", "y", "species", "category", "diagnosis")
@@ -45,13 +45,8 @@ def look(path: Path, label: str | None, drop: list[str]) -> Found:
             "two train and test"
         )
     train = parts["train"] if len(names) > 1 else names[0]
-    separator = "," if (folder / train).suffix.lower() in PARQUET else _separator(folder / train)
-    file = Columns(folder / train, separator, decimal=_decimal(folder / train, separator))
+    file = _described(folder / train)
     columns = file.names()
-    if all(_is_number(name) for name in columns):
-        raise UserError(
-            f"{shown(file.path)}: its first line holds numbers: write there the names of columns"
-        )
     label = label or _label(file, [name for name in columns if name not in drop])
     table.features_of(file, label, drop)
     texts = table.text(file, label)
@@ -62,7 +57,7 @@ def look(path: Path, label: str | None, drop: list[str]) -> Found:
     options |= {"label": label}
     options |= {"labels": numbers} if numbers else {}
     options |= {"drop": drop} if drop else {}
-    options |= {"separator": separator} if separator != "," else {}
+    options |= {"separator": file.separator} if file.separator != "," else {}
     options |= {"decimal": ","} if file.decimal == "," else {}
     return Found("table", options, folder, names, classes)
 
@@ -88,17 +83,22 @@ def _label(file: Columns, columns: Sequence[str]) -> str:
     return named[0]
 
 
-def _separator(path: Path) -> str:
-    """Return what separates the columns of a CSV file: what splits its header the most."""
-    header = next(iter(Columns(path).lines()), "")
-    counts = [len(next(csv.reader([header], delimiter=one), [])) for one in SEPARATORS]
-    return SEPARATORS[counts.index(max(counts))]
-
-
-def _decimal(path: Path, separator: str) -> str:
-    """Return the comma if the first row has a number with one, as is usual beside semicolons."""
-    is_comma = separator != "," and re.search(r"\d,\d", "".join(Columns(path).lines()[1:2]))
-    return "," if is_comma else "."
+def _described(path: Path) -> Columns:
+    """Return a file with what its first lines say: the separator and the decimal point."""
+    if path.suffix.lower() in PARQUET:
+        return Columns(path)
+    header, first, *_ = [*Columns(path).lines(), "", ""]
+    rows = [next(csv.reader([header], delimiter=one), []) for one in SEPARATORS]
+    names = max(rows, key=len)
+    separator = SEPARATORS[rows.index(names)]
+    numbers = [name for name in names if _is_number(name)]
+    if numbers and numbers not in [list(map(str, range(k, k + len(numbers)))) for k in (0, 1)]:
+        raise UserError(
+            f"{shown(path)}: its first line holds values, not the names of columns: write these "
+            "there, or copy conf/dataset/digits.yaml, which reads a file without them"
+        )
+    is_comma = separator != "," and re.search(r"\d,\d", first)
+    return Columns(path, separator, decimal="," if is_comma else ".")
 
 
 def _is_number(text: str) -> bool:
