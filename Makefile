@@ -91,4 +91,4 @@ clean-results:
 	@rm -rf data/processed models checkpoints metrics plots mlflow.db* mlruns .dvc/cache .dvc/tmp
 
 clean: clean-results
-	@rm -rf .venv data/raw multirun optuna.db*
+	@rm -rf .venv data/raw multirun seeds optuna.db*

@@ -213,11 +213,15 @@ def test_what_is_said_and_written_can_be_read_back(tmp_path: Path) -> None:
     assert str(of([0.5], planned=2)).startswith(
         "Test accuracy of 1 of 2 seeds: 0.5000; a deviation needs two."
     )
-    with pytest.raises(UserError, match=r"seeds.csv: not found: `python -m pipeline.seeds` writes"):
+    with pytest.raises(UserError, match=r"seeds.json: not found: `python -m pipeline.s"):
         results.read(tmp_path / "nowhere")
-    (tmp_path / "seeds.csv").write_text("seed\nx\n", encoding="utf-8")
-    with pytest.raises(UserError, match=r"seeds.csv: cannot be read"):
-        results.read(tmp_path)
+    for name, text in (("seeds.csv", "seed\nx\n"), ("seeds.csv", "a\n1\n"), ("seeds.json", "[]")):
+        whole = (tmp_path / name).read_text(encoding="utf-8")
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        with pytest.raises(UserError, match=r"cannot be read \(.*\): the command that"):
+            results.read(tmp_path)
+        (tmp_path / name).write_text(whole, encoding="utf-8")
+    assert results.read(tmp_path).scores == found.scores
 
 
 @pytest.mark.parametrize("accuracies", [[0.5], [0.5, 0.5], [0.9, 0.91, 0.9, 0.93], [0.7] * 300])

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UserError
-from pipeline.files import reading, shown, write_csv, write_text
+from pipeline.errors import UserError, first_line
+from pipeline.files import shown, write_csv, write_text
 from pipeline.learning.history import text
 from pipeline.report.intervals import sampling_error
 from pipeline.trials.spread import Spread, spread
@@ -125,22 +125,23 @@ def read(folder: Path) -> Results:
     UserError
         If they are not there, or cannot be read.
     """
-    for name in (TABLE, SUMMARY):
-        if not (folder / name).is_file():
-            raise UserError(
-                f"{shown(folder / name)}: not found: `python -m pipeline.seeds` writes it into the "
-                "folder of a group of seeds"
-            )
-    with reading(folder / SUMMARY, "train"):
-        about = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-    with (
-        reading(folder / TABLE, "train"),
-        (folder / TABLE).open(newline="", encoding="utf-8") as file,
-    ):
-        rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    table, summary = folder / TABLE, folder / SUMMARY
+    try:
+        about = json.loads(summary.read_text(encoding="utf-8"))
+        with table.open(newline="", encoding="utf-8") as file:
+            rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
         scores = {int(row.pop("seed")): row for row in rows}
-    planned = about.pop("planned")
-    return Results(scores, planned, about)
+        return Results(scores, about.pop("planned"), about)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{shown(Path(error.filename))}: not found: `python -m pipeline.seeds` writes it into "
+            "the folder of a group of seeds"
+        ) from None
+    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
+        raise UserError(
+            f"{shown(folder)}: cannot be read ({first_line(error)}): the command that has made it, "
+            "`python -m pipeline.seeds ...`, makes it again"
+        ) from None
 
 
 def _rounded(value: float | None) -> float | None:
