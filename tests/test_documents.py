@@ -6,7 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from scipy.io import savemat
 
+from pipeline.files import sha256
 from tests.conftest import ROOT, Project
 from tests.test_tracking import promised
 
@@ -37,9 +40,10 @@ ELSEWHERE = {  # commands of make are looked for in the Makefile
     "python -m pipeline.verify record=true": (
         "test_verify.py::test_the_commit_is_reproduced_and_nothing_is_touched"
     ),
-    "dvc exp run -S dataset=yours": (
-        "test_download.py::test_another_data_set_leaves_the_files_of_the_first"
+    "python -m pipeline.adopt measurements.csv label=species": (
+        "test_walks.py::test_from_files_to_figures"
     ),
+    "dvc exp run -S dataset=measurements": "test_walks.py::test_from_files_to_figures",
     "dvc exp run -S model=mlp": (
         "test_pipeline.py::test_dvc_exp_run_edits_params_and_keeps_comments"
     ),
@@ -128,7 +132,7 @@ def test_a_project_of_another_name_is_the_same(reproduced: Project) -> None:
 
 
 def test_the_examples_of_code_work(reproduced: Project) -> None:
-    (model,), (deep, optimizer, metric) = examples(README), examples(ROOT / "docs/yours.md")
+    (model,), (_, deep, optimizer, metric) = examples(README), examples(ROOT / "docs/yours.md")
     code = {
         "models/small": model,
         "models/deep": deep,
@@ -159,6 +163,39 @@ def test_the_examples_of_code_work(reproduced: Project) -> None:
     assert 0 <= scores.get("sure", 0) <= 1
     (line,) = reproduced.stage("train", *chosen, "model.scale=x", code=1).stderr.splitlines()
     assert line == ("train: model.scale=x on the command line should be a valid number, not 'x'")
+
+
+def test_the_example_of_a_reader_works(project: Project) -> None:
+    code, *_ = examples(ROOT / "docs/yours.md")
+    (project / "own/readers/mat.py").write_text(code, encoding="utf-8")
+    images = np.random.default_rng(0).integers(0, 256, (4, 5, 3, 60), np.uint8)
+    file = project / "data/raw/street/train_32x32.mat"
+    file.parent.mkdir(parents=True)
+    savemat(file, {"X": images, "y": np.arange(60)[:, None] % 10 + 1})
+    street = {
+        "name": "street",
+        "reader": "mat",
+        "options": {"file": file.name},
+        "classes": [*"1234567890"],
+        "shape": [4, 5, 3],
+        "split": 0.2,
+        "scale": "bytes",
+        "max_bytes": 10_000,
+        "files": {file.name: sha256(file)},
+    }
+    path = project / "conf/dataset/street.yaml"
+    path.write_text(yaml.safe_dump(street), encoding="utf-8")
+    project.stage("preprocess", "dataset=street")
+    x, y = (np.load(project / f"data/processed/{name}_train.npy") for name in "xy")
+    assert sorted(y.tolist()) == sorted([*range(10)] * 5)
+    rows = images.transpose(3, 0, 1, 2).reshape(60, 60)
+    expected = {(k % 10, tuple(row)) for k, row in enumerate(rows.tolist())}
+    found = {
+        (int(k), tuple(np.rint(row * 255).astype(int).tolist()))
+        for k, row in zip(y, x, strict=True)
+    }
+    assert len(found) == 50
+    assert found < expected
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
