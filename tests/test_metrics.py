@@ -12,9 +12,8 @@ import yaml
 from scipy import stats
 from sklearn import metrics as sklearn
 
-from pipeline import metrics
+from pipeline import evaluate, metrics
 from pipeline.errors import UserError
-from pipeline.evaluate import measure
 from pipeline.metrics import METRICS
 from pipeline.report.kept import kept
 from pipeline.settings.schema import Choice
@@ -139,11 +138,11 @@ def test_a_metric_that_gives_no_number_is_named(monkeypatch: pytest.MonkeyPatch)
     config = SimpleNamespace(metrics=[Choice(name="mine")])
     y, p = answered(0)
     for value, expected in ((np.float32(0.5), {"mine": 0.5}), (None, {}), (1, {"mine": 1})):
-        monkeypatch.setitem(METRICS, "mine", lambda y, p, value=value: value)
-        assert measure(config, y, p) == expected  # type: ignore[arg-type]
-    monkeypatch.setitem(METRICS, "mine", lambda y, p: p[0, :2])
+        monkeypatch.setattr(evaluate, "METRICS", {"mine": lambda y, p, value=value: value})
+        assert evaluate.measure(config, y, p) == expected  # type: ignore[arg-type]
+    monkeypatch.setattr(evaluate, "METRICS", {"mine": lambda y, p: p[0, :2]})
     with pytest.raises(UserError, match="mine: should return a number or None, not array"):
-        measure(config, y, p)  # type: ignore[arg-type]
+        evaluate.measure(config, y, p)  # type: ignore[arg-type]
 
 
 def test_no_room_for_the_probabilities_is_one_line() -> None:
