@@ -52,7 +52,8 @@ def main(config: Config, _: Inputs) -> None:
             f"conf/dataset/{dataset.name}.yaml"
         )
         raise UserError("\n".join([line, *failures]))
-    log.info("%s: all %d files of %s are there and right", folder, len(hashes), dataset.name)
+    whole = f"all {len(hashes)} files of {dataset.name} are"
+    log.info("%s: %s there and right", folder, whole if len(hashes) > 1 else "its file is")
     names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     if others := sorted({*names} - {*hashes}):
         line = "%s: %s is not of the data set, but dvc.lock covers the folder: move it away"

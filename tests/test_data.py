@@ -5,7 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.data import arrays
+from pipeline.data import arrays, description
+from pipeline.data.description import Description, Scale
+from pipeline.errors import UserError
+from pipeline.settings.schema import Config, Dataset, Paths, Train
 
 
 @pytest.mark.parametrize("rows", [1, 255, 65_536, 65_537, 200_001])
@@ -67,3 +70,56 @@ def test_a_file_is_read_in_pieces_of_the_order(
     order = arrays.order(rows - 5, 1, 2)
     expected = [order % 251, order % 251, order % 7]
     assert (np.concatenate(got, axis=1) == expected).all()
+
+
+def written(folder: Path, rows: int) -> Config:
+    """Write arrays of so many rows; return a configuration for them."""
+    dataset = Dataset(
+        name="tiny",
+        reader="idx",
+        classes=["a", "b"],
+        shape=[2, 2],
+        split="files",
+        scale="bytes",
+        max_bytes=1,
+        files={"a": "0" * 64},
+    )
+    x, y = np.arange(rows * 4, dtype=np.float32).reshape(rows, 4), np.zeros(rows, np.uint8)
+    np.save(folder / "x_train.npy", x)
+    np.save(folder / "y_train.npy", y)
+    described = Description(
+        name="tiny",
+        shape=(2, 2),
+        classes=["a", "b"],
+        features=None,
+        scale=Scale(kind="bytes"),
+        hashes={"dataset": description.digest(dataset), "y_train": description.sha256_of(y)},
+    )
+    (folder / "dataset.json").write_text(described.text(), encoding="utf-8")
+    return Config.model_construct(dataset=dataset, paths=Paths.model_construct(processed=folder))
+
+
+@pytest.mark.parametrize(
+    ("size", "held_out"), [(0, 0), (7, 7), (0.1, 2), (0.08333, 2), (0.001, 1), (0.97, 19)]
+)
+def test_a_number_or_a_share_is_held_out_at_the_end(
+    tmp_path: Path, size: float, held_out: int
+) -> None:
+    config = written(tmp_path, 20)
+    train = Train.model_construct(validation_size=size)
+    split = arrays.split(config.model_copy(update={"train": train}))
+    x = np.arange(80, dtype=np.float32).reshape(20, 4)
+    np.testing.assert_array_equal(split.training[0], x[: 20 - held_out])
+    np.testing.assert_array_equal(split.validation[0], x[20 - held_out :])
+    assert split.shape == (2, 2)
+
+
+def test_nothing_left_to_train_on(tmp_path: Path) -> None:
+    for size, held_out in ((20, 20), (21, 21), (0.99, 20)):
+        train = Train.model_construct(validation_size=size)
+        with pytest.raises(UserError) as caught:
+            arrays.split(written(tmp_path, 20).model_copy(update={"train": train}))
+        assert str(caught.value) == (
+            "params.yaml: train.validation_size should be less than the 20 training examples, "
+            f"not {held_out}"
+        )

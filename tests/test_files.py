@@ -44,6 +44,8 @@ BROKEN = {
     ): "models/weights.npz: not found: run `dvc repro train`",
     ("train", "data/processed/x_train.npy", b""): "data/processed/x_train.npy: cannot be read (",
     ("train", "data/processed/y_train.npy", None): "data/processed/y_train.npy: not found: run ",
+    ("train", "data/processed/dataset.json", None): "data/processed/dataset.json: not found: run ",
+    ("train", "data/processed/dataset.json", b"{}"): "data/processed/dataset.json: cannot be read",
     (
         "plot",
         "metrics/history.csv",
@@ -72,6 +74,23 @@ def test_another_data_set_is_not_trained_on(reproduced: Project) -> None:
             f"{stage}: data/processed: holds another data set than conf/dataset/mnist.yaml: "
             "set `dataset: mnist` in params.yaml and run `dvc repro`"
         )
+
+
+def test_the_same_data_set_with_other_settings_is_not_trained_on(reproduced: Project) -> None:
+    folder = reproduced / "data/processed"
+    line = (
+        "train: data/processed: was made with other settings than those of "
+        "conf/dataset/tiny.yaml: run `dvc repro preprocess`\n"
+    )
+    assert reproduced.stage("train", "dataset.validation=stratified", code=1).stderr == line
+    y = np.load(folder / "y_train.npy")
+    (folder / "y_train.npy").unlink()
+    np.save(folder / "y_train.npy", y[::-1])
+    line = (
+        "train: data/processed: y_train.npy is not the one that dataset.json describes: "
+        "run `dvc repro preprocess`\n"
+    )
+    assert reproduced.stage("train", code=1).stderr == line
 
 
 def test_weights_that_do_not_fit_the_model(reproduced: Project) -> None:

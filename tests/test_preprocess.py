@@ -1,5 +1,6 @@
 """The preprocess stage: flat float32 in [0, 1] and labels as they are, or one line and nothing."""
 
+import json
 import tracemalloc
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from pipeline import preprocess
-from pipeline.data import idx, spool
+from pipeline.data import idx, splitting, spool
 from pipeline.data.description import Description, Scale
 from pipeline.data.examples import Examples
 from pipeline.data.readers import idx as idx_reader
@@ -275,3 +276,43 @@ def test_a_place_that_is_full_is_left_as_it_was(ready: Project) -> None:
     assert done.stderr == line
     assert list((ready / "data/processed").iterdir()) == []
     (ready / "data/processed").rmdir()
+
+
+def test_a_share_is_tested_and_the_rest_is_ordered_and_scaled(project: Project) -> None:
+    raw, conf = project / "data/raw/tiny", "conf/dataset/tiny.yaml"
+    write_split_files(raw, train=200)
+    for old, new in (
+        ("split: files", "split: 0.25\nseed: 3"),
+        ("validation: last\n", ""),
+        ("scale: bytes", "scale: minmax"),
+    ):
+        project.edit(conf, old, new)
+    refused(
+        project,
+        f"{conf}: dataset.split is a share, but data/raw/tiny/{TEST_X} is the test part: "
+        "set it to files",
+    )
+    project.edit(conf, f"  test:\n  - {TEST_X}\n  - {TEST_Y}\n", "")
+    refused_storage = project.stage("preprocess", "storage=uint8", code=1).stderr
+    assert refused_storage == (
+        "preprocess: storage=uint8 on the command line: uint8 is for data sets with "
+        "`scale: bytes`, and tiny has `scale: minmax`: set storage to float32\n"
+    )
+    done = project.stage("preprocess")
+    images = idx.read(raw / TRAIN_X, range(3, 4)).reshape(200, 20).astype(np.float64)
+    labels = idx.read(raw / TRAIN_Y, range(1, 2))
+    chosen = splitting.test_rows(labels, 0.25, 3)
+    train, test = np.flatnonzero(~chosen), np.flatnonzero(chosen)
+    train = train[splitting.order(labels[train], 3)]
+    assert done.stdout.splitlines() == [
+        f"train: {len(train)} examples of (4, 5)",
+        f"test: {len(test)} examples of (4, 5)",
+    ]
+    low, high = images[train].min(), images[train].max()
+    for name, rows in (("train", train), ("test", test)):
+        x, y = (np.load(project / f"data/processed/{letter}_{name}.npy") for letter in "xy")
+        expected = ((images[rows] - low) / (high - low)).astype(np.float32)
+        np.testing.assert_array_equal(x, expected, strict=True)
+        np.testing.assert_array_equal(y, labels[rows], strict=True)
+    described = json.loads((project / "data/processed/dataset.json").read_text(encoding="utf-8"))
+    assert described["scale"] == {"kind": "minmax", "offset": [low], "width": [high - low]}
