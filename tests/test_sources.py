@@ -120,6 +120,8 @@ def test_every_kind_of_source_gives_the_same_bytes(
     with serving(files(contents(zipped))) as server:
         assert given_by("gzip", server.address) == expected
         assert given_by("gzip", f"{server.address}/") == expected
+    with serving(files(expected)) as other:
+        assert given_by("web", other.address) == given_by("web", f"{other.address}/") == expected
         assert server.asked == [f"/{name}.gz" for name in FILES] * 2
     archive = tmp_path / "all.tgz"
     members = [(f"package/data/{name}", data) for name, data in expected.items()]

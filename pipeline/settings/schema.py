@@ -46,6 +46,7 @@ class Source(Section):
 
     npz: str | None = None
     gzip: str | None = None
+    web: str | None = None
     folder: str | None = None
     npm: str | None = None
     package: Annotated[str, Field(pattern=r"^\w+(/[\w.-]+)*$")] | None = None
@@ -60,7 +61,7 @@ class Source(Section):
     @model_validator(mode="after")
     def _one_kind(self) -> "Source":
         if len(self.model_fields_set) != 1:
-            raise ValueError("must have exactly one of npz, gzip, folder, npm, package")
+            raise ValueError("must have exactly one of npz, gzip, web, folder, npm, package")
         return self
 
     def __str__(self) -> str:

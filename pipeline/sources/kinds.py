@@ -20,6 +20,12 @@ def from_gzip(address: str, names: Collection[str], limits: Limits) -> Files:
         yield name, gunzip(fetched(f"{address.rstrip('/')}/{name}.gz", limits))
 
 
+def from_web(address: str, names: Collection[str], limits: Limits) -> Files:
+    """Yield NAME from ADDRESS/NAME, over http or https."""
+    for name in names:
+        yield name, fetched(f"{address.rstrip('/')}/{name}", limits)
+
+
 def from_folder(folder: str, names: Collection[str], limits: Limits) -> Files:
     """Yield FOLDER/NAME, or FOLDER/NAME.gz unpacked."""
     if not local(folder).is_dir():
@@ -98,6 +104,7 @@ def local(path: str) -> Path:
 
 KINDS: dict[str, Callable[[str, Collection[str], Limits], Files]] = {
     "gzip": from_gzip,
+    "web": from_web,
     "folder": from_folder,
     "npz": from_npz,
     "npm": from_npm,
