@@ -66,6 +66,8 @@ def read(folder: Path, dataset: Dataset) -> dict[str, Examples]:
     """
     found = READERS[dataset.reader](folder, dataset, **options_of(dataset))
     for part in found.values():
+        if not part.rows:
+            raise UserError(f"{part.place}: has no examples")
         if part.shape != tuple(dataset.shape):
             raise UserError(
                 f"{part.place}: examples are {part.shape}, but {where_set('dataset.shape')} is "
