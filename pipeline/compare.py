@@ -9,6 +9,8 @@ A and B are each one of these:
     brave-owl             an experiment of DVC, by the name that `dvc exp show` has for it
     multirun/.../3        a trial, by its folder; it is asked the examples that were held out
     0a1b...               an MLflow run, by its id
+    seeds/...             a group of seeds, by its folder; the other must be one, too
+    seeds/.../0           one seed of a group
 
 Prints, and writes as comparison.json into the folder `out`, the accuracy and loss of both with 95 %
 intervals, the difference with its interval, McNemar's exact test, the classes and settings that
@@ -23,7 +25,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.cli import arguments
-from pipeline.comparison import held_out, named, words
+from pipeline.comparison import groups, held_out, named, words
 from pipeline.comparison.result import Result
 from pipeline.comparison.side import check_same_examples
 from pipeline.data import arrays, description
@@ -45,6 +47,12 @@ def main(given: list[str]) -> int:
     out = Path(arguments.parse(Options, keys).out)
     if len(names) != 2:
         raise UserError(f"needs two names, A and B, not {len(names)}: `--help` says what they are")
+    if both := groups.find(*names):
+        print(f"{both.report()}\n\n{both.sentence}")
+        write_text(out / "comparison.json", both.json())
+        both.draw(out / "comparison.png")
+        print(f"All of it is in {shown(out)}")
+        return 0
     found = compared(*names)
     sentence = words.sentence(found)
     print(f"{words.report(found)}\n\n{sentence}")
@@ -78,7 +86,9 @@ def images(found: Result, rows: list[int]) -> dict[int, NDArray[Any]]:
     except UserError:  # the data are others by now, or not here
         return {}
     same = [x for x, y in parts if np.array_equal(y, found.a.answers.actual)]
-    if not same or len(described.shape) == 1 or described.shape[2:] not in ((), (1,), (3,)):
+    from pipeline.report import cells
+
+    if not same or not cells.is_image(described.shape):
         return {}
     return dict(zip(rows, described.unscaled(same[0][rows]), strict=True))
 

@@ -9,12 +9,13 @@ import pytest
 from scipy import stats
 from statsmodels.stats import contingency_tables, multitest
 
-from pipeline.comparison import answers, paired, picture, words
+from pipeline.comparison import answers, groups, paired, picture, words
 from pipeline.comparison.answers import UNIT, Answers
 from pipeline.comparison.paired import Counts
 from pipeline.comparison.result import Result
 from pipeline.comparison.side import Side, check_same_examples
 from pipeline.errors import UserError
+from pipeline.seeding.results import Results
 from tests.conftest import Project
 from tests.test_tracking import runs
 
@@ -182,6 +183,22 @@ def test_results_are_compared_wherever_they_are(reproduced: Project) -> None:
         assert line.startswith(f"compare: {why}")
 
 
+def test_seeds_are_compared_as_groups_and_one_by_one(reproduced: Project) -> None:
+    for more in ((), ("train.learning_rate=0.5",)):
+        reproduced.stage("seeds", "n=2", *more)
+    found = [path.parent for path in reproduced.folder.glob("seeds/*/seeds.json")]
+    ours, theirs = sorted(found, key=lambda path: "learning_rate" in path.name)
+    one, other = (path.relative_to(reproduced.folder) for path in (ours, theirs))
+    said, content = compared(reproduced, str(one), str(other))
+    assert "Means of the same 2 seeds, each tested on the same examples of tiny" in said
+    assert content["settings"] == {"train.learning_rate": {"a": 0.1, "b": 0.5}}
+    said, content = compared(reproduced, f"{one}/0", "workspace")
+    assert f"A  seed 0 of {one}" in said
+    assert content["sentence"] == "A and B give the same answer to every example."
+    assert content["settings"] == {}
+    assert content["of"] == "test examples of tiny"
+
+
 def test_trials_are_asked_what_was_held_out(reproduced: Project) -> None:
     (reproduced / "data/processed/x_test.npy").unlink()  # no trial needs it
     reproduced.stage("train", "-m", "train.learning_rate=0.1,0.5")
@@ -210,6 +227,68 @@ def test_trials_are_asked_what_was_held_out(reproduced: Project) -> None:
     ):
         (line,) = reproduced.stage("compare", a, b, code=1).stderr.splitlines()
         assert line.startswith(f"compare: {why}")
+
+
+def group(folder: Path, accuracy: dict[int, float], **about: object) -> str:
+    """Write what `pipeline.seeds` writes of such seeds."""
+    scores = {
+        seed: {"loss": 1 - value, "accuracy": value, "examples": 80.0}
+        for seed, value in accuracy.items()
+    }
+    known = {"dataset": "tiny", "test_labels_sha256": "a", "settings": {"train": {"epochs": 3}}}
+    folder.mkdir()
+    Results(scores, len(scores), known | about).write(folder)
+    return str(folder)
+
+
+def test_groups_are_paired_by_their_seeds(tmp_path: Path) -> None:
+    ours = {0: 0.90, 1: 0.95, 2: 0.85, 3: 0.91, 7: 0.1}
+    theirs = {3: 0.92, 2: 0.87, 1: 0.965, 0: 0.915, 8: 0.99}
+    a = group(tmp_path / "a", ours)
+    b = group(tmp_path / "b", theirs, settings={"train": {"epochs": 4}})
+    found = groups.find(a, b)
+    assert found
+    shared = [0, 1, 2, 3]
+    pairs = np.array([[ours[seed], theirs[seed]] for seed in shared])
+    low, high = stats.ttest_rel(pairs[:, 1], pairs[:, 0]).confidence_interval(0.95)
+    content = json.loads(found.json())
+    difference = content["accuracy"]["difference"]
+    assert content["seeds"] == shared
+    assert difference["mean"] == pytest.approx((pairs[:, 1] - pairs[:, 0]).mean())
+    assert difference["interval_low"] == pytest.approx(low)
+    assert difference["interval_high"] == pytest.approx(high)
+    assert content["settings"] == {"train.epochs": {"a": 3, "b": 4}}
+    # unpaired, nothing could be said of these few seeds
+    assert stats.ttest_ind(pairs[:, 1], pairs[:, 0]).pvalue > 0.5
+    said = f"{1.5:.2f} points, 95 % interval {100 * low:.2f} to {100 * high:.2f}"
+    assert found.sentence == f"B is better: {said}, the mean of 4 seeds."
+    turned = groups.find(b, a)
+    assert turned
+    assert turned.sentence == f"A is better: {said}, the mean of 4 seeds."
+    assert "accuracy  0.9025 (" in found.report()
+    found.draw(tmp_path / "seeds.png")
+    assert (tmp_path / "seeds.png").stat().st_size > 5000
+
+
+def test_groups_that_cannot_be_told_apart_or_compared(tmp_path: Path) -> None:
+    one = group(tmp_path / "one", {0: 0.9, 1: 0.92, 2: 0.95})
+    other = group(tmp_path / "other", {0: 0.92, 1: 0.91, 2: 0.94})
+    found, same = groups.find(one, other), groups.find(one, one)
+    assert found
+    assert found.sentence.startswith("The seeds do not tell them apart: B - A is +0.00 points, the")
+    assert same
+    assert same.sentence.startswith("B - A is +0.00 points with every seed, so what a seed moves")
+    for name, about, seeds, why in (
+        ("data", {"dataset": "x"}, (0, 1), "another test set"),
+        ("labels", {"test_labels_sha256": "b"}, (0, 1), "another test set"),
+        ("few", {}, (1, 8), "too few seeds in common: 1, and 2 are needed"),
+    ):
+        third = group(tmp_path / name, dict.fromkeys(seeds, 0.5), **about)
+        with pytest.raises(UserError, match=why):
+            groups.find(one, third)
+    with pytest.raises(UserError, match="one is a group of seeds, and workspace is not"):
+        groups.find("workspace", one)
+    assert groups.find("workspace", "HEAD") is None
 
 
 @pytest.mark.slow

@@ -56,7 +56,7 @@ def trial(name: str) -> Trial | None:
     else:
         every = (one for folder in folders.begun() for one in folders.trials(folder))
         found = next((one for one in every if one.run_id == name), Trial(0, [], "", "NONE"))
-    if found.status == "NONE":
+    if found.status == "NONE" or found.tested:
         return None
     if found.status != "FINISHED":
         raise UserError(f"{found.folder}: the trial is {found.status}, not FINISHED")

@@ -20,6 +20,7 @@ from pipeline.settings.schema import Config
 from pipeline.sweeping import folders
 from pipeline.tracking.connection import is_missing
 from pipeline.tracking.store import Store
+from pipeline.trials import trial_file
 from pipeline.verification import lock
 from pipeline.verification.reproduction import md5
 
@@ -40,7 +41,7 @@ def find(name: str) -> Side:
     UserError
         If it means nothing, or what it means has no answers.
     """
-    for way in (_workspace, _commit, _experiment, _run):
+    for way in (_workspace, _seed, _commit, _experiment, _run):
         if found := way(name):
             return found
     raise UserError(_unknown(name))
@@ -69,6 +70,20 @@ def of_workspace(found: Answers, made: Path) -> Side:
 def plain(config: Config) -> dict[str, Any]:
     """Return a configuration as nested dictionaries."""
     return config.model_dump(mode="json", exclude_unset=True)
+
+
+def _seed(name: str) -> Side | None:
+    """Return one seed of a group, which was tested, as a sweep's trial is not."""
+    path = Path(name) / "trial.json"
+    if not path.exists():
+        return None
+    trial, test = trial_file.read(path), Path(name) / PREDICTIONS
+    if not test.exists():
+        raise UserError(f"{test}: not found: run `python -m pipeline.seeds` again")
+    found = answers.parse(test.read_text(encoding="utf-8"), str(test))
+    dataset = load([f"dataset={trial.choices['dataset']}"]).dataset
+    config = trial.settings | {"dataset": dataset.model_dump(mode="json", exclude_unset=True)}
+    return side.of_config(f"seed {trial.settings['seed']} of {path.parent.parent}", found, config)
 
 
 def _commit(name: str, experiment: str = "") -> Side | None:

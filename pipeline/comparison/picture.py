@@ -16,14 +16,16 @@ from pipeline.report import cells
 from pipeline.report.figures import saved
 
 COLUMNS, ROWS = 6, 2  # examples that one alone has right
-MOST_CLASSES = 30  # with numbers in the cells
+MOST_CLASSES = 30  # with numbers in the cells, and a name each
+MOST_LETTERS = 14  # of a name
+LARGEST = 10  # inches: a side of the matrix
 Image = NDArray[Any]
 
 
 def draw(path: Path, found: Result, images: Mapping[int, Image]) -> None:
     """Draw the difference of the confusion matrices, and the images of `parting`."""
     count = max(len(found.a.dataset.get("classes", [])), int(found.a.answers.actual.max()) + 1)
-    size = max(5.2, 0.5 * count + 1.2)
+    size = min(max(5.2, 0.5 * count + 1.2), LARGEST)
     with saved(path, size + (8.2 if images else 0.4), size) as figure:
         grid = figure.add_gridspec(2 * ROWS, 2 * COLUMNS if images else COLUMNS)
         _matrix(figure, figure.add_subplot(grid[:, :COLUMNS]), found, count)
@@ -71,7 +73,7 @@ def _matrix(figure: Figure, axes: Axes, found: Result, count: int) -> None:
     difference = theirs - ours
     mistakes = np.where(np.eye(count, dtype=bool), np.nan, difference)
     most = float(np.nanmax(np.abs(mistakes), initial=0.0)) or 1.0
-    image = cells.draw(axes, mistakes, cmap="RdBu_r", vmin=-most, vmax=most)
+    image = cells.draw(axes, mistakes, most=count, cmap="RdBu_r", vmin=-most, vmax=most)
     if count > MOST_CLASSES:
         figure.colorbar(image, ax=axes, shrink=0.7)
     else:
@@ -88,12 +90,11 @@ def _matrix(figure: Figure, axes: Axes, found: Result, count: int) -> None:
                 color="white" if dark else "black" if value else "0.75",
                 fontweight="bold" if row == column else "normal",
             )
-    names = [found.name(number) for number in range(count)]
+    places = range(0, count, -(-count // MOST_CLASSES))
+    names = [short(found.name(number)) for number in places]
     turned = max(map(len, names)) > 3
-    axes.set_xticks(
-        range(count), names, rotation=45 if turned else 0, ha="right" if turned else "center"
-    )
-    axes.set_yticks(range(count), names)
+    axes.set_xticks(places, names, rotation=45 if turned else 0, ha="right" if turned else "center")
+    axes.set_yticks(places, names)
     axes.spines[:].set_visible(False)
     axes.set(xlabel="Predicted", ylabel="Actual")
     axes.set_title(
@@ -107,6 +108,10 @@ def _example(axes: Axes, found: Result, image: Image, row: int, right: str) -> N
     said, actual = (
         found.name(int(one[row])) for one in (wrong.answers.predicted, wrong.answers.actual)
     )
-    most = 255 if image.dtype == np.uint8 else image.max()
-    cells.draw(axes, image.squeeze(), cmap="gray_r", vmin=min(0, image.min()), vmax=most)
-    axes.set_title(f"{right}: {actual}\n{other}: {said}", fontsize=8)
+    cells.draw(axes, cells.picture(image), cmap="gray", vmin=0, vmax=255)
+    axes.set_title(f"{right}: {short(actual)}\n{other}: {short(said)}", fontsize=8)
+
+
+def short(name: str) -> str:
+    """Return a name that leaves room for the others."""
+    return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…"

@@ -1,6 +1,7 @@
 """What a comparison has found, in words and tables."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline.comparison import paired
@@ -17,11 +18,7 @@ def sentence(found: Result) -> str:
         return "A and B give the same answer to every example."
     points = Estimate(*(100 * number for number in accuracy))
     if found.differ:
-        better = points if points.value > 0 else _turned(points)
-        return (
-            f"{'B' if points.value > 0 else 'A'} is better: {better.value:.2f} points, "
-            f"95 % interval {better.low:.2f} to {better.high:.2f}."
-        )
+        return f"{better(*points)}."
     line = (
         f"The data do not tell them apart: B - A is {points.value:+.2f} points, "
         f"95 % interval {points.low:+.2f} to {points.high:+.2f}"
@@ -34,6 +31,13 @@ def sentence(found: Result) -> str:
     return f"{line}."
 
 
+def better(value: float, low: float, high: float) -> str:
+    """Return which one is better, from B - A in points with its interval."""
+    if value < 0:
+        return f"A is better: {-value:.2f} points, 95 % interval {-high:.2f} to {-low:.2f}"
+    return f"B is better: {value:.2f} points, 95 % interval {low:.2f} to {high:.2f}"
+
+
 def report(found: Result) -> str:
     """Return the tables above the sentence."""
     counts = found.counts
@@ -42,12 +46,13 @@ def report(found: Result) -> str:
         f"B  {found.b.title}",
         f"Both were asked the same {counts.examples:,} {found.of}.",
         "",
-        *_aligned(_scores(found)),
+        *aligned(_scores(found)),
         "",
         f"Right by one alone: A {counts.only_a:,}, B {counts.only_b:,}; "
         f"McNemar's exact test: p = {_p(counts.p)}",
         *_classes(found),
-        *_settings(found),
+        *settings(found.settings),
+        *_code(found.code),
     ]
     return "\n".join(lines)
 
@@ -88,20 +93,24 @@ def _classes(found: Result) -> list[str]:
             ]
         )
     title = "Classes that differ by more than chance (McNemar's test of each, Holm's correction):"
-    return [title, *_aligned(rows)]
+    return [title, *aligned(rows)]
 
 
-def _settings(found: Result) -> list[str]:
-    rows = [["setting", "A", "B"]]
-    rows += [[key, _value(a), _value(b)] for key, (a, b) in found.settings.items()]
-    lines = ["", *_aligned(rows)] if len(rows) > 1 else ["Their settings are the same."]
-    if code := found.code:
-        more = f" and {len(code) - MOST} more" if len(code) > MOST else ""
-        lines.append(f"Their code is not the same: {', '.join(code[:MOST])}{more}")
-    return lines
+def settings(differing: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    """Return a table of settings with A's value and B's."""
+    if not differing:
+        return ["Their settings are the same."]
+    rows = [[key, _value(a), _value(b)] for key, (a, b) in differing.items()]
+    return ["", *aligned([["setting", "A", "B"], *rows])]
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
+def _code(files: list[str]) -> list[str]:
+    more = f" and {len(files) - MOST} more" if len(files) > MOST else ""
+    return [f"Their code is not the same: {', '.join(files[:MOST])}{more}"] if files else []
+
+
+def aligned(rows: list[list[str]]) -> list[str]:
+    """Return rows as lines with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
@@ -109,10 +118,6 @@ def _aligned(rows: list[list[str]]) -> list[str]:
 def _shown(one: Estimate, sign: str = "") -> str:
     value, low, high = (f"{number:{sign}.4f}" for number in one)
     return f"{value} ({low} to {high})"
-
-
-def _turned(one: Estimate) -> Estimate:
-    return Estimate(-one.value, -one.high, -one.low)
 
 
 def _p(p: float) -> str:
