@@ -123,6 +123,16 @@ def test_long_names_of_classes_are_not_cut(tmp_path: Path, drawn: Drawn, names: 
     assert {names[0], names[1], "99.9%"} <= {*drawn.texts}
 
 
+def test_names_are_no_formulas(tmp_path: Path, drawn: Drawn) -> None:
+    names = ["$100 to $200", r"$\foo$", ""]
+    confusion_matrix(tmp_path / "m.png", np.eye(3, dtype=np.int64), names)
+    assert {*names[:2]} <= {*drawn.texts}
+    weights(tmp_path / "w.png", np.eye(3), (3,), names, names)
+    assert all(drawn.texts.count(name) > 1 for name in names[:2])  # as class and feature
+    mistakes(tmp_path / "t.png", [(0, 0, 1, 0.9)], names)
+    assert {*names[:2]} <= {*drawn.texts}
+
+
 def test_two_hundred_and_fifty_six_classes(tmp_path: Path, drawn: Drawn) -> None:
     names = [f"class {k}" for k in range(256)]
     matrix = np.eye(256, dtype=np.int64) * 90

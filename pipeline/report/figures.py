@@ -24,6 +24,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "grid.color": "#e7e7e7",
     "path.simplify": False,
+    "text.parse_math": False,  # a name with dollar signs is no formula
 }
 
 

@@ -62,7 +62,7 @@ def _images(
     with saved(path, *size) as figure:
         every = figure.subplots(down, across, squeeze=False)
         for axes, name, values in zip(every.flat, titles, images, strict=False):
-            cells.draw(axes, cells.picture(values), cmap="gray", vmin=0, vmax=255)
+            cells.draw(axes, cells.picture(values), most=180, cmap="gray", vmin=0, vmax=255)
             axes.set_title(name, fontsize=SIZE)
         for axes in every.flat:
             axes.set_axis_off()

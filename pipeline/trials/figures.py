@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullFormatter
 from matplotlib.transforms import ScaledTranslation
 
 from pipeline.learning import history
@@ -86,6 +86,8 @@ def _places(axes: Axes, column: Sequence[str]) -> list[float]:
         return [float(labels.index(value)) for value in column]
     if min(numbers) > 0 and max(numbers) >= LOG_FROM * min(numbers):
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     distinct = sorted(set(numbers))
     if len(distinct) <= TICKS:
         axes.set_xticks(distinct, [f"{number:g}" for number in distinct])
