@@ -36,10 +36,10 @@ lint: .venv/dev
 	@check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 	@check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
-# so many random inputs for each test of tests/test_fuzz.py: an hour
+# so many random inputs for each test of tests/test_fuzz*.py: an hour
 N ?= 100000
 fuzz: .venv/dev
-	@FUZZ=$(N) python -m pytest -n auto tests/test_fuzz.py
+	@FUZZ=$(N) python -m pytest -n auto tests/test_fuzz.py tests/test_fuzz_readers.py
 
 # known vulnerabilities of the locked packages; pip-audit itself is not in the lock
 audit: .venv/dev

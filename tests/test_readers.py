@@ -186,6 +186,10 @@ BAD_TABLES: dict[str, tuple[str | bytes, str]] = {
         "a,,c,kind\n1,2,3,ant\n",
         "a column has no name: give it one, or write without pandas's index: to_csv(index=False)",
     ),
+    "a name of two lines": (
+        'a,"b\nc",c,kind\n1,2,3,ant\n',
+        "the column 'b\\nc' needs a printable name",
+    ),
     "another label column": (
         "a,b,c,sort\n1,2,3,ant\n",
         "has no column 'kind'; its columns are a, b, c, sort",

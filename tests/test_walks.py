@@ -69,7 +69,11 @@ def test_from_files_to_figures(project: Project, form: str) -> None:
     pictures = {path.name for path in (project / "plots").glob("*.png")}
     assert {"accuracy.png", "confusion_matrix.png", "loss.png"} <= pictures
     project.commit()
-    assert project.run("git", "status", "--porcelain").stdout == ""
+    kept = project.run("git", "ls-files", "conf/dataset", "data").stdout.splitlines()
+    assert any(file == f"conf/dataset/{name.partition('.')[0]}.yaml" for file in kept)
+    assert not any(file.startswith("data/raw/") for file in kept)
+    if form == "grey images":
+        assert "results are identical, bit for bit" in project.stage("verify").stdout
 
 
 @pytest.mark.slow

@@ -74,6 +74,8 @@ class Columns:
             if not name:
                 remedy = "give it one, or write without pandas's index: to_csv(index=False)"
                 raise UserError(f"{shown(self.path)}: a column has no name: {remedy}")
+            if not name.isprintable():
+                raise UserError(f"{shown(self.path)}: the column {name!r} needs a printable name")
             if count > 1:
                 remedy = "give each a name of its own"
                 raise UserError(
