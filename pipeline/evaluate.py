@@ -26,7 +26,7 @@ from pipeline.settings.schema import Config
 from pipeline.tracking.run import Run
 
 if TYPE_CHECKING:
-    from pipeline.models import Model
+    from pipeline.modelling.model import Model
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def main(config: Config, inputs: Inputs) -> None:
 def trained(config: Config, shape: tuple[int, ...]) -> "Model":
     """Return the configured model for examples of a shape, with the weights of `paths.models`."""
     exact = is_exact(config.determinism, config.model.name)
-    determinism.enable(config.seed, config.determinism, exact=exact, keras=False)
+    determinism.enable(config.seed, config.determinism, exact=exact, keras=not exact)
     model = weights.build(config, shape)
     weights.restore(model, config.paths.models / "weights.npz")
     return model

@@ -5,105 +5,25 @@ YAML file, checked against their annotations before TensorFlow is imported.
 """
 
 import math
-from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
+from pipeline.errors import UserError
+from pipeline.modelling.keras_model import KerasModel
+from pipeline.modelling.model import Model, linear
 from pipeline.registry import Registry
 
 if TYPE_CHECKING:
+    import keras
     import tensorflow as tf
 
+__all__ = ["MODELS", "KerasModel", "Model", "is_exact", "linear", "make"]
 
-class Model:
-    """Named weights, and logits computed from them.
-
-    Attributes
-    ----------
-    weights : dict of str to tf.Variable
-        The trained arrays, float32, by the name they have in weights.npz. The logits are computed
-        from what is in this dict, which training fills with tensors in place of variables.
-    exact : bool
-        Whether it consists of the operations of pipeline/exact, which give the same bits on every
-        machine. With `determinism: portable`, x is then as `linear` takes it, and the logits are
-        float64.
-    batch : tuple of int
-        The axes of the logits between the examples and the classes, of several models as one.
-    """
-
-    weights: dict[str, "tf.Variable"]
-    exact = False
-    batch: tuple[int, ...] = ()
-
-    def __init__(self, shape: tuple[int, ...], classes: int, seed: int, **options: Any):
-        raise NotImplementedError
-
-    def __call__(self, x: "tf.Tensor") -> "tf.Tensor":
-        """Return the logits, (n, classes), of x, (n, features): float32 unless it is exact.
-
-        The features are the values of an example, which has the model's `shape`, laid out flat. The
-        call becomes part of a graph: conditions on tensors are `tf.where` or `tf.cond`.
-        """
-        raise NotImplementedError
-
-    @staticmethod
-    def pictures(
-        weights: Mapping[str, NDArray[Any]], shape: tuple[int, ...]
-    ) -> NDArray[np.float32] | None:
-        """Return what `plot` shows of the trained arrays, or None for nothing.
-
-        It needs no TensorFlow. Unless a model says otherwise, it is the first layer.
-
-        Parameters
-        ----------
-        weights : mapping of str to array
-            The arrays of weights.npz, in its order.
-        shape : tuple of int
-            Of an example.
-
-        Returns
-        -------
-        array of float32 (n, features), (n, rows, columns), (n, rows, columns, 3) or None
-            The weights of n units by feature, those of the classes if n is their number; or n
-            pictures.
-        """
-        first = next(iter(weights.values()))
-        if first.ndim == 2 and len(first) == math.prod(shape):
-            return first.T
-        if first.ndim == 4:  # kernels (rows, columns, channels, filters) of a convolution
-            kernels = np.moveaxis(first, 3, 0)
-            return kernels if kernels.shape[3] == 3 else kernels.mean(3)
-        return None
-
-
-def linear(x: "tf.Tensor", weight: "tf.Tensor", bias: "tf.Tensor") -> "tf.Tensor":
-    """Return x @ weight + bias, (n, units), for x (n, inputs): exactly, unless x is float32.
-
-    The gradient of a float32 product is computed the other way around, (dy' x)': when a weight has
-    few columns, oneDNN is a quarter faster at that than at x' dy.
-    """
-    import tensorflow as tf
-
-    from pipeline.exact import linear as exact
-
-    if x.dtype != tf.float32:
-        return exact.linear(x, weight, bias)
-
-    @tf.custom_gradient  # type: ignore[untyped-decorator]  # TensorFlow has no types
-    def product(x: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, Any]:
-        def gradients(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return (
-                tf.matmul(dy, weight, transpose_b=True),
-                tf.transpose(tf.matmul(dy, x, transpose_a=True)),
-            )
-
-        return tf.matmul(x, weight), gradients
-
-    return product(x, tf.convert_to_tensor(weight)) + bias
+Units = Annotated[int, Field(ge=1, le=65_536)]
+Strength = Annotated[float, Field(ge=0, le=1e6)]
 
 
 class LogisticRegression(Model):
@@ -119,6 +39,8 @@ class LogisticRegression(Model):
         Unused: every weight starts at the same value.
     weight, bias : float
         Initial values.
+    l2 : float
+        Weight of the penalty: l2 / 2 times the squares of the weights is added to the mean loss.
 
     References
     ----------
@@ -135,9 +57,11 @@ class LogisticRegression(Model):
         *,
         weight: float = 1.0,
         bias: float = 0.0,
+        l2: Strength = 0.0,
     ):
         import tensorflow as tf
 
+        self.l2 = l2
         self.weight = tf.Variable(tf.fill([math.prod(shape), classes], weight), name="weight")
         self.bias = tf.Variable(tf.fill([classes], bias), name="bias")
         self.weights = {"weight": self.weight, "bias": self.bias}
@@ -161,6 +85,8 @@ class MLP(Model):
         float64: NumPy's float32 normals depend on the C library's log1pf.
     hidden : list of int
         Units of each hidden layer.
+    l2 : float
+        As of logistic regression; the weights of all layers count.
 
     References
     ----------
@@ -175,10 +101,12 @@ class MLP(Model):
         classes: int,
         seed: int,
         *,
-        hidden: list[Annotated[int, Field(ge=1, le=65_536)]],
+        hidden: list[Units],
+        l2: Strength = 0.0,
     ):
         import tensorflow as tf
 
+        self.l2 = l2
         generator = np.random.default_rng(seed)
         self.layers = len(hidden) + 1
         self.weights = {}
@@ -198,11 +126,75 @@ class MLP(Model):
         return x
 
 
+class CNN(KerasModel):
+    """A small convolutional network: 3 x 3 convolutions, each with ReLU and halved by maxima."""
+
+    def layers(
+        self,
+        shape: tuple[int, ...],
+        classes: int,
+        *,
+        filters: list[Units],
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+    ) -> "list[keras.Layer]":
+        """Return the layers.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Of an image: rows, columns, channels.
+        classes : int
+            Units of the dense layer at the end.
+        filters : list of int
+            Of each convolution.
+        dropout : float
+            Share of the dense layer's inputs that are left out in a step of training.
+
+        Raises
+        ------
+        UserError
+            If an example is not an image.
+        """
+        from keras import layers
+
+        if len(shape) != 3:
+            raise UserError(f"model cnn needs images, not examples of the shape {shape}")
+        found = []
+        for number in filters:
+            found.append(layers.Conv2D(number, 3, padding="same", activation="relu"))
+            found.append(layers.MaxPooling2D(padding="same"))
+        return [*found, layers.Flatten(), layers.Dropout(dropout), layers.Dense(classes)]
+
+
 MODELS: Registry[type[Model]] = Registry(
-    "models", {"logistic_regression": LogisticRegression, "mlp": MLP}
+    "models", {"cnn": CNN, "logistic_regression": LogisticRegression, "mlp": MLP}
 )
 
 
+def make(
+    name: str,
+    shape: tuple[int, ...],
+    classes: int,
+    seed: int,
+    options: dict[str, Any],
+    *,
+    exact: bool,
+) -> Model:
+    """Return a model of the table, with its initial weights.
+
+    Raises
+    ------
+    UserError
+        If it has no weights.
+    """
+    model = MODELS[name](shape, classes, seed, **options)
+    if not model.weights:
+        raise UserError(f"model {name}: has no weights to train")
+    model.exact, model.classes = exact, classes
+    return model
+
+
 def is_exact(determinism: str, model: str) -> bool:
-    """Tell whether a model computes with the operations of pipeline/exact."""
-    return determinism == "portable" and MODELS[model].exact
+    """Tell whether a model computes, and is trained, with the operations of pipeline/exact."""
+    made = MODELS[model]
+    return determinism == "portable" and made.exact and made.is_trained_exactly()

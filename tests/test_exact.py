@@ -24,8 +24,9 @@ from pipeline.exact.features import are_bytes, resident  # noqa: E402
 from pipeline.exact.grid import on_grid, product, shares, transposed  # noqa: E402
 from pipeline.exact.optimizers import SGD, Adam, power  # noqa: E402
 from pipeline.learning.inference import judge  # noqa: E402
-from pipeline.learning.training import block_rows, train  # noqa: E402
-from pipeline.learning.training import gradients as of_parts  # noqa: E402
+from pipeline.learning.training import train  # noqa: E402
+from pipeline.modelling.step import block_rows  # noqa: E402
+from pipeline.modelling.step import gradients as of_parts  # noqa: E402
 from pipeline.models import MLP, LogisticRegression, Model  # noqa: E402
 from tests import oracle  # noqa: E402
 from tests.conftest import ROOT  # noqa: E402

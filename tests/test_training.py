@@ -24,7 +24,8 @@ from pipeline.learning.inference import (  # noqa: E402
     score,
     tensor_blocks,
 )
-from pipeline.learning.training import make_step, train  # noqa: E402
+from pipeline.learning.training import train  # noqa: E402
+from pipeline.modelling.step import make_step  # noqa: E402
 from pipeline.models import MLP, LogisticRegression, Model  # noqa: E402
 from pipeline.optimizers import adam, sgd  # noqa: E402
 from tests.conftest import Project  # noqa: E402

@@ -33,7 +33,7 @@ from pipeline.settings.schema import Config
 if TYPE_CHECKING:
     import keras
 
-    from pipeline.models import Model
+    from pipeline.modelling.model import Model
 
 log = logging.getLogger(__name__)
 MOST = 64  # files that are kept, of trainings that nobody has gone on with
@@ -80,9 +80,8 @@ class Checkpoint:
 
     def restore(self, model: "Model", optimizer: "keras.optimizers.Optimizer") -> list[Epoch]:
         """Put back the weights and the optimizer's state; return the history up to there."""
-        weights = list(model.weights.values())
-        optimizer.build(weights)
-        self._variables = [*weights, *optimizer.variables]
+        optimizer.build(list(model.weights.values()))
+        self._variables = [*model.saved.values(), *optimizer.variables]
         if not self._found:
             return []
         for number, variable in enumerate(self._variables):

@@ -5,8 +5,7 @@ by side; their sums are added in the order of the blocks, so that the bits do no
 threads there are.
 """
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,94 +13,21 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from pipeline.data.arrays import Pixels
-from pipeline.errors import UserError
 from pipeline.exact import features, softmax
 from pipeline.graph import graph
-from pipeline.models import Model
+from pipeline.modelling.logits import logits_of, own_loss, score
+from pipeline.modelling.model import Model
+from pipeline.modelling.sums import Sums, bounded, sum_blocks, sums_of, zero_sums
 
 CHUNK = 8192  # examples brought in at a time
 BLOCK = 512  # examples computed at a time: few enough for a cache
 ALIGNED = 64  # bytes: where the memory of a tensor may begin
 
-Sums = tuple[tf.Tensor, tf.Tensor]  # of the losses, float64, and of the correct answers, int64
 Blocks = Iterable[tuple[tf.Tensor, tf.Tensor]]
 
 
-def logits_of(model: Model, x: tf.Tensor) -> tf.Tensor:
-    """Return what a model gives for x as it takes it.
-
-    Raises
-    ------
-    UserError
-        If it claims to compute exactly, and gives what `linear` does not.
-    """
-    logits = model(x)
-    if model.exact and logits.dtype != tf.float64:
-        raise UserError(
-            f"{type(model).__name__} has exact = True, but gives logits of {logits.dtype.name}: "
-            "compute them by `linear`, or leave exact out"
-        )
-    return logits
-
-
-def score(logits: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Return the cross-entropy of each example, in nats, whether it is right, and the gradient.
-
-    -log softmax(logits)[y], computed stably from the logits, and its gradient by them. An example
-    is right if its largest logit is at its label; of equal ones the first counts.
-
-    Parameters
-    ----------
-    logits : tensor (n, ..., classes)
-        float64 of a model that computes exactly, else float32.
-    y : tensor of int32 (n,)
-    """
-    if logits.dtype == tf.float64:
-        return softmax.cross_entropy(logits, y)
-    # as one operation: what `tf.nn` makes of it under op determinism is for GPUs, and a dozen
-    loss, gradient = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=logits, labels=y)
-    return loss, tf.equal(tf.argmax(logits, 1, tf.int32), y), gradient
-
-
-def sums_of(losses: tf.Tensor, correct: tf.Tensor) -> Sums:
-    """Return the sums over examples."""
-    return (
-        tf.reduce_sum(tf.cast(losses, tf.float64), 0),
-        tf.reduce_sum(tf.cast(correct, tf.int64), 0),
-    )
-
-
-def bounded(sums: Sums) -> Sums:
-    """Return the sums; the loss is infinite where it is too large to be exact, or not a number."""
-    loss, correct = sums
-    return tf.where(loss < softmax.LARGEST_SUM, loss, math.inf), correct
-
-
-def zero_sums(model: Model) -> Sums:
-    """Return the sums of no examples."""
-    return tf.zeros(model.batch, tf.float64), tf.zeros(model.batch, tf.int64)
-
-
-def add(sums: Sequence[Any], terms: Sequence[Any]) -> tuple[Any, ...]:
-    """Return the elementwise sum."""
-    return tuple(a + b for a, b in zip(sums, terms, strict=True))
-
-
-def sum_blocks(terms: Callable[[Any], Sequence[Any]], rows: Any, size: int, sums: Any) -> Any:
-    """Return `sums` plus the terms of each of the starts 0, size, 2 size ... below `rows`.
-
-    In a graph, the terms of two starts are computed side by side, and added in their order.
-    """
-
-    def step(start: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        return start + size, *add(sums, terms(start))
-
-    loop = (tf.constant(0), *sums)
-    return tf.while_loop(lambda start, *_: start < rows, step, loop, parallel_iterations=2)[1:]
-
-
 def make_evaluate(model: Model, *, often: bool) -> Callable[[Blocks], tuple[Any, Any]]:
-    """Return the mean cross-entropy, in nats, and the accuracy as a function of `tensor_blocks`.
+    """Return the mean of the model's loss and the accuracy as a function of `tensor_blocks`.
 
     If it is called often, it pays to make a graph of it first.
     """
@@ -109,7 +35,7 @@ def make_evaluate(model: Model, *, often: bool) -> Callable[[Blocks], tuple[Any,
     def sums(x: tf.Tensor, y: tf.Tensor) -> Sums:
         def of_block(start: Any) -> Sums:
             rows = slice(start, start + BLOCK)
-            losses, correct, _ = score(logits_of(model, x[rows]), y[rows])
+            losses, correct, _ = score(logits_of(model, x[rows]), y[rows], own_loss(model))
             return sums_of(losses, correct)
 
         return bounded(sum_blocks(of_block, tf.size(y), BLOCK, zero_sums(model)))

@@ -1,14 +1,10 @@
-"""The epoch loop: mini-batch gradient descent on the softmax cross-entropy.
+"""The epoch loop: mini-batch gradient descent on the model's loss.
 
 The whole epoch is one TensorFlow graph on tensors that share the memory of the mapped files. Of a
 set larger than memory, tf.data brings in one piece after the other. Both take the same steps.
-
-A batch is computed in blocks of rows, which TensorFlow runs side by side, and their gradients are
-added in the order of the blocks: the bits do not depend on how many threads there are.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from copy import copy
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,34 +13,23 @@ import tensorflow as tf
 
 from pipeline.data import arrays
 from pipeline.exact import features
-from pipeline.exact.linear import ROWS
 from pipeline.graph import apart, graph
 from pipeline.learning.history import Epoch
 from pipeline.learning.inference import (
-    Sums,
-    add,
     any_rows,
-    bounded,
-    logits_of,
     make_evaluate,
     scaled,
-    score,
-    sum_blocks,
-    sums_of,
     tensor,
     tensor_blocks,
-    zero_sums,
 )
-from pipeline.models import Model
+from pipeline.modelling.model import Model
+from pipeline.modelling.step import make_step
+from pipeline.modelling.sums import Sums, add, bounded, sum_blocks, zero_sums
 
 if TYPE_CHECKING:
     import keras
 
-LEAST = 64  # rows of a block: enough to pay for its operations; few enough for a cache are ROWS
 
-Examples = tuple[tf.Tensor, tf.Tensor]  # x and y
-Fetch = Callable[[Any, Any], Examples]  # rows from start to stop of a batch
-Step = Callable[[Fetch, Any], Sums]
 RunEpoch = Callable[[int], Sums]
 
 
@@ -77,7 +62,8 @@ def train(
     batch_size : int or None
         Examples of a step; the last batch of an epoch may be smaller. None: all of them.
     seed : int
-        Of the order of the examples; without effect on full batches, which keep the file's order.
+        Of the order of the examples, except that full batches keep the file's order, and of what is
+        random in the model's training.
     resident : bool
         Whether the training set fits into memory, else it is read in pieces.
     """
@@ -94,56 +80,6 @@ def train(
         yield Epoch(epoch, *(np.asarray(metric).tolist() for metric in metrics))
 
 
-def block_rows(batch_size: int) -> int:
-    """Return how many rows of a batch are computed at a time."""
-    return min(max(-(-batch_size // 2), LEAST), ROWS)
-
-
-def gradients(model: Model, parts: Sequence[Examples]) -> tuple[tf.Tensor, ...]:
-    """Return the `Sums` of some blocks of examples, and the sum of their gradients by each weight.
-
-    The weights are read once, so that TensorFlow makes once what is made of them alone.
-    """
-    variables, once = list(model.weights.values()), copy(model)
-    with tf.GradientTape(persistent=True) as tape:
-        once.weights = {name: tf.convert_to_tensor(one) for name, one in model.weights.items()}
-        all_logits = [logits_of(once, x) for x, _ in parts]
-    found: tuple[tf.Tensor, ...] = ()
-    for logits, (_, y) in zip(all_logits, parts, strict=True):
-        losses, correct, slope = score(logits, y)
-        terms = *sums_of(losses, correct), *tape.gradient(logits, variables, slope)
-        found = add(found, terms) if found else terms
-    return found
-
-
-def make_step(model: Model, optimizer: "keras.optimizers.Optimizer", batch_size: int) -> Step:
-    """Return the update on one batch of up to `batch_size` rows.
-
-    It is called with a function that fetches rows of the batch and their number, and gives the sum
-    of the losses and the number of correct answers.
-    """
-    variables = list(model.weights.values())
-    optimizer.build(variables)
-    block = block_rows(batch_size)
-
-    def step(fetch: Fetch, rows: tf.Tensor) -> Sums:
-        def of_block(start: Any) -> tuple[tf.Tensor, ...]:
-            return gradients(model, [fetch(start, start + block)])
-
-        if batch_size <= 2 * block:  # a loop in the graph would cost more
-            starts = range(0, batch_size, block)
-            sums = gradients(model, [fetch(start, start + block) for start in starts])
-        else:
-            zeros = (tf.zeros_like(variable) for variable in variables)
-            sums = sum_blocks(of_block, rows, block, (*zero_sums(model), *zeros))
-        loss, correct, *total = sums
-        mean = [gradient / tf.cast(rows, tf.float32) for gradient in total]
-        optimizer.apply_gradients(zip(mean, variables, strict=True))
-        return loss, correct
-
-    return step
-
-
 def _make_run_epoch(
     model: Model,
     optimizer: "keras.optimizers.Optimizer",
@@ -154,7 +90,7 @@ def _make_run_epoch(
     resident: bool,
 ) -> RunEpoch:
     rows = len(training[0])
-    step = make_step(model, optimizer, batch_size or rows)
+    step = make_step(model, optimizer, batch_size or rows, seed)
     whole = model.exact and features.are_bytes(training[0])
 
     def prepare(x: tf.Tensor) -> tf.Tensor:

@@ -10,11 +10,11 @@ import numpy as np
 from pipeline.data import npy
 from pipeline.errors import UserError
 from pipeline.files import reading, replacing, shown
-from pipeline.models import is_exact
+from pipeline.models import is_exact, make
 from pipeline.settings.schema import Config
 
 if TYPE_CHECKING:
-    from pipeline.models import Model
+    from pipeline.modelling.model import Model
 
 
 Header = tuple[tuple[int, ...], np.dtype[Any]]  # shape and type
@@ -26,7 +26,7 @@ def save(model: "Model", path: Path) -> None:
     `np.savez` asks for room for 4 GiB, which Python marks otherwise since 3.11.4 than before.
     """
     with replacing(path) as temporary, ZipFile(temporary, "w") as file:
-        for name, variable in model.weights.items():
+        for name, variable in model.saved.items():
             content = io.BytesIO()
             np.save(content, variable.numpy(), allow_pickle=False)
             file.writestr(ZipInfo(f"{name}.npy"), content.getvalue())  # of a fixed date
@@ -42,8 +42,8 @@ def restore(model: "Model", path: Path) -> None:
         value is not finite.
     """
     expected = {
-        name: (tuple(variable.shape), np.dtype(np.float32))
-        for name, variable in model.weights.items()
+        name: (tuple(variable.shape), np.dtype(variable.dtype.as_numpy_dtype))
+        for name, variable in model.saved.items()
     }
     with reading(path, "train"):
         with ZipFile(path) as members:
@@ -61,18 +61,15 @@ def restore(model: "Model", path: Path) -> None:
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise UserError(f"{shown(path)}: {name} is not finite: run `dvc repro train`")
-    for name, variable in model.weights.items():
+    for name, variable in model.saved.items():
         variable.assign(arrays[name])
 
 
 def build(config: Config, shape: tuple[int, ...]) -> "Model":
     """Return the configured model for examples of a shape, with its initial weights."""
-    from pipeline.models import MODELS
-
-    classes = len(config.dataset.classes)
-    model = MODELS[config.model.name](shape, classes, config.seed, **config.model.options)
-    model.exact = is_exact(config.determinism, config.model.name)
-    return model
+    name, options = config.model.name, config.model.options
+    exact = is_exact(config.determinism, name)
+    return make(name, shape, len(config.dataset.classes), config.seed, options, exact=exact)
 
 
 def _header(members: ZipFile, name: str) -> Header:

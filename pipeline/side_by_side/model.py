@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from pipeline.models import LogisticRegression, Model, linear
+from pipeline.modelling.model import Model, linear
+from pipeline.models import LogisticRegression
 
 
 class SideBySide(Model):
@@ -17,7 +18,7 @@ class SideBySide(Model):
     exact = True
 
     def __init__(self, models: Sequence[LogisticRegression]):
-        self.batch = (len(models),)
+        self.batch, self.l2 = (len(models),), models[0].l2
         weight = tf.concat([model.weight for model in models], 1)
         bias = tf.concat([model.bias for model in models], 0)
         self.weights = {

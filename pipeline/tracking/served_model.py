@@ -22,7 +22,7 @@ from pipeline.learning import determinism
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
 
-SERVED = ("hydra-core", "mlflow", "numpy", "pydantic", "requests", "tensorflow", "tqdm")
+SERVED = ("hydra-core", "keras", "mlflow", "numpy", "pydantic", "requests", "tensorflow", "tqdm")
 
 
 def save(
@@ -97,13 +97,13 @@ class Classifier:
         options = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         exact = options.pop("exact")
         if "tensorflow" not in sys.modules:
-            determinism.enable(None, exact=exact, keras=False)  # the generators are the caller's
+            # without a seed: the generators are the caller's
+            determinism.enable(None, exact=exact, keras=not exact)
         from pipeline.learning import weights
-        from pipeline.models import MODELS
+        from pipeline.models import make
 
         shape, classes = self.described.shape, len(self.described.classes)
-        self.model = MODELS[options.pop("name")](shape, classes, 0, **options)
-        self.model.exact = exact
+        self.model = make(options.pop("name"), shape, classes, 0, options, exact=exact)
         weights.restore(self.model, folder / "weights.npz")
 
     def predict(self, data: Any, params: dict[str, Any] | None = None) -> NDArray[np.float32]:

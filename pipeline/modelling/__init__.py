@@ -1,0 +1,1 @@
+"""What a model is, and one step of its training: logits, losses, gradients."""

@@ -1,0 +1,137 @@
+"""A model made of Keras layers."""
+
+import inspect
+import random
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import UserError, first_line
+from pipeline.modelling.model import Model
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+
+class KerasModel(Model):
+    """Keras layers, one after the other; the keyword-only arguments of `layers` are its options.
+
+    Its weights have the number of their layer and the name that they have in it, such as
+    `0_kernel`. What a process has built before makes no difference to names or bits.
+
+    Raises
+    ------
+    UserError
+        If the layers do not fit the examples or each other, or have nothing to train.
+    """
+
+    def __init_subclass__(cls) -> None:
+        """Let the options be those of `layers`."""
+        cls.__signature__ = inspect.signature(cls.layers)  # type: ignore[attr-defined]
+
+    def __init__(self, shape: tuple[int, ...], classes: int, seed: int, **options: Any):
+        self.shape = (*shape, 1) if len(shape) == 2 else shape
+        with _as_in_a_new_process(seed):
+            import keras
+
+            try:
+                self.network = keras.Sequential(self.layers(self.shape, classes, **options))
+                self.network.build((None, *self.shape))
+            except (TypeError, ValueError) as error:
+                raise UserError(f"{type(self).__name__}: {first_line(error)}") from error
+        named = _named(self.network)
+        trained = {id(one) for one in self.network.trainable_variables}
+        self._trained = {name: one for name, one in named.items() if id(one) in trained}
+        self._kept = {name: one for name, one in named.items() if id(one) not in trained}
+        known = {id(one) for one in named.values()}
+        self._seeds = [one for one in self.network.variables if id(one) not in known]
+        self.weights = {name: one.value for name, one in self._trained.items()}
+        self.state = {name: one.value for name, one in self._kept.items()}
+
+    def layers(
+        self, shape: tuple[int, ...], classes: int, *args: Any, **options: Any
+    ) -> "list[keras.Layer]":
+        """Return the layers, from examples of a shape to `classes` logits.
+
+        Images have the shape (rows, columns, channels), with one channel if they are grey.
+        """
+        raise NotImplementedError
+
+    def __call__(
+        self, x: "tf.Tensor", training: bool = False, seed: "tf.Tensor | None" = None
+    ) -> "tf.Tensor":
+        """Return the logits, float32 (n, classes).
+
+        Raises
+        ------
+        UserError
+            If a layer changes what no checkpoint would hold, or adds a loss.
+        """
+        import keras
+        import tensorflow as tf
+
+        values = [(one, self.weights[name]) for name, one in self._trained.items()]
+        values += [(one, self.state[name]) for name, one in self._kept.items()]
+        for number, one in enumerate(self._seeds):
+            drawn = one if seed is None else tf.random.fold_in(seed, tf.constant(number, tf.int64))
+            values.append((one, drawn))
+        with keras.StatelessScope(values, collect_losses=True) as scope:
+            logits = self.network(tf.reshape(x, [-1, *self.shape]), training=training)
+        if len(scope.state_mapping) > len(values):
+            raise UserError(
+                f"{type(self).__name__}: changes a variable that belongs to none of its layers: "
+                "random numbers need `seed=self.seeds` and, in the layer, "
+                "`self.seeds = keras.random.SeedGenerator()`"
+            )
+        if scope.losses:
+            raise UserError(
+                f"{type(self).__name__}: a layer adds a loss or regularizes its activity, which is "
+                "not part of the training: override `loss` or `penalty` of the model"
+            )
+        if training:
+            for name, one in self._kept.items():
+                self.state[name].assign(scope.get_current_value(one))
+        return logits
+
+    def penalty(self) -> "tf.Tensor | None":
+        """Return the sum of the layers' regularizers for weights, or None."""
+        import tensorflow as tf
+
+        terms = [one.regularizer(one.value) for one in self._trained.values() if one.regularizer]
+        return tf.add_n(terms) if terms else None
+
+
+def _named(network: "keras.Sequential") -> "dict[str, keras.Variable]":
+    """Return the variables by position; Keras numbers those without a name in a process."""
+    found: dict[str, Any] = {}
+    for position, layer in enumerate(network.layers):
+        for number, one in enumerate(layer.weights):
+            name = f"{position}_{re.sub(r'^variable_[0-9]+$', 'variable', one.name)}"
+            found[f"{name}_{number}" if name in found else name] = one
+    return found
+
+
+@contextmanager
+def _as_in_a_new_process(seed: int) -> Iterator[None]:
+    """Let Keras draw by this seed and build by its own defaults, not those of a user's keras.json.
+
+    Initializers and generators without a seed take one from Python's generator.
+    """
+    import keras
+
+    kept = random.getstate()
+    floats, order = keras.config.floatx(), keras.config.image_data_format()
+    policy = keras.config.dtype_policy()
+    random.seed(seed)
+    keras.config.set_floatx("float32")
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        random.setstate(kept)
+        keras.config.set_floatx(floats)
+        keras.config.set_image_data_format(order)
+        keras.config.set_dtype_policy(policy)

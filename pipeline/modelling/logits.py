@@ -1,0 +1,89 @@
+"""The logits of a model, and what they say of each example: its loss, and whether it is right."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from pipeline.errors import UserError
+from pipeline.exact import softmax
+from pipeline.modelling.model import Model
+
+Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # of the logits and y
+
+
+def logits_of(
+    model: Model, x: tf.Tensor, *, training: bool = False, seed: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Return what a model gives for x as it takes it; `seed` is for what is random in training.
+
+    Raises
+    ------
+    UserError
+        If it does not have a number for each class, or not of the type that they are to have.
+    """
+    given = {"training": training, "seed": seed}
+    logits = model(x, **{name: value for name, value in given.items() if model.takes(name)})
+    name, found = type(model).__name__, logits.dtype
+    if model.exact and found != tf.float64:
+        raise UserError(
+            f"{name} has exact = True, but gives logits of {found.name}: "
+            "compute them by `linear`, or leave exact out"
+        )
+    if not model.exact and found != tf.float32:
+        raise UserError(f"{name} gives logits of {found.name}: they must be float32")
+    shape = [x.shape[0], *model.batch, model.classes]
+    if not logits.shape.is_compatible_with(shape):
+        wanted = f"(n, {', '.join(map(str, shape[1:]))})"
+        raise UserError(f"{name} gives logits of the shape {_shape(logits)}, not {wanted}")
+    return logits
+
+
+def score(
+    logits: tf.Tensor, y: tf.Tensor, loss: Loss | None = None
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return the loss of each example, whether it is right, and the gradient by the logits.
+
+    The loss is the cross-entropy, in nats, -log softmax(logits)[y], computed stably from the
+    logits, unless another is given. An example is right if its largest logit is at its label; of
+    equal ones the first counts.
+
+    Parameters
+    ----------
+    logits : tensor (n, ..., classes)
+        float64 of a model that computes exactly, else float32.
+    y : tensor of int32 (n,)
+    loss : function of logits and y, optional
+
+    Raises
+    ------
+    UserError
+        If a loss that is given is not a float32 for each example, computed from its logits.
+    """
+    if logits.dtype == tf.float64:
+        return softmax.cross_entropy(logits, y)
+    correct = tf.equal(tf.argmax(logits, 1, tf.int32), y)
+    if loss is None:
+        # as one operation: what `tf.nn` makes of it under op determinism is for GPUs, and a dozen
+        losses, slope = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=logits, labels=y)
+        return losses, correct, slope
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        losses = tf.convert_to_tensor(loss(logits, y))
+    if losses.dtype != tf.float32 or not losses.shape.is_compatible_with([y.shape[0]]):
+        raise UserError(
+            f"the model's loss is {losses.dtype.name} of the shape {_shape(losses)}: it must be "
+            "float32 of the shape (n,), one for each example"
+        )
+    if (slope := tape.gradient(losses, logits)) is None:
+        raise UserError("the model's loss is not computed from the logits, so nothing is learned")
+    return losses, correct, slope
+
+
+def own_loss(model: Model) -> Loss | None:
+    """Return the loss of a model that has another than the cross-entropy."""
+    return model.loss if model.has_own_loss() else None
+
+
+def _shape(tensor: tf.Tensor) -> str:
+    sizes = ["n" if size is None else str(size) for size in tensor.shape]
+    return f"({', '.join(sizes)}{',' * (len(sizes) == 1)})"

@@ -1,0 +1,161 @@
+"""What a model is: weights by name, and logits computed from them."""
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+class Model:
+    """Named weights, and logits computed from them.
+
+    Attributes
+    ----------
+    weights : dict of str to tf.Variable
+        The trained arrays, float32, by the name they have in weights.npz. The logits are computed
+        from what is in this dict, which training fills with tensors in place of variables.
+    state : mapping of str to tf.Variable
+        What the model itself assigns to while it is trained, such as moving means. It is saved and
+        restored with the weights. A model that has any is called with whole batches.
+    exact : bool
+        Whether it consists of the operations of pipeline/exact, which give the same bits on every
+        machine. With `determinism: portable`, x is then as `linear` takes it, and the logits are
+        float64. A `loss` or `penalty` of its own takes this back.
+    batch : tuple of int
+        The axes of the logits between the examples and the classes, of several models as one.
+    classes : int or None
+        Columns that the logits must have, if that is to be checked.
+    l2 : float
+        Weight of the penalty on large weights.
+    """
+
+    weights: dict[str, "tf.Variable"]
+    state: Mapping[str, "tf.Variable"] = {}
+    exact = False
+    batch: tuple[int, ...] = ()
+    classes: int | None = None
+    l2 = 0.0
+
+    def __init__(self, shape: tuple[int, ...], classes: int, seed: int, **options: Any):
+        raise NotImplementedError
+
+    def __call__(self, x: "tf.Tensor") -> "tf.Tensor":
+        """Return the logits, (n, classes), of x, (n, features): float32 unless it is exact.
+
+        The features are the values of an example, which has the model's `shape`, laid out flat. The
+        call becomes part of a graph: conditions on tensors are `tf.where` or `tf.cond`.
+
+        A model may also take `training`, which is True in a step of training, and `seed`, which is
+        then a tensor of int64 (2,) for TensorFlow's `stateless` functions, another one for each
+        block of each batch, else None.
+        """
+        raise NotImplementedError
+
+    def loss(self, logits: "tf.Tensor", y: "tf.Tensor") -> "tf.Tensor":
+        """Return the loss of each example, float32 (n,), whose mean is minimised.
+
+        It is the cross-entropy, in nats, unless a model has another.
+
+        Parameters
+        ----------
+        logits : tensor of float32 (n, classes)
+        y : tensor of int32 (n,)
+        """
+        import tensorflow as tf
+
+        return tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=logits, labels=y).loss
+
+    def penalty(self) -> "tf.Tensor | None":
+        """Return what is added to the mean loss of each batch, a scalar, or None for nothing.
+
+        It is `l2` / 2 times the squares of all weights but biases, unless a model has another. Its
+        gradient, `l2` times a weight, is exact.
+        """
+        import tensorflow as tf
+
+        if not self.l2:
+            return None
+        return self.l2 * tf.add_n(
+            [tf.nn.l2_loss(one) for one in self.weights.values() if one.shape.rank > 1]
+        )
+
+    @staticmethod
+    def pictures(
+        weights: Mapping[str, NDArray[Any]], shape: tuple[int, ...]
+    ) -> NDArray[np.float32] | None:
+        """Return what `plot` shows of the trained arrays, or None for nothing.
+
+        It needs no TensorFlow. Unless a model says otherwise, it is the first layer.
+
+        Parameters
+        ----------
+        weights : mapping of str to array
+            The arrays of weights.npz, in its order.
+        shape : tuple of int
+            Of an example.
+
+        Returns
+        -------
+        array of float32 (n, features), (n, rows, columns), (n, rows, columns, 3) or None
+            The weights of n units by feature, those of the classes if n is their number; or n
+            pictures.
+        """
+        first = next(iter(weights.values()))
+        if first.ndim == 2 and len(first) == math.prod(shape):
+            return first.T
+        if first.ndim == 4:  # kernels (rows, columns, channels, filters) of a convolution
+            kernels = np.moveaxis(first, 3, 0)
+            return kernels if kernels.shape[3] == 3 else kernels.mean(3)
+        return None
+
+    @property
+    def saved(self) -> dict[str, "tf.Variable"]:
+        """What weights.npz holds: the weights and the state, by name."""
+        return {**self.weights, **self.state}
+
+    @classmethod
+    def takes(cls, name: str) -> bool:
+        """Tell whether it is to be called with an argument of that name."""
+        return name in inspect.signature(cls.__call__).parameters
+
+    @classmethod
+    def has_own_loss(cls) -> bool:
+        """Tell whether its loss is not the one that models have by themselves."""
+        return cls.loss is not Model.loss
+
+    @classmethod
+    def is_trained_exactly(cls) -> bool:
+        """Tell whether the gradients are exact if the logits are."""
+        return not cls.has_own_loss() and cls.penalty is Model.penalty
+
+
+def linear(x: "tf.Tensor", weight: "tf.Tensor", bias: "tf.Tensor") -> "tf.Tensor":
+    """Return x @ weight + bias, (n, units), for x (n, inputs): exactly, unless x is float32.
+
+    The gradient of a float32 product is computed the other way around, (dy' x)': when a weight has
+    few columns, oneDNN is a quarter faster at that than at x' dy.
+    """
+    import tensorflow as tf
+
+    from pipeline.exact import linear as exact
+
+    if x.dtype != tf.float32:
+        return exact.linear(x, weight, bias)
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]  # TensorFlow has no types
+    def product(x: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, Any]:
+        def gradients(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return (
+                tf.matmul(dy, weight, transpose_b=True),
+                tf.transpose(tf.matmul(dy, x, transpose_a=True)),
+            )
+
+        return tf.matmul(x, weight), gradients
+
+    return product(x, tf.convert_to_tensor(weight)) + bias

@@ -1,0 +1,123 @@
+"""One step of gradient descent on the mean loss of a batch, and on the model's penalty.
+
+A batch is computed in blocks of rows, which TensorFlow runs side by side, and their gradients are
+added in the order of the blocks: the bits do not depend on how many threads there are. What is
+random in a block is a function of the seed, the number of the step and the block's place.
+"""
+
+from collections.abc import Callable, Sequence
+from copy import copy
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from pipeline.errors import UserError
+from pipeline.exact.linear import ROWS
+from pipeline.modelling.logits import logits_of, own_loss, score
+from pipeline.modelling.model import Model
+from pipeline.modelling.sums import Sums, add, sum_blocks, sums_of, zero_sums
+
+if TYPE_CHECKING:
+    import keras
+
+LEAST = 64  # rows of a block: enough to pay for its operations; few enough for a cache are ROWS
+
+Examples = tuple[tf.Tensor, tf.Tensor]  # x and y
+Fetch = Callable[[Any, Any], Examples]  # rows from start to stop of a batch
+Step = Callable[[Fetch, Any], Sums]
+
+
+def block_rows(batch_size: int) -> int:
+    """Return how many rows of a batch are computed at a time."""
+    return min(max(-(-batch_size // 2), LEAST), ROWS)
+
+
+def gradients(
+    model: Model, parts: Sequence[Examples], seeds: Sequence[tf.Tensor | None] = ()
+) -> tuple[tf.Tensor, ...]:
+    """Return the `Sums` of some blocks of examples, and the sum of their gradients by each weight.
+
+    The weights are read once, so that TensorFlow makes once what is made of them alone. `seeds` are
+    those of the blocks, for a model that takes one.
+    """
+    variables, once = list(model.weights.values()), copy(model)
+    with tf.GradientTape(persistent=True) as tape:
+        once.weights = {name: tf.convert_to_tensor(one) for name, one in model.weights.items()}
+        all_logits = [
+            logits_of(once, x, training=True, seed=seed)
+            for (x, _), seed in zip_longest(parts, seeds)
+        ]
+    found: tuple[tf.Tensor, ...] = ()
+    for logits, (_, y) in zip(all_logits, parts, strict=True):
+        losses, correct, slope = score(logits, y, own_loss(model))
+        terms = *sums_of(losses, correct), *_dense(tape, logits, variables, slope)
+        found = add(found, terms) if found else terms
+    return found
+
+
+def block_seed(seed: int, step: Any, start: Any) -> tf.Tensor:
+    """Return the seed, int64 (2,), of the block of a batch that begins at a row of it."""
+    folded = tf.constant([seed, 0], tf.int64)
+    for number in (step, start):
+        folded = tf.random.fold_in(folded, tf.cast(number, tf.int64))
+    return folded
+
+
+def make_step(
+    model: Model, optimizer: "keras.optimizers.Optimizer", batch_size: int, seed: int = 0
+) -> Step:
+    """Return the update on one batch of up to `batch_size` rows.
+
+    It is called with a function that fetches rows of the batch and their number, and gives the sum
+    of the losses and the number of correct answers.
+    """
+    variables = list(model.weights.values())
+    optimizer.build(variables)
+    block = batch_size if model.state else block_rows(batch_size)
+    random = model.takes("seed")
+
+    def step(fetch: Fetch, rows: tf.Tensor) -> Sums:
+        number = tf.convert_to_tensor(optimizer.iterations.value) if random else None
+
+        def of_blocks(*starts: Any) -> tuple[tf.Tensor, ...]:
+            parts = [fetch(start, start + block) for start in starts]
+            seeds = [block_seed(seed, number, start) for start in starts] if random else []
+            return gradients(model, parts, seeds)
+
+        if batch_size <= 2 * block:  # a loop in the graph would cost more
+            sums = of_blocks(*range(0, batch_size, block))
+        else:
+            zeros = (tf.zeros_like(variable) for variable in variables)
+            sums = sum_blocks(of_blocks, rows, block, (*zero_sums(model), *zeros))
+        loss, correct, *total = sums
+        mean = [gradient / tf.cast(rows, tf.float32) for gradient in total]
+        if penalties := _penalties(model, variables):
+            mean = list(add(mean, penalties))
+        optimizer.apply_gradients(zip(mean, variables, strict=True))
+        return loss, correct
+
+    return step
+
+
+def _penalties(model: Model, variables: list[tf.Variable]) -> list[tf.Tensor]:
+    """Return the gradients of the model's penalty, none without one."""
+    with tf.GradientTape() as tape:
+        penalty = model.penalty()
+    if penalty is None:
+        return []
+    if penalty.shape != []:
+        raise UserError(f"the model's penalty has the shape {penalty.shape}: it must be one number")
+    return _dense(tape, penalty, variables)
+
+
+def _dense(
+    tape: tf.GradientTape,
+    target: tf.Tensor,
+    variables: list[tf.Variable],
+    slope: tf.Tensor | None = None,
+) -> list[tf.Tensor]:
+    """Return the gradients by each variable, whole arrays, zeros where it makes no difference."""
+    zeros = tf.UnconnectedGradients.ZERO
+    found = tape.gradient(target, variables, slope, unconnected_gradients=zeros)
+    return [tf.convert_to_tensor(gradient) for gradient in found]
