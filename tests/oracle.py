@@ -127,7 +127,7 @@ def power(base: float, exponent: int) -> float:
     return float(factors[0])
 
 
-def train(layers, update, training, validation, *, epochs, batch_size, seed):
+def train(layers, update, training, validation, *, epochs, batch_size, seed, l2=0.0):
     """Train in place; yield loss, accuracy, val_loss and val_accuracy after each epoch."""
     (k, y), weights, step = training, [one for layer in layers for one in layer], 0
     states: list[dict[str, np.ndarray]] = [{} for _ in weights]
@@ -145,6 +145,8 @@ def train(layers, update, training, validation, *, epochs, batch_size, seed):
                 total = [a + b for a, b in zip(total, backward(inputs, layers, dy), strict=True)]
             step += 1
             for weight, gradient, state in zip(weights, total, states, strict=True):
-                np.subtract(weight, update(gradient / F(len(batch)), state, step), out=weight)
+                mean = gradient / F(len(batch))
+                mean = mean + F(l2) * weight if l2 and weight.ndim == 2 else mean
+                np.subtract(weight, update(mean, state, step), out=weight)
         loss, correct, _ = score(forward(validation[0], layers)[-1], validation[1])
         yield [*(sums / len(y)).tolist(), loss / len(validation[1]), correct / len(validation[1])]

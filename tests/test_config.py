@@ -27,7 +27,9 @@ OVERRIDES = {  # HERE is the override, "on the command line"
     "seed=null": "HERE should be a valid integer, not null",
     "determinism=fast": "HERE should be 'portable', 'machine' or 'off', not 'fast'",
     "train.lerning_rate=1": "train.lerning_rate is not known; did you mean train.learning_rate?",
-    "model.hiden=[3]": "model.hiden is not known; known are model.name, model.weight, model.bias",
+    "model.hiden=[3]": (
+        "model.hiden is not known; known are model.name, model.weight, model.bias, model.l2"
+    ),
     "model.wieght=1": "model.wieght is not known; did you mean model.weight?",
     "experiment=tutorial": "experiment=tutorial is not in the defaults: use +experiment=tutorial",
     "train={epochs: 0}": ("HERE: train.epochs should be greater than or equal to 1, not 0"),
@@ -36,10 +38,10 @@ OVERRIDES = {  # HERE is the override, "on the command line"
     "dataset=mnits": f"dataset: there is no 'mnits'; choose one of {choices('dataset', 'tiny')}",
     "+model.wieght=1": "HERE is not known; did you mean model.weight?",
     "model.weight=x": "HERE should be a valid number, not 'x'",
-    "model.name=cnn": f"model.name: there is no 'cnn'; choose one of {', '.join(sorted(MODELS))}",
+    "model.name=net": f"model.name: there is no 'net'; choose one of {', '.join(sorted(MODELS))}",
     "train.learning_rate=1e-40": "HERE should be greater than or equal to 1e-30, not 1e-40",
     "optimizer.momentum=1": "HERE should be less than 1, not 1",
-    "+model._target_=os.system": "HERE is not known; known are model.weight, model.bias",
+    "+model._target_=os.system": "HERE is not known; known are model.weight, model.bias, model.l2",
     "model=../model/mlp": "model: '../model/mlp' is not the name of a file of conf/model/",
     "model=null": "Config group override must be a string or a list. Got NoneType",
     "metrics=[acuracy]": "HERE: there is no 'acuracy'; did you mean accuracy?",

@@ -24,8 +24,9 @@ from tests.conftest import Project  # noqa: E402
 ROWS, HELD_OUT = 1200, 300
 
 
-def made(hidden: list[int]) -> Model:
-    model = MLP((784,), 10, 1, hidden=hidden) if hidden else LogisticRegression((784,), 10, 1)
+def made(hidden: list[int], l2: float) -> Model:
+    options: dict[str, Any] = {"l2": l2} | ({"hidden": hidden} if hidden else {})
+    model = (MLP if hidden else LogisticRegression)((784,), 10, 1, **options)
     model.exact = True
     return model
 
@@ -36,11 +37,11 @@ def layers_of(arrays: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
     return list(zip(copies[::2], copies[1::2], strict=True))
 
 
-OPTIMIZER = [
-    ("sgd", {}, 0.1),
-    ("sgd", {"momentum": 0.9}, 0.1),
-    ("sgd", {"momentum": 0.9, "nesterov": True}, 0.1),
-    ("adam", {}, 0.001),
+OPTIMIZER = [  # with options, a learning rate and an L2 penalty
+    ("sgd", {}, 0.1, 0.0),
+    ("sgd", {"momentum": 0.9}, 0.1, 0.01),
+    ("sgd", {"momentum": 0.9, "nesterov": True}, 0.1, 0.0),
+    ("adam", {}, 0.001, 0.03),
 ]
 
 
@@ -59,14 +60,14 @@ def test_two_epochs_of_each_optimizer(mnist: Path, hidden: list[int], batch_size
     k, y = oracle.load(str(folder), "train")
     first, last = slice(ROWS), slice(ROWS, ROWS + HELD_OUT)
     options = {"epochs": 2, "batch_size": batch_size, "seed": 3}
-    for name, settings, rate in OPTIMIZER:
-        model, optimizer = made(hidden), OPTIMIZERS[name](rate, **settings)
+    for name, settings, rate, l2 in OPTIMIZER:
+        model, optimizer = made(hidden, l2), OPTIMIZERS[name](rate, **settings)
         layers = layers_of([weight.numpy() for weight in model.weights.values()])
         split = (x[first], y[first]), (x[last], y[last])
         epochs = list(training.train(model, optimizer, *split, **options))
         update = partial(getattr(oracle, name), rate=rate, **settings)
         expected = list(
-            oracle.train(layers, update, (k[first], y[first]), (k[last], y[last]), **options)
+            oracle.train(layers, update, (k[first], y[first]), (k[last], y[last]), l2=l2, **options)
         )
         assert [list(epoch.metrics.values()) for epoch in epochs] == expected
         for variable, weight in zip(model.weights.values(), chain(*layers), strict=True):

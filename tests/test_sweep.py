@@ -29,8 +29,10 @@ SAME = "would be the same training, which"
 LONG = ("sweep.together=false", "train.learning_rate=0.01,0.02,0.03,0.04", "train.epochs=1000")
 
 
-def sweep(project: Project, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
-    return project.stage("train", "-m", *arguments, code=code)
+def sweep(
+    project: Project, *arguments: str, code: int = 0, **environment: str
+) -> "subprocess.CompletedProcess[str]":
+    return project.stage("train", "-m", *arguments, code=code, **environment)
 
 
 def trials(project: Project) -> list[Trial]:
@@ -340,13 +342,14 @@ def test_every_preset_runs(reproduced: Project) -> None:
         "# @package _global_\nseed: 5\n", encoding="utf-8"
     )
     given = ("train.epochs=1", "dataset=tiny")
-    sweep(reproduced, "+experiment=tutorial,other", *given)
-    names = ["experiment=tutorial", "experiment=other"]
+    alone = ("tutorial", "cnn", "other")
+    sweep(reproduced, f"+experiment={','.join(alone)}", *given, COLD="1")
+    names = [f"experiment={name}" for name in alone]
     assert [one.name for one in trials(reproduced)] == names
     assert sorted(run.info.run_name for run in runs(reproduced, "trial")) == sorted(names)
     counts = {"grid": 9, "models": 4, "seeds": 10}
     presets = {path.stem for path in (reproduced / "conf/experiment").glob("*.yaml")}
-    assert presets == {*counts, "tutorial", "other"}
+    assert presets == {*counts, *alone}
     for name, count in counts.items():
         done = reproduced.stage("train", f"+experiment={name}", *given)
         assert f"({count} of {count})" in done.stdout

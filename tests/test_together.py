@@ -46,7 +46,7 @@ def test_side_by_side_each_has_the_bits_that_it_has_alone(
     split = (x[:900], y[:900]), (x[900:], y[900:])
 
     def initial() -> LogisticRegression:
-        return LogisticRegression((FEATURES,), CLASSES, 0)
+        return LogisticRegression((FEATURES,), CLASSES, 0, l2=0.01)
 
     wide = SideBySide([initial() for _ in RATES])
     optimizer = OPTIMIZERS[name](learning_rates(RATES, CLASSES))  # type: ignore[operator]

@@ -29,11 +29,12 @@ class KerasModel(Model):
 
     def __init_subclass__(cls) -> None:
         """Let the options be those of `layers`."""
+        super().__init_subclass__()
         cls.__signature__ = inspect.signature(cls.layers)  # type: ignore[attr-defined]
 
     def __init__(self, shape: tuple[int, ...], classes: int, seed: int, **options: Any):
         self.shape = (*shape, 1) if len(shape) == 2 else shape
-        with _as_in_a_new_process(seed):
+        with _defaults(), _seeded(seed):
             import keras
 
             try:
@@ -77,7 +78,7 @@ class KerasModel(Model):
         for number, one in enumerate(self._seeds):
             drawn = one if seed is None else tf.random.fold_in(seed, tf.constant(number, tf.int64))
             values.append((one, drawn))
-        with keras.StatelessScope(values, collect_losses=True) as scope:
+        with _defaults(), keras.StatelessScope(values, collect_losses=True) as scope:
             logits = self.network(tf.reshape(x, [-1, *self.shape]), training=training)
         if len(scope.state_mapping) > len(values):
             raise UserError(
@@ -114,24 +115,28 @@ def _named(network: "keras.Sequential") -> "dict[str, keras.Variable]":
 
 
 @contextmanager
-def _as_in_a_new_process(seed: int) -> Iterator[None]:
-    """Let Keras draw by this seed and build by its own defaults, not those of a user's keras.json.
+def _defaults() -> Iterator[None]:
+    """Let Keras compute by its own defaults, not by those of a user's keras.json."""
+    from keras import config
 
-    Initializers and generators without a seed take one from Python's generator.
-    """
-    import keras
-
-    kept = random.getstate()
-    floats, order = keras.config.floatx(), keras.config.image_data_format()
-    policy = keras.config.dtype_policy()
-    random.seed(seed)
-    keras.config.set_floatx("float32")
-    keras.config.set_image_data_format("channels_last")
-    keras.config.set_dtype_policy("float32")
+    floats, order, policy = config.floatx(), config.image_data_format(), config.dtype_policy()
+    config.set_floatx("float32")
+    config.set_image_data_format("channels_last")
+    config.set_dtype_policy("float32")
     try:
         yield
     finally:
-        random.setstate(kept)
-        keras.config.set_floatx(floats)
-        keras.config.set_image_data_format(order)
-        keras.config.set_dtype_policy(policy)
+        config.set_floatx(floats)
+        config.set_image_data_format(order)
+        config.set_dtype_policy(policy)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed Python's generator, of which layers without a seed take theirs."""
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)

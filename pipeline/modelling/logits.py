@@ -59,7 +59,7 @@ def score(
     UserError
         If a loss that is given is not a float32 for each example, computed from its logits.
     """
-    if logits.dtype == tf.float64:
+    if loss is None and logits.dtype == tf.float64:
         return softmax.cross_entropy(logits, y)
     correct = tf.equal(tf.argmax(logits, 1, tf.int32), y)
     if loss is None:
@@ -85,5 +85,5 @@ def own_loss(model: Model) -> Loss | None:
 
 
 def _shape(tensor: tf.Tensor) -> str:
-    sizes = ["n" if size is None else str(size) for size in tensor.shape]
+    sizes = [str(size) if axis else "n" for axis, size in enumerate(tensor.shape)]
     return f"({', '.join(sizes)}{',' * (len(sizes) == 1)})"
