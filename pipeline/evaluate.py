@@ -68,7 +68,7 @@ def main(config: Config, inputs: Inputs) -> None:
 def trained(config: Config, shape: tuple[int, ...]) -> "Model":
     """Return the configured model for examples of a shape, with the weights of `paths.models`."""
     exact = is_exact(config.determinism, config.model.name)
-    determinism.enable(config.seed, config.determinism, exact=exact, keras=not exact)
+    determinism.enable(config.seed, config.determinism, exact=exact, keras=False)
     model = weights.build(config, shape)
     weights.restore(model, config.paths.models / "weights.npz")
     return model

@@ -160,6 +160,17 @@ def test_what_is_frozen_is_kept_and_not_trained() -> None:
     assert list(model.weights) == ["2_kernel", "2_bias"]
 
 
+def test_a_batch_of_several_blocks_is_trained_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last batch has 32 rows: the second block of it would be empty."""
+    in_blocks, at_once = (made(CNN, filters=[3]) for _ in range(2))
+    (epoch,) = step(in_blocks, rows=160, batch_size=128)
+    monkeypatch.setattr("pipeline.modelling.step.LEAST", 128)
+    (expected,) = step(at_once, rows=160, batch_size=128)
+    assert epoch.loss == pytest.approx(expected.loss, rel=1e-5)
+    for one, other in zip(in_blocks.weights.values(), at_once.weights.values(), strict=True):
+        assert one.numpy() == pytest.approx(other.numpy(), abs=1e-5)
+
+
 class Unseeded(keras.Layer):
     def call(self, x: Any, training: bool = False) -> Any:
         return keras.random.dropout(x, 0.5) if training else x

@@ -53,9 +53,10 @@ def enable(
 ) -> None:
     """Pin the environment, import TensorFlow and seed all generators; nothing may import it before.
 
-    Keras, which TensorFlow imports by itself, is needed for the optimizers alone. What is `exact`
-    has the same bits with any kernels, so the fastest are left to it, unless `others` may follow in
-    this process that do not compute exactly.
+    What is `exact` has the same bits with any kernels, so the fastest are left to it, unless
+    `others` may follow in this process that do not compute exactly. Keras, which TensorFlow imports
+    by itself, is needed for optimizers and by models that are not exact: without `keras`, what is
+    exact starts without it.
 
     Raises
     ------
@@ -72,7 +73,8 @@ def enable(
             log.warning("Note: %s.", reason)
         _imported = mode, pinned or (others and mode == "portable")
         _set_environment(mode, pinned=_imported[1])
-    with _without_stderr(), hidden(*OPTIONAL, *(() if keras else ("keras",))):
+    unused = OPTIONAL if keras or not exact else (*OPTIONAL, "keras")
+    with _without_stderr(), hidden(*unused):
         import tensorflow as tf
 
     tf.get_logger().setLevel("ERROR")  # it warns of retracing; each trial of a sweep needs a graph

@@ -85,7 +85,8 @@ def make_step(
             seeds = [block_seed(seed, number, start) for start in starts] if random else []
             return gradients(model, parts, seeds)
 
-        if batch_size <= 2 * block:  # a loop in the graph would cost more
+        if batch_size <= block or (model.exact and batch_size <= 2 * block):
+            # a loop in the graph would cost more; but blocks may be empty, which not all can take
             sums = of_blocks(*range(0, batch_size, block))
         else:
             zeros = (tf.zeros_like(variable) for variable in variables)

@@ -97,8 +97,7 @@ class Classifier:
         options = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         exact = options.pop("exact")
         if "tensorflow" not in sys.modules:
-            # without a seed: the generators are the caller's
-            determinism.enable(None, exact=exact, keras=not exact)
+            determinism.enable(None, exact=exact, keras=False)  # the generators are the caller's
         from pipeline.learning import weights
         from pipeline.models import make
 
