@@ -66,7 +66,7 @@ class Mixed(KerasModel):
 
 @pytest.fixture
 def mixed(composed: Composed, monkeypatch: pytest.MonkeyPatch) -> Config:  # noqa: F811
-    monkeypatch.setitem(MODELS, "mixed", Mixed)
+    monkeypatch.setitem(MODELS._entries, "mixed", Mixed)  # type: ignore[arg-type]
     return composed(optimizer="adam").model_copy(update={"model": Choice(name="mixed")})
 
 
@@ -220,7 +220,7 @@ def test_layers_that_do_not_fit_are_refused_in_a_line(
         def layers(self, shape: tuple[int, ...], classes: int) -> list[Any]:
             return give(classes)
 
-    monkeypatch.setitem(MODELS, "own", Own)
+    monkeypatch.setitem(MODELS._entries, "own", Own)  # type: ignore[arg-type]
     with pytest.raises(UserError) as caught:
         step(make("own", SHAPE, 4, 0, {}, exact=False))  # type: ignore[arg-type]
     assert str(caught.value).startswith(sentence)

@@ -88,7 +88,7 @@ def test_a_penalty_is_added_to_the_mean_loss() -> None:
 
 def test_what_is_trained_otherwise_is_not_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, model in (("weighted", Weighted), ("sparse", Sparse)):
-        monkeypatch.setitem(MODELS, name, model)
+        monkeypatch.setitem(MODELS._entries, name, model)  # type: ignore[arg-type]
         assert not is_exact("portable", name)
         assert promise("portable", name, "sgd") == "x86-64 with AVX2"
     assert is_exact("portable", "logistic_regression")
