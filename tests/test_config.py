@@ -160,10 +160,10 @@ def test_the_commands_are_listed(ready: Project) -> None:
     assert names == runs - {"__main__"}
     (line,) = ready.run(sys.executable, "-m", "pipeline", "train", code=1).stderr.splitlines()
     assert line.startswith("pipeline: 'train' is not known: `python -m pipeline` lists")
-    uncomposed = ("adopt", "promote", "repair", "seeds", "verify")  # by Hydra
+    uncomposed = ("adopt", "compare", "promote", "repair", "seeds", "verify")  # by Hydra
     for name in uncomposed:
         assert ready.stage(name, "--help").stdout.startswith(f"{name.title()}: ")
-        given = ["."] if name == "adopt" else []
+        given = {"adopt": ["."], "compare": ["x"]}.get(name, [])
         refused = ready.stage(name, *given, "x", code=1).stderr
         assert refused.startswith(f"{name}: x is not known")
 

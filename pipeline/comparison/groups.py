@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib.ticker import MaxNLocator
-
 from pipeline.comparison.words import aligned, better, settings
 from pipeline.errors import UserError
 from pipeline.files import shown
-from pipeline.report.figures import saved
 from pipeline.seeding import results
 from pipeline.seeding.results import Results
 from pipeline.settings.params import leaves
@@ -111,6 +108,10 @@ class Groups:
 
     def draw(self, path: Path) -> None:
         """Draw the accuracy of both for each seed, and the difference with its interval."""
+        from matplotlib.ticker import MaxNLocator
+
+        from pipeline.report.figures import saved
+
         ours, theirs, differences = self.values("accuracy")
         found = spread(differences)
         with saved(path, 9, 4) as figure:
