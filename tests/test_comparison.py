@@ -1,6 +1,7 @@
 """Whether two results differ: of the workspace, commits, experiments, runs and trials."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,23 @@ def test_results_are_compared_wherever_they_are(reproduced: Project) -> None:
     ):
         (line,) = reproduced.stage("compare", *names, code=1).stderr.splitlines()
         assert line.startswith(f"compare: {why}")
+
+
+@pytest.mark.slow
+def test_predictions_that_dvc_caches_are_found(reproduced: Project) -> None:
+    reproduced.run("git", "tag", "before")
+    reproduced.edit("dvc.yaml", "predictions.csv: {cache: false}", "predictions.csv")
+    reproduced.run("git", "rm", "-q", "--cached", "metrics/predictions.csv")
+    reproduced.edit("params.yaml", "epochs: 3", "epochs: 1")
+    reproduced.repro()
+    reproduced.commit()
+    assert "predictions.csv" not in reproduced.run("git", "ls-files", "metrics").stdout
+    _, content = compared(reproduced, "before", "HEAD")
+    evaluation = json.loads((reproduced / "metrics/evaluation.json").read_text(encoding="utf-8"))
+    assert content["b"]["accuracy"] == evaluation["accuracy"]
+    shutil.rmtree(reproduced / ".dvc/cache")
+    (line,) = reproduced.stage("compare", "before", "HEAD", code=1).stderr.splitlines()
+    assert "has no results that could be compared: " in line
 
 
 def test_seeds_are_compared_as_groups_and_one_by_one(reproduced: Project) -> None:

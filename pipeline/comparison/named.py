@@ -92,14 +92,25 @@ def _commit(name: str, experiment: str = "") -> Side | None:
     said = git.run("log", "-1", f"--format={'%h' if experiment else '%h %s'}", commit).strip()
     title = f"experiment {experiment}, commit {said}" if experiment else f"commit {said}"
 
-    def text(path: str) -> str:
-        try:
-            return git.run("show", f"{commit}:./{path}")
-        except UserError:
-            raise UserError(f"{title} has no {path}, so nothing to compare") from None
+    try:
+        stages = lock.parse(git.run("show", f"{commit}:./{lock.NAME}"))
+        found = answers.parse(_predictions(commit), f"{name}: {PREDICTIONS}")
+    except UserError as error:
+        raise UserError(f"{title}: has no results that could be compared: {error}") from None
+    return side.of_lock(title, found, stages)
 
-    found = answers.parse(text(PREDICTIONS), f"{name}: {PREDICTIONS}")
-    return side.of_lock(title, found, lock.parse(text(lock.NAME)))
+
+def _predictions(commit: str) -> str:
+    """Return the predictions of a commit, which git has, or DVC's cache if that is to keep them."""
+    try:
+        return git.run("show", f"{commit}:./{PREDICTIONS}")
+    except UserError:
+        from dvc import api
+
+        try:
+            return str(api.read(PREDICTIONS, rev=commit, encoding="utf-8"))
+        except Exception as error:  # DVC has many
+            raise UserError(first_line(error)) from None
 
 
 def _experiment(name: str) -> Side | None:
