@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 STAGES = ("download", "preprocess", "train", "evaluate", "plot")
-COMMANDS = ("adopt", "record", "seeds", "compare", "promote", "verify", "repair")
+COMMANDS = ("adopt", "record", "seeds", "compare", "predict", "promote", "verify", "repair")
 
 
 def line(name: str) -> str:

@@ -173,8 +173,8 @@ FLOORS = (  # a package imports those before it; the stages and commands come af
     ("sweeping",),
     ("cli",),
     ("download", "preprocess", "train", "evaluate", "plot"),
-    ("comparison",),
-    ("adopt", "api", "compare", "record", "promote", "repair", "seeds", "verify"),
+    ("comparison", "predicting"),
+    ("adopt", "api", "compare", "predict", "record", "promote", "repair", "seeds", "verify"),
 )
 
 

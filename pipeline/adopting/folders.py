@@ -7,6 +7,7 @@ import numpy as np
 
 from pipeline.adopting.found import Found, check_names, classes_of
 from pipeline.data.readers import folder as reader
+from pipeline.data.readers import picture
 from pipeline.files import shown
 
 ARCHIVE = "images.zip"
@@ -15,7 +16,7 @@ ARCHIVE = "images.zip"
 def has_images(path: Path) -> bool:
     """Tell whether a folder below a folder holds an image."""
     below = (one for one in path.glob("*/**/*") if one.is_file())
-    return any(one.name.lower().endswith(reader.SUFFIXES) for one in below)
+    return any(one.name.lower().endswith(picture.SUFFIXES) for one in below)
 
 
 def look(path: Path, staging: Path) -> Found:

@@ -34,11 +34,11 @@ def parse(schema: type[OptionsType], arguments: Sequence[str]) -> OptionsType:
     UserError
         With the key that is not known, or the value that it may not have.
     """
-    values = {}
+    values, known = {}, [one.alias or name for name, one in schema.model_fields.items()]
     for argument in arguments:
         key, equals, value = argument.partition("=")
-        if key not in schema.model_fields:
-            raise UserError(f"{key} is not known{did_you_mean(key, schema.model_fields)}")
+        if key not in known:
+            raise UserError(f"{key} is not known{did_you_mean(key, known)}")
         if not equals:
             raise UserError(f"{key} needs a value: {key}=VALUE; `--help` lists the keys")
         values[key] = value

@@ -1,7 +1,6 @@
 """The model in MLflow's format, without a pickle: examples in, probabilities out."""
 
 import json
-import math
 import shutil
 import sys
 from importlib.metadata import version
@@ -15,8 +14,8 @@ from numpy.typing import NDArray
 
 from pipeline import own
 from pipeline.data.description import NAME, Description
-from pipeline.data.examples import NUMBERS
-from pipeline.data.scaling import LARGEST
+from pipeline.data.taken import taken
+from pipeline.errors import UserError
 from pipeline.learning import determinism
 
 if TYPE_CHECKING:
@@ -109,71 +108,11 @@ class Classifier:
         """Return probabilities, float32 (n, classes), for what `taken` takes."""
         from pipeline.learning.inference import probabilities
 
-        return probabilities(self.model, taken(data, self.described, exact=self.model.exact))
-
-
-def taken(
-    data: Any, described: Description, *, exact: bool
-) -> NDArray[np.uint8] | NDArray[np.float32]:
-    """Return examples as the model was trained on them: flat and scaled, bytes as uint8.
-
-    Parameters
-    ----------
-    data : array, DataFrame or list
-        Of the shape (n, features), or images: numbers as the raw files hold them; of a data set
-        with `scale: bytes`, bytes as uint8, or other numbers in [0, 1]. A table may have its
-        columns in any order if it names them all.
-    described : Description
-    exact : bool
-        Whether the model computes exactly, which bounds its features.
-
-    Raises
-    ------
-    InputError
-        If it is anything else, or empty.
-    """
-    names, features = described.features, math.prod(described.shape)
-    if names and {*names} <= {*map(str, getattr(data, "columns", ()))}:
-        data = data[names]
-    try:
-        array = np.asarray(data)
-        if array.dtype == object:  # cells of several types, or each a list
-            array = np.array(array.tolist(), np.float64)
-    except (TypeError, ValueError, OverflowError):  # rows of different lengths, too
-        array = np.array("")
-    if array.dtype.kind not in NUMBERS:
-        raise InputError(f"The input must be numbers, {features} for each example.")
-    if not array.size:
-        raise InputError("The input has no examples.")
-    if array.ndim < 2 or math.prod(array.shape[1:]) != features:
-        images = "".join(f", {size}" for size in described.shape)
-        either = f", or images (n{images})" if len(described.shape) > 1 else ""
-        raise InputError(
-            f"The input has the shape {array.shape}, but must be (n, {features}){either}, "
-            "also if n is 1."
-        )
-    array = array.reshape(len(array), features)
-    if described.scale.kind == "bytes":
-        if array.dtype != np.uint8:
-            _refuse(
-                ~((array >= 0) & (array <= 1)),  # NaN is neither
-                array,
-                "but pixels lie between 0 and 1: divide bytes by 255, or give them as an array "
-                "of uint8.",
-            )
-        return array if array.dtype == np.uint8 else array.astype(np.float32)
-    _refuse(~np.isfinite(array), array, "which is not finite.")
-    with np.errstate(over="ignore"):
-        x = described.scaled(array)
-    bounds = np.abs(x) < LARGEST if exact else np.isfinite(x)
-    _refuse(~bounds, array, "which is too far from what the model was trained on.")
-    return x
-
-
-def _refuse(wrong: NDArray[np.bool_], array: NDArray[Any], why: str) -> None:
-    if wrong.any():
-        example, place = np.argwhere(wrong)[0]
-        raise InputError(f"Example {example} has the value {array[example, place]:g}, {why}")
+        try:
+            x = taken(data, self.described, exact=self.model.exact)
+        except UserError as error:
+            raise InputError(str(error)) from None
+        return probabilities(self.model, x)
 
 
 def _load_pyfunc(path: str) -> Classifier:

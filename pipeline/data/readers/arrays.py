@@ -117,6 +117,22 @@ def shape(path: Path) -> tuple[int, ...]:
         return array.shape
 
 
+def whole(path: Path) -> NDArray[Any]:
+    """Return an array of numbers.
+
+    Raises
+    ------
+    UserError
+        If it holds something else, or cannot be read.
+    """
+    with _opened(path) as array:
+        if array.dtype.kind not in NUMBERS:
+            raise UserError(f"{shown(path)}: holds {array.dtype}: save numbers")
+        return (
+            array.whole() if array.fortran else array.values(prod(array.shape)).reshape(array.shape)
+        )
+
+
 class _Blocks:
     """The examples of an array, (k, *shape) at a time."""
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.examples import Examples, File
+from pipeline.data.readers import picture
 from pipeline.data.readers.labels import numbered
 from pipeline.errors import UserError, first_line
 from pipeline.files import shown
@@ -24,13 +25,10 @@ from pipeline.settings.schema import Dataset
 if TYPE_CHECKING:
     from PIL import Image
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
 PARTS = ("train", "test")
 HIDDEN = (".", "__MACOSX", "Thumbs.db")  # how names begin of what is no image of the user's
 BLOCK_BYTES = 2**24
 MOST_SIZES = 5  # in an error line
-KEPT = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGB": "RGB", "RGBA": "RGB"}
-DEPTH = 24  # the byte of a PNG file that holds its bits a channel
 LAYOUT = "CLASS/IMAGE, or train/CLASS/IMAGE and test/CLASS/IMAGE"
 
 
@@ -102,7 +100,7 @@ def find(paths: Sequence[str], place: Path) -> list[Found]:
     images = []
     for file in files:
         *above, name = file.parts
-        is_image = name.lower().endswith(SUFFIXES)
+        is_image = name.lower().endswith(picture.SUFFIXES)
         if len(above) == 1 + split and is_image:
             images.append(Found(above[0] if split else "train", above[-1], str(file)))
         elif is_image:
@@ -129,27 +127,18 @@ class _Blocks:
 
     def _pixels(self, members: zipfile.ZipFile, name: str) -> NDArray[np.uint8]:
         with _image(members, name, self.place) as image:
-            if "A" in image.getbands() or "transparency" in image.info:
-                alpha = image.convert("RGBA").getchannel("A")
-                if alpha.getextrema()[0] < 255:  # type: ignore[operator]
-                    raise UserError(
-                        f"{shown(self.place)}: {name} is transparent: put it on a background"
-                    )
-            return np.asarray(image.convert("RGB" if len(self.shape) == 3 else "L"))
+            where = f"{shown(self.place)}: {name}"
+            return picture.pixels(image, where, colour=len(self.shape) == 3)
 
 
 def _shape(members: zipfile.ZipFile, images: Sequence[Found], place: Path) -> tuple[int, ...]:
     """Return the one shape that all images have; only the beginning of each is read."""
     sizes: Counter[tuple[int, int]] = Counter()
-    modes = set()
+    colours = set()
     for _, _, name in images:
         with _image(members, name, place) as image:
             sizes[image.size] += 1
-            if image.mode not in KEPT:
-                raise UserError(
-                    f"{shown(place)}: {name} is {image.mode}, not grey or RGB: convert it"
-                )
-            modes.add(KEPT[image.mode])
+            colours.add(picture.is_colour(image, f"{shown(place)}: {name}"))
     if len(sizes) > 1:
         listed = ", ".join(f"{w} x {h} ({n:,})" for (w, h), n in sizes.most_common(MOST_SIZES))
         more = " ..." if len(sizes) > MOST_SIZES else ""
@@ -158,7 +147,7 @@ def _shape(members: zipfile.ZipFile, images: Sequence[Found], place: Path) -> tu
             "scale them to one"
         )
     ((width, height),) = sizes
-    return (height, width, 3) if "RGB" in modes else (height, width)
+    return (height, width, 3) if any(colours) else (height, width)
 
 
 @contextmanager
@@ -174,22 +163,5 @@ def _opened(place: Path) -> Iterator[zipfile.ZipFile]:
 @contextmanager
 def _image(members: zipfile.ZipFile, name: str, place: Path) -> Iterator["Image.Image"]:
     """Open an image of an archive."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with members.open(name) as file:
-            start = file.read(DEPTH + 1)
-            if start[:4] == b"\x89PNG" and start[-1] == 16:
-                raise UserError(
-                    f"{shown(place)}: {name} has 16 bits a channel: convert it to 8 bits, or keep "
-                    "the pixels as an array"
-                )
-            file.seek(0)
-            with Image.open(file, formats=("PNG", "JPEG")) as image:
-                yield image
-    except UserError:
-        raise
-    except UnidentifiedImageError:
-        raise UserError(f"{shown(place)}: {name} is neither a PNG nor a JPEG: convert it") from None
-    except Exception as error:  # Pillow, zipfile and zlib fail in many ways
-        raise UserError(f"{shown(place)}: {name} cannot be read: {first_line(error)}") from None
+    with members.open(name) as file, picture.opened(file, f"{shown(place)}: {name}") as image:
+        yield image

@@ -1,0 +1,74 @@
+"""PNG and JPEG files as arrays of bytes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import UserError, first_line
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+GREY, COLOUR = ("1", "L", "LA"), ("P", "PA", "RGB", "RGBA")  # Pillow's modes; palettes are colours
+DEPTH = 24  # the byte of a PNG file that holds its bits a channel
+
+
+@contextmanager
+def opened(file: IO[bytes], name: str) -> Iterator["Image.Image"]:
+    """Open an image, of which Pillow reads the pixels when they are asked for.
+
+    Raises
+    ------
+    UserError
+        If it is damaged, of 16 bits a channel, or neither a PNG nor a JPEG; it begins with `name`.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        start = file.read(DEPTH + 1)
+        if start[:4] == b"\x89PNG" and start[-1] == 16:
+            raise UserError(
+                f"{name} has 16 bits a channel: convert it to 8 bits, or keep the pixels as an "
+                "array"
+            )
+        file.seek(0)
+        with Image.open(file, formats=("PNG", "JPEG")) as image:
+            yield image
+    except UserError:
+        raise
+    except UnidentifiedImageError:
+        raise UserError(f"{name} is neither a PNG nor a JPEG: convert it") from None
+    except Exception as error:  # Pillow, zipfile and zlib fail in many ways
+        raise UserError(f"{name} cannot be read: {first_line(error)}") from None
+
+
+def is_colour(image: "Image.Image", name: str) -> bool:
+    """Tell whether an image has colours.
+
+    Raises
+    ------
+    UserError
+        If it is neither grey nor RGB.
+    """
+    if image.mode not in (*GREY, *COLOUR):
+        raise UserError(f"{name} is {image.mode}, not grey or RGB: convert it")
+    return image.mode in COLOUR
+
+
+def pixels(image: "Image.Image", name: str, *, colour: bool) -> NDArray[np.uint8]:
+    """Return an image as uint8 (height, width), or (height, width, 3) in colour.
+
+    Raises
+    ------
+    UserError
+        If it is transparent somewhere.
+    """
+    if "A" in image.getbands() or "transparency" in image.info:
+        alpha = image.convert("RGBA").getchannel("A")
+        if alpha.getextrema()[0] < 255:  # type: ignore[operator]
+            raise UserError(f"{name} is transparent: put it on a background")
+    return np.asarray(image.convert("RGB" if colour else "L"))

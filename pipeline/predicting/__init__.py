@@ -1,0 +1,1 @@
+"""Examples that somebody asks a trained model about."""
