@@ -68,6 +68,8 @@ def main(given: list[str]) -> int:
         text = conf_file.text(dataset, path.resolve().name, seen.rows)
         _check(target, text)
         for file, digest in dataset.files.items():
+            _check_place(RAW / name / file, digest)
+        for file, digest in dataset.files.items():
             _put(found.folder / file, RAW / name / file, digest)
     write_text(target, text)
     print(f"{shown(target)}:\n\n{text}")
@@ -112,9 +114,15 @@ def _check(target: Path, text: str) -> None:
     conf_files.check(params.CONF, f"dataset/{target.stem}", text)
 
 
+def _check_place(path: Path, digest: str) -> None:
+    """Refuse to replace a raw file by another one."""
+    if path.exists() and sha256(path) != digest:
+        raise UserError(f"{path}: is there with other bytes: give another name with name=")
+
+
 def _put(source: Path, target: Path, digest: str) -> None:
     """Copy a file, unless it is there already."""
-    if target.is_file() and sha256(target) == digest:
+    if target.exists():
         return
     with replacing(target) as temporary:
         shutil.copyfile(source, temporary)

@@ -145,6 +145,19 @@ def test_columns_may_be_numbered(workspace: Path) -> None:
         assert adopted(f"from_{first}").shape == [4]
 
 
+def test_a_raw_file_is_not_replaced(workspace: Path) -> None:
+    FRAME.to_csv("t.csv", index=False)
+    Path("data/raw/t").mkdir(parents=True)
+    Path("data/raw/t/t.csv").write_text("mine", encoding="utf-8")
+    with pytest.raises(UserError) as refusal:
+        adopt.main(["t.csv"])
+    assert str(refusal.value) == (
+        "data/raw/t/t.csv: is there with other bytes: give another name with name="
+    )
+    assert Path("data/raw/t/t.csv").read_text(encoding="utf-8") == "mine"
+    assert not Path("conf/dataset/t.yaml").exists()
+
+
 def test_parquet(workspace: Path) -> None:
     FRAME.rename(columns={"kind": "Class"}).assign(other="x").to_parquet("insects.parquet")
     adopt.main(["insects.parquet", "drop=other"])
