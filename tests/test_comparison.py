@@ -226,7 +226,9 @@ def test_trials_are_asked_what_was_held_out(reproduced: Project) -> None:
     assert "the same 40 examples that were held out from the training set of tiny" in said
     assert content["settings"] == {"train.learning_rate": {"a": 0.1, "b": 0.5}}
     for side, folder in (("a", first), ("b", second)):
-        metrics = json.loads((reproduced / folder / "trial.json").read_text())["metrics"]
+        metrics = json.loads((reproduced / folder / "trial.json").read_text(encoding="utf-8"))[
+            "metrics"
+        ]
         assert content[side]["accuracy"] == metrics["val_accuracy"]
         assert content[side]["loss"] == pytest.approx(metrics["val_loss"], abs=1e-9)
     said, content = compared(reproduced, "workspace", first)

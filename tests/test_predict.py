@@ -54,7 +54,12 @@ def stroke() -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
 
 def test_answers_are_those_of_the_evaluation_bit_for_bit(reproduced: Project) -> None:
     x = np.load(reproduced / "data/processed/x_test.npy")
-    shape = (len(x), *json.loads((reproduced / "data/processed/dataset.json").read_text())["shape"])
+    shape = (
+        len(x),
+        *json.loads((reproduced / "data/processed/dataset.json").read_text(encoding="utf-8"))[
+            "shape"
+        ],
+    )
     pixels = np.rint(x * 255).astype(np.uint8).reshape(shape)
     np.save(reproduced / "floats.npy", x)
     np.save(reproduced / "bytes.npy", pixels)

@@ -63,7 +63,9 @@ def test_seeds_are_trained_once_and_tested_as_the_pipeline_is(reproduced: Projec
     predictions = (reproduced / "metrics/predictions.csv").read_bytes()
     assert (folder / "0/metrics/predictions.csv").read_bytes() == predictions
     for seed, row in enumerate(rows):
-        assert row == json.loads((folder / f"{seed}/metrics/evaluation.json").read_text())
+        assert row == json.loads(
+            (folder / f"{seed}/metrics/evaluation.json").read_text(encoding="utf-8")
+        )
     assert rows[0] != rows[1]
     accuracies = [row["accuracy"] for row in rows]
     mean = np.mean(accuracies)
