@@ -101,7 +101,7 @@ def test_what_follows_is_said_in_a_sentence() -> None:
     # the interval and the test need not agree: Cavo et al. (2012), as in the book by Fagerland
     cavo = result([0] * 65 + [1] * 96, [0] * 59 + [1] * 6 + [0] * 16 + [1] * 80, [0] * 161)
     assert (cavo.counts, cavo.differ) == ((59, 6, 16, 80), False)
-    assert "leaves zero out, but McNemar's exact test has p = 0.052" in words.sentence(cavo)
+    assert "; McNemar's exact test has p = 0.052, which is not below 0.05." in words.sentence(cavo)
 
 
 def test_a_class_counts_only_if_it_survives_holms_correction() -> None:

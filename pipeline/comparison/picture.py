@@ -98,7 +98,7 @@ def _matrix(figure: Figure, axes: Axes, found: Result, count: int) -> None:
     axes.spines[:].set_visible(False)
     axes.set(xlabel="Predicted", ylabel="Actual")
     axes.set_title(
-        "B's confusion matrix less A's: red are mistakes that B makes more often", fontsize=9
+        "B's confusion matrix less A's:\nred are mistakes that B makes more often", fontsize=9
     )
 
 

@@ -24,7 +24,7 @@ def sentence(found: Result) -> str:
         f"95 % interval {points.low:+.2f} to {points.high:+.2f}"
     )
     if accuracy.apart:
-        line += f", which leaves zero out, but McNemar's exact test has p = {_p(counts.p)}"
+        line += f"; McNemar's exact test has p = {_p(counts.p)}, which is not below 0.05"
     if found.losses and (loss := found.losses[2]).apart:
         lower = "B" if loss.value < 0 else "A"
         line += f"; {lower}'s loss is lower, by {abs(loss.value):.4f}"
