@@ -37,6 +37,7 @@ WALKS: dict[str, tuple[str, Callable[[Path], object], int, tuple[int, ...]]] = {
     "EMNIST's 47 classes": ("emnist", lambda path: write_emnist(path, "balanced"), 94, (4, 3)),
 }
 FAST = "a table"
+ASKED = {"a table": "", "grey images": "/bee/1.png", "colour images": "/bee/1.png"}  # of the model
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,12 @@ def test_from_files_to_figures(project: Project, form: str) -> None:
     if len(classes) == 3:  # whose examples differ; EMNIST's are random here
         right = sum(row["actual"] == row["predicted"] for row in predictions)
         assert right / tested > 0.9
+    if form in ASKED:
+        answers = json.loads(project.stage("predict", f"{name}{ASKED[form]}", "json=true").stdout)
+        given = [answer["class"] for answer in answers]
+        known = KINDS.tolist() if form == FAST else ["bee"]
+        assert len(given) == len(known)
+        assert sum(map(str.__eq__, given, known)) / len(known) > 0.9
     pictures = {path.name for path in (project / "plots").glob("*.png")}
     assert {"accuracy.png", "confusion_matrix.png", "loss.png"} <= pictures
     project.commit()
