@@ -129,7 +129,7 @@ class Dataset(Section):
     @classmethod
     def _inside(cls, files: dict[str, str]) -> dict[str, str]:
         for name in files:
-            if not {"..", ".", ""}.isdisjoint(name.removesuffix("/").split("/")):
+            if not {"..", ".", ""}.isdisjoint(name.split("/")):
                 raise ValueError(f"must be paths below data/raw/, not {name!r}")
         return files
 
