@@ -53,7 +53,7 @@ def main(config: Config, _: Inputs) -> None:
         )
         raise UserError("\n".join([line, *failures]))
     whole = f"all {len(hashes)} files of {dataset.name} are"
-    log.info("%s: %s there and right", folder, whole if len(hashes) > 1 else "its file is")
+    log.info("%s: %s there and right", folder, "its file is" if len(hashes) == 1 else whole)
     names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     if others := sorted({*names} - {*hashes}):
         line = "%s: %s is not of the data set, but dvc.lock covers the folder: move it away"

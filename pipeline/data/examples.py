@@ -17,7 +17,8 @@ NUMBERS = "buif"  # kinds of NumPy's dtypes
 def is_listed(name: str, info: ValidationInfo) -> str:
     """Refuse the name of a file that is not one of the data set's."""
     if info.context and name not in info.context["files"]:
-        raise ValueError(f"must be one of `files`, which are {', '.join(info.context['files'])}")
+        listed = ", ".join(info.context["files"]) or "none"
+        raise ValueError(f"must be one of `files`, which are {listed}")
     return name
 
 

@@ -106,9 +106,7 @@ class Dataset(Section):
     validation: Literal["last", "stratified"] = "stratified"
     scale: Scaling
     max_bytes: Annotated[int, Field(ge=1)]
-    files: Annotated[
-        dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]], Field(min_length=1)
-    ]
+    files: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]]
     sources: list[Source] = Field(default_factory=list)
 
     @field_validator("name")
