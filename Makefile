@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/.venv
 INSTALL = $(BIN)/uv pip install --quiet --compile-bytecode
 
-.PHONY: repro verify test pytest slow lint cluster bench processors lock clean clean-results bench-large fuzz audit crash
+.PHONY: repro verify test pytest slow lint storage cluster bench processors lock clean clean-results bench-large fuzz audit crash
 .DELETE_ON_ERROR:
 
 repro: .venv/runtime
@@ -76,6 +76,11 @@ bench-large: .venv/dev
 	@$(INSTALL) --no-deps -e .
 	@touch $@
 
+# what DVC and MLflow need for a team's storage: make storage EXTRA='s3 ssh', of s3, gs, azure and ssh
+EXTRA ?= s3
+storage: .venv/runtime
+	@$(INSTALL) --require-hashes -r pyproject.toml $(addprefix --extra ,$(EXTRA)) -c requirements-storage.txt
+
 .venv/dev: requirements-dev.txt .venv/runtime
 	@$(INSTALL) --require-hashes -r requirements-dev.txt
 	@touch $@
@@ -85,7 +90,8 @@ COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-vers
 	--fork-strategy fewest --generate-hashes --no-annotate --custom-compile-command 'make lock'
 lock:
 	@$(COMPILE) $(UPGRADE) --extra launchers -o requirements.txt
-	@$(COMPILE) $(UPGRADE) --all-extras -c requirements.txt -o requirements-dev.txt
+	@$(COMPILE) $(UPGRADE) --extra launchers --extra dev -c requirements.txt -o requirements-dev.txt
+	@$(COMPILE) $(UPGRADE) --extra s3 --extra gs --extra azure --extra ssh -c requirements.txt -o requirements-storage.txt
 
 clean-results:
 	@rm -rf data/processed models checkpoints metrics plots mlflow.db* mlruns .dvc/cache .dvc/tmp

@@ -35,8 +35,13 @@ def start(processes: Processes, store_port: int, port: int) -> None:
     processes.wait("postgres", lambda: "accepting" in output(*ready))
     subprocess.run([programs / "createdb", *place, "-U", "postgres", "mlflow"], check=True)
     store = f"postgresql+psycopg2://postgres@127.0.0.1:{store_port}/mlflow"
+    serve(processes, port, store, str(folder / "artifacts"))
+
+
+def serve(processes: Processes, port: int, store: str, artifacts: str) -> None:
+    """Start an MLflow server that keeps runs in a store, and artifacts in a place of its own."""
     options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "2"]
-    options += ["--artifacts-destination", str(folder / "artifacts"), "--serve-artifacts"]
+    options += ["--artifacts-destination", artifacts, "--serve-artifacts"]
     mlflow = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store, *options]
     processes.start(*mlflow, name="mlflow")
 

@@ -50,7 +50,7 @@ def start() -> dict[str, str]:
         FOLDER.mkdir(mode=0o755)
     except FileExistsError:
         sys.exit(f"{FOLDER} is there: `python -m cluster.one_node stop` ends what runs in it")
-    ports = _free_ports(4)
+    ports = free_ports(4)
     configuration, uri = FOLDER / "slurm.conf", f"http://127.0.0.1:{ports[3]}"
     variables = {"SLURM_CONF": str(configuration), "MLFLOW_TRACKING_URI": uri}
     os.environ.update(variables)
@@ -83,7 +83,8 @@ def stop() -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports of this machine that nobody uses."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:

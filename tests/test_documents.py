@@ -11,6 +11,7 @@ from scipy.io import savemat
 
 from pipeline.files import sha256
 from tests.conftest import ROOT, Project
+from tests.test_own import MERGE, NAMED
 from tests.test_tracking import promised
 
 README = ROOT / "README.md"
@@ -51,6 +52,10 @@ ELSEWHERE = {  # commands of make are looked for in the Makefile
         "test_pipeline.py::test_dvc_exp_run_edits_params_and_keeps_comments"
     ),
     "$EDITOR conf/hydra/launcher/slurm.yaml": BY_HAND,
+    "dvc remote add --default team s3://BUCKET/PATH": (
+        "../cluster/test_storage.py::test_a_team_shares_its_data_models_and_record_on_s3"
+    ),
+    **dict.fromkeys(MERGE, "test_own.py::test_a_merge_from_upstream_has_no_conflict"),
     "export MLFLOW_TRACKING_URI=http://mlflow.example:5000": BY_HAND,
     "python -m pipeline.train -m hydra/launcher=slurm train.learning_rate=0.03,0.1,0.3 seed=0,1": (
         "../cluster/test_slurm.py::"
@@ -114,7 +119,7 @@ def test_commands_run_elsewhere_are_run_there() -> None:
 @pytest.mark.parametrize("section", sorted({*HERE} - {RENAMED}))
 def test_every_command_runs(reproduced: Project, section: str, cold: str) -> None:
     for command in HERE[section]:
-        done = reproduced.run("bash", "-c", command, COLD=cold)
+        done = reproduced.run("bash", "-c", command, COLD=cold, **NAMED)
         assert "Traceback" not in done.stderr, f"{command}: {done.stderr}"
 
 
