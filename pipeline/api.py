@@ -99,8 +99,8 @@ def train(
     split = arrays.divided(x, y, shape, config.train.validation_size)
     determinism.enable(config.seed, config.determinism, exact=exact, others=True)
     with chdir(CONF.parent):  # it looks at the project's files
-        learner = Learner(config, shape, Unkept())
-    learner.fit(split, listeners)
+        learner = Learner(config, split, Unkept())
+    learner.fit(listeners)
     return Trained(config, learner.model, shape, learner.epochs)
 
 
@@ -132,7 +132,7 @@ class Unkept(Checkpoint):
     """The checkpoint of a training that nobody goes on with."""
 
     def __init__(self) -> None:
-        self.reached = 0
+        self.reached, self.best = 0, []
 
     def restore(self, *_: Any) -> list[Epoch]:
         """Return no epochs."""

@@ -19,10 +19,10 @@ def main(config: Config, inputs: Inputs) -> None:
     split = arrays.split(config)
     checkpoint = Checkpoint(config, config.paths.output)
     with recorded(config, checkpoint) as run:
-        learner = Learner(config, split.shape, checkpoint)
+        learner = Learner(config, split, checkpoint)
         run.epochs(learner.epochs)  # those from before an interruption
         with Bar(len(learner.epochs), config.train.epochs) as bar:
-            learner.fit(split, [lambda epoch: run.epochs([epoch]), bar.show])
+            learner.fit([lambda epoch: run.epochs([epoch]), bar.show])
         inputs.check()
         learner.save()
         run.training(config)

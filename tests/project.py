@@ -39,6 +39,8 @@ train:
   batch_size: 16               # null: the whole training set in every step
   learning_rate: 0.1
   validation_size: 40
+  schedule: constant
+  patience: null
 """
 
 

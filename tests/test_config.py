@@ -62,7 +62,7 @@ EDITS = {
     ("epochs: 3", "epochs: '3'"): "params.yaml: train.epochs should be a valid integer, not '3'",
     ("epochs: 3", "epoch: 3"): "params.yaml: train.epoch is not known; did you mean train.epochs?",
     ("seed: 0", "seed: 0\nsede: 0"): "params.yaml: sede is not known; did you mean seed?",
-    ("epochs: 3", "epochs: 3\n  patience: 3"): "params.yaml: train.patience is not known",
+    ("epochs: 3", "epochs: 3\n  patient: 3"): "params.yaml: train.patient is not known",
 }
 
 

@@ -77,7 +77,7 @@ def expected_params(reads: set[str], config: Config) -> set[tuple[str, str]]:
         elif section == "dataset":
             found |= {("params.yaml", section), (f"conf/dataset/{config.dataset.name}.yaml", key)}
         else:
-            found.add(("conf/config.yaml", section))
+            found.add(("conf/config.yaml", read if section == "sweep" else section))
             if section in ("seed", "train"):
                 found.add(("params.yaml", section))
     return found
@@ -106,7 +106,7 @@ def test_every_value_that_a_stage_reads_is_tracked(
 ) -> None:
     monkeypatch.chdir(reproduced.folder)
     with initialize_config_dir(str(reproduced / "conf"), version_base="1.3"):
-        config = check(compose("config", ["paths.output=."]))
+        config = check(compose("config", ["paths.output=.", "train.patience=3"]))
     reads: set[str] = set()
     monkeypatch.setattr(os, "environ", os.environ.copy())
     importlib.import_module(f"pipeline.{stage}").main(Reading(config, "", reads), Inputs(stage))
@@ -159,7 +159,7 @@ FLOORS = (  # a package imports those before it; the stages and commands come af
     ("errors", "files", "git", "graph", "imports", "masking", "own", "registry"),
     ("exact",),
     ("modelling",),
-    ("metrics", "models", "optimizers"),
+    ("metrics", "models", "optimizers", "schedules"),
     ("settings",),
     ("data",),
     ("readers",),

@@ -52,6 +52,8 @@ class Checkpoint:
         The file.
     reached : int
         The last epoch that is kept.
+    best : list of arrays
+        The weights after the best epoch so far, if that is of interest.
     least_pause : float
         Seconds between two writings, at least.
     seconds : float
@@ -75,6 +77,7 @@ class Checkpoint:
             "training": training,
             "lock": str(self.path.with_suffix(".lock")),
         }
+        self.best: list[NDArray[Any]] = []
         self.least_pause, self.seconds = 0.0, float(self._found.get("seconds", 0.0))
         self._written, self._took = -inf, 0.0
 
@@ -87,6 +90,7 @@ class Checkpoint:
         for number, variable in enumerate(self._variables):
             variable.assign(self._found[f"variable_{number}"])
         epochs = [_epoch(row) for row in self._found.pop("history").tolist()]
+        self.best = [one for name, one in self._found.items() if name.startswith("best_")]
         self._found.clear()
         done, total = len(epochs), self.config.train.epochs
         if done == total:
@@ -105,6 +109,7 @@ class Checkpoint:
         if started - self._written < pause and not always:
             return
         arrays = {f"variable_{n}": one.numpy() for n, one in enumerate(self._variables)}
+        arrays |= {f"best_{n}": array for n, array in enumerate(self.best)}
         arrays["history"] = np.array([[*vars(epoch).values()] for epoch in epochs], np.float64)
         arrays["training"] = np.array(self.run["training"])
         arrays["seconds"] = np.array(self.seconds)

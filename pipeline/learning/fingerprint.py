@@ -20,6 +20,8 @@ ARRAYS = ("x_train.npy", "y_train.npy")
 def settings(config: Config) -> dict[str, Any]:
     """Return the settings that decide a training, as plain values."""
     found = config.model_dump(mode="json", include=SETTINGS)
+    if config.train.patience is not None:  # decides by the objective when to end
+        found |= config.model_dump(include={"sweep": {"objective", "direction"}})
     return found | {"classes": len(config.dataset.classes), "shape": config.dataset.shape}
 
 

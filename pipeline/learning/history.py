@@ -1,11 +1,13 @@
 """history.csv: `epoch,loss,accuracy,val_loss,val_accuracy`, a row an epoch, from 1."""
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from pipeline.files import reading, replacing
+
+DIGITS = ".9g"
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,12 @@ class Epoch:
         return {k: v for k, v in asdict(self).items() if k != "epoch" and v is not None}
 
 
+def best(epochs: Sequence[Epoch], objective: str, direction: str) -> Epoch:
+    """Return the first epoch with the best objective, to the digits that `write` writes."""
+    sign = 1 if direction == "maximize" else -1
+    return max(epochs, key=lambda epoch: sign * float(f"{epoch.metrics[objective]:{DIGITS}}"))
+
+
 def text(metric: str, value: float) -> str:
     """Return a metric as it is shown: a loss with four digits, an accuracy with four decimals."""
     return f"{value:.4g}" if metric.endswith("loss") else f"{value:.4f}"
@@ -41,7 +49,9 @@ def write(path: Path, epochs: Iterable[Epoch]) -> None:
         writer.writerow(field.name for field in fields(Epoch))
         for row in epochs:
             values = list(asdict(row).values())
-            writer.writerow([values[0], *("" if v is None else f"{v:.9g}" for v in values[1:])])
+            writer.writerow(
+                [values[0], *("" if v is None else f"{v:{DIGITS}}" for v in values[1:])]
+            )
 
 
 def read(path: Path) -> list[Epoch]:

@@ -2,7 +2,12 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
+import numpy as np
+
+from pipeline import schedules
 from pipeline.data.arrays import Split
 from pipeline.errors import UserError
 from pipeline.learning import determinism, history, weights
@@ -23,27 +28,27 @@ class Learner:
     ----------
     config : Config
         Decides the model, the optimizer and how they are trained.
-    shape : tuple of int
-        Of an example.
+    split : Split
+        The examples.
     checkpoint : Checkpoint
         What it holds of this training is taken up.
 
     Raises
     ------
     UserError
-        If this process computes with another `determinism`, or if the optimizer claims to be exact
-        and is not.
+        If this process computes with another `determinism`, if the optimizer claims to be exact and
+        is not, or if it cannot follow the schedule.
     """
 
-    def __init__(self, config: Config, shape: tuple[int, ...], checkpoint: Checkpoint):
+    def __init__(self, config: Config, split: Split, checkpoint: Checkpoint):
         name = config.optimizer.name
         exact = trains_exactly(config.determinism, config.model.name, name)
         determinism.enable(config.seed, config.determinism, exact=exact)
         import_all("train")
         from pipeline.exact.optimizers import is_plain
 
-        self.config, self.checkpoint = config, checkpoint
-        self.model = weights.build(config, shape)
+        self.config, self.split, self.checkpoint = config, split, checkpoint
+        self.model = weights.build(config, split.shape)
         self.optimizer = OPTIMIZERS[name](config.train.learning_rate, **config.optimizer.options)
         if exact and not is_plain(self.optimizer):
             raise UserError(
@@ -51,15 +56,34 @@ class Learner:
                 "Adam of pipeline/exact, or has a schedule, clipping or averaging: take it out of "
                 "EXACT"
             )
+        if config.train.schedule != "constant":
+            self._follow_schedule()
         self.epochs = checkpoint.restore(self.model, self.optimizer)
+        sweep = config.sweep
+        self._better = partial(history.best, objective=sweep.objective, direction=sweep.direction)
+        patient = config.train.patience is not None
+        self._best = self._better(self.epochs) if patient and self.epochs else None
+
+    @property
+    def kept(self) -> Epoch:
+        """The epoch after which the weights are those that are kept: the last, or the best one."""
+        return self._best or self.epochs[-1]
+
+    @property
+    def ended(self) -> bool:
+        """Whether all epochs are trained, or too many since the best one."""
+        trained, patience = len(self.epochs), self.config.train.patience
+        waited = trained - self._best.epoch if self._best else 0
+        return trained == self.config.train.epochs or waited >= (patience or math.inf)
 
     def fit(
         self,
-        split: Split,
         listeners: Sequence[Listener],
-        train: "Callable[[Learner, Split], Iterator[Epoch]] | None" = None,
+        train: "Callable[[Learner], Iterator[Epoch]] | None" = None,
     ) -> None:
         """Train the epochs that are left; keep each, and tell it to the listeners.
+
+        With `train.patience`, the model has the weights of the best epoch in the end.
 
         `train` yields the epochs; without it, they are those of `training.train`.
 
@@ -68,17 +92,48 @@ class Learner:
         UserError
             If a loss is no longer finite.
         """
-        for epoch in (train or rest)(self, split):
+        for epoch in (train or rest)(self):
             self._refuse_divergence(epoch)
             self.epochs.append(epoch)
+            if self.config.train.patience is not None:
+                self._note(epoch)
             self.checkpoint.keep(self.epochs)
             for listener in listeners:
                 listener(epoch)
+            if self._best and self.ended:
+                break
+        if self._best:
+            for variable, array in zip(self._saved(), self.checkpoint.best, strict=True):
+                variable.assign(array)
 
     def save(self) -> None:
         """Write weights.npz and history.csv."""
         weights.save(self.model, self.config.paths.models / "weights.npz")
         history.write(self.config.paths.metrics / "history.csv", self.epochs)
+
+    def _follow_schedule(self) -> None:
+        """Let each step have its own learning rate."""
+        from pipeline.exact.optimizers import Rates
+
+        train, rows = self.config.train, len(self.split.training[0])
+        if self.optimizer.get_config()["learning_rate"] != np.float32(train.learning_rate):
+            raise UserError(
+                f"train.schedule: {train.schedule!r} is not for the optimizer "
+                f"{self.config.optimizer.name!r}, which has learning rates of its own: take "
+                "train.schedule=constant, or another optimizer"
+            )
+        steps = train.epochs * -(-rows // (train.batch_size or rows))
+        rates = schedules.learning_rates(train.schedule, train.learning_rate, steps)
+        self.optimizer.learning_rate = Rates(rates)
+
+    def _note(self, epoch: Epoch) -> None:
+        """Note the weights if they are the best so far."""
+        self._best = self._better([self._best or epoch, epoch])
+        if self._best is epoch:
+            self.checkpoint.best = [variable.numpy() for variable in self._saved()]
+
+    def _saved(self) -> list[Any]:
+        return list(self.model.saved.values())
 
     def _refuse_divergence(self, epoch: Epoch) -> None:
         for name, value in epoch.metrics.items():
@@ -90,12 +145,12 @@ class Learner:
                 )
 
 
-def rest(learner: Learner, split: Split) -> Iterator[Epoch]:
+def rest(learner: Learner) -> Iterator[Epoch]:
     """Yield the epochs that are left, as they are trained."""
     from pipeline.learning.training import train
 
-    settings = learner.config.train
-    if len(learner.epochs) < settings.epochs:
+    settings, split = learner.config.train, learner.split
+    if not learner.ended:
         yield from train(
             learner.model,
             learner.optimizer,

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from pipeline import schedules
 from pipeline.models import is_exact
 from pipeline.optimizers import EXACT, OPTIMIZERS
 
@@ -14,10 +15,11 @@ def trains_exactly(mode: "Mode", model: str, optimizer: str) -> bool:
     return is_exact(mode, model) and OPTIMIZERS[optimizer] in EXACT
 
 
-def promise(mode: "Mode", model: str, optimizer: str) -> str:
+def promise(mode: "Mode", model: str, optimizer: str, schedule: str) -> str:
     """Return on which machines the same bits come out, for a sentence that ends so."""
     if mode == "off":
         return "no other machine, and perhaps not twice on this one"
     if mode == "machine":
         return "processors of the same kind"
-    return "every machine" if trains_exactly(mode, model, optimizer) else "x86-64 with AVX2"
+    exact = trains_exactly(mode, model, optimizer) and schedules.is_exact(schedule)
+    return "every machine" if exact else "x86-64 with AVX2"

@@ -120,17 +120,36 @@ def check(composed: DictConfig) -> Config:
             raise UserError(f"{group}.name: there is no {choice.name!r}; choose one of {known}")
         checked = _with_options(choice, table, composed, (group,))
         config = config.model_copy(update={group: checked})
-    for metric in config.metrics:
+    _check_train(config, composed)
+    measured = []
+    for place, metric in enumerate(config.metrics):
         if metric.name not in METRICS:
             hint = params.did_you_mean(metric.name, METRICS)
             raise UserError(
                 f"{explain.where_set('metrics', composed)}: there is no {metric.name!r}{hint}"
             )
-    measured = [
-        _with_options(metric, METRICS, composed, ("metrics", str(place)))
-        for place, metric in enumerate(config.metrics)
-    ]
+        measured.append(_with_options(metric, METRICS, composed, ("metrics", str(place))))
     return config.model_copy(update={"metrics": measured})
+
+
+def _check_train(config: Config, composed: DictConfig) -> None:
+    """Refuse a schedule that there is not, and patience that nothing could end."""
+    from pipeline.schedules import SCHEDULES
+
+    train, sweep = config.train, config.sweep
+    best = "minimize" if sweep.objective.endswith("loss") else "maximize"
+    if train.schedule not in SCHEDULES:
+        known = ", ".join(SCHEDULES)
+        key, why = "train.schedule", f": there is no {train.schedule!r}; choose one of {known}"
+    elif train.patience and sweep.objective.startswith("val_") and not train.validation_size:
+        why = f" needs held-out examples, as sweep.objective is {sweep.objective}: set "
+        key, why = "train.patience", f"{why}train.validation_size, or sweep.objective to loss"
+    elif train.patience and sweep.direction != best:
+        why = f" should be {best}, as train.patience waits for a better {sweep.objective}"
+        key = "sweep.direction"
+    else:
+        return
+    raise UserError(f"{explain.where_set(key, composed)}{why}")
 
 
 def _with_options(

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data.arrays import Split
 from pipeline.learning.history import Epoch
 from pipeline.learning.learner import Learner, rest
 from pipeline.learning.promise import trains_exactly
@@ -29,37 +28,39 @@ MOST = 32  # trainings at once
 KEEP_SECONDS = 1.0  # between checkpoints, which are written for all after the same epoch
 
 
-def train_with(others: Sequence[Config]) -> Callable[[Learner, Split], Iterator[Epoch]]:
+def train_with(others: Sequence[Config]) -> Callable[[Learner], Iterator[Epoch]]:
     """Return how to train a learner, and others with it where each keeps its bits.
 
     The others are those that this process will train later, with another learning rate.
     """
 
-    def epochs(learner: Learner, split: Split) -> Iterator[Epoch]:
-        learners = trainable_together(learner, others, split) if others else [learner]
-        return train(learners, split) if len(learners) > 1 else rest(learner, split)
+    def epochs(learner: Learner) -> Iterator[Epoch]:
+        learners = trainable_together(learner, others) if others else [learner]
+        return train(learners) if len(learners) > 1 else rest(learner)
 
     return epochs
 
 
-def trainable_together(first: Learner, others: Sequence[Config], split: Split) -> list[Learner]:
+def trainable_together(first: Learner, others: Sequence[Config]) -> list[Learner]:
     """Return the trainings, `first` included, that can be trained as one from the same epoch on."""
     from pipeline.models import LogisticRegression
 
-    config, (x, _) = first.config, split.training
+    config, (x, _) = first.config, first.split.training
     if (
         not trains_exactly(config.determinism, config.model.name, config.optimizer.name)
         or x.nbytes > config.resident_bytes
         or type(first.model) is not LogisticRegression
-        or len(first.epochs) == config.train.epochs
+        or config.train.schedule != "constant"
+        or config.train.patience is not None
+        or first.ended
     ):
         return [first]
     found = [first.checkpoint.of(other) for other in others[: MOST - 1]]
     level = [one for one in found if one.reached == len(first.epochs)]
-    return [first, *(Learner(one.config, split.shape, one) for one in level)]
+    return [first, *(Learner(one.config, first.split, one) for one in level)]
 
 
-def train(learners: Sequence[Learner], split: Split) -> Iterator[Epoch]:
+def train(learners: Sequence[Learner]) -> Iterator[Epoch]:
     """Train all, yielding the first one's epochs; the others find theirs in their checkpoints.
 
     One that diverges is left to itself. If this is left before its end, the checkpoints are at
@@ -85,8 +86,8 @@ def train(learners: Sequence[Learner], split: Split) -> Iterator[Epoch]:
     for wide_epoch in training.train(
         wide,
         optimizer,
-        split.training,
-        split.validation,
+        first.split.training,
+        first.split.validation,
         epochs=config.train.epochs,
         start=len(first.epochs) + 1,
         batch_size=config.train.batch_size,

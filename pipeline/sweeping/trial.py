@@ -106,7 +106,7 @@ def _train(
     split = arrays.split(config)
     trial.held_out = len(split.validation[1])
     determinism.enable(config.seed, config.determinism, exact=exact)  # as all trials need it
-    learner = Learner(config, split.shape, saved)
+    learner = Learner(config, split, saved)
     run.epochs(learner.epochs)
     report = pruning.reporter(config.sweep)
     for epoch in learner.epochs:
@@ -119,10 +119,10 @@ def _train(
             report,
         ]
         others = _others(config, run.client.uri) if config.sweep.together else []
-        learner.fit(split, listeners, train_with(others))
+        learner.fit(listeners, train_with(others))
     learner.save()
     run.training(config)
-    trial.metrics = learner.epochs[-1].metrics
+    trial.metrics = learner.kept.metrics
 
 
 def _others(config: Config, uri: str) -> list[Config]:

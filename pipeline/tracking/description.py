@@ -7,15 +7,19 @@ in which they were logged.
 import re
 import shlex
 import socket
+import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
-from pipeline import git
+from pipeline import git, schedules
 from pipeline.errors import UserError
+from pipeline.learning.history import Epoch
+from pipeline.models import is_exact
 from pipeline.settings import conf_files, params, workspace
-from pipeline.settings.schema import Config
+from pipeline.settings.schema import Config, Train
 from pipeline.tracking import provenance
 from pipeline.tracking.open_run import NOTE
 
@@ -66,6 +70,26 @@ def parameters(config: Config) -> dict[str, Any]:
     varied["train"] = {"learning_rate": None} | varied["train"]
     varied["dataset"] = {"name": config.dataset.name}
     return params.leaves({key: varied[key] for key in FIRST} | varied)
+
+
+def of_model(config: Config) -> dict[str, Any]:
+    """Return the name and options of the model, and whether it computes exactly."""
+    exact = is_exact(config.determinism, config.model.name)
+    return config.model.model_dump() | {"exact": exact}
+
+
+def points(
+    epochs: Sequence[Epoch], train: Train | None
+) -> list[tuple[dict[str, float], int, float]]:
+    """Return the metrics of each epoch, the epoch as their step, and the time.
+
+    The learning rate of the first step of the epoch is one of them if training has a schedule.
+    """
+    now, rates = time.time(), [dict[str, float]() for _ in epochs]
+    if train and train.schedule != "constant":
+        of_epoch = partial(schedules.learning_rate, train.schedule, train.learning_rate)
+        rates = [{"learning_rate": of_epoch(one.epoch - 1, train.epochs)} for one in epochs]
+    return [(one.metrics | rate, one.epoch, now) for one, rate in zip(epochs, rates, strict=True)]
 
 
 def result(metrics: Mapping[str, float]) -> str:

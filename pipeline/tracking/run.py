@@ -13,8 +13,7 @@ from pipeline.learning.checkpoint import Checkpoint
 from pipeline.learning.fingerprint import ARRAYS, fingerprint, identity
 from pipeline.learning.history import Epoch
 from pipeline.learning.promise import promise
-from pipeline.models import is_exact
-from pipeline.settings.schema import Config
+from pipeline.settings.schema import Config, Train
 from pipeline.tracking import description
 from pipeline.tracking.client import Client, Contents
 
@@ -30,6 +29,7 @@ class Run:
     def __init__(self, client: Client):
         self.client, self._number = client, next(client.numbers)
         self._config: Config | None = None  # until its data is logged
+        self._train: Train | None = None
         self._known: dict[str, float] = {}  # metrics that it has already
         self.problem = ""  # why it cannot be begun, once it was asked for its id
 
@@ -109,10 +109,10 @@ class Run:
 
     def settings(self, config: Config) -> None:
         """Log the parameters and the configuration of a training that is about to begin."""
-        self._config = config
+        self._config, self._train = config, config.train
         self.params(description.parameters(config))
-        names = config.determinism, config.model.name, config.optimizer.name
-        self.tags({"pipeline.same_bits_on": promise(*names)})
+        names = config.model.name, config.optimizer.name, config.train.schedule
+        self.tags({"pipeline.same_bits_on": promise(config.determinism, *names)})
         values = config.model_dump(mode="json", exclude=SILENT, exclude_unset=True)
         self._send("config", config=values)
 
@@ -128,22 +128,25 @@ class Run:
             hashes = {tag: sha256_once(folder / name) for tag, name in HASHES.items()}
             self.data(config.dataset.name, folder, hashes)
             self._send("origin", fingerprint=fingerprint(**identity(config)))
-        now = time.time()
         if epochs:
-            self._send("metrics", points=[(epoch.metrics, epoch.epoch, now) for epoch in epochs])
+            self._send("metrics", points=description.points(epochs, self._train))
 
     def training(self, config: Config) -> None:
         """Log weights, history and the model that can be served."""
         weights, table = config.paths.models / "weights.npz", config.paths.metrics / "history.csv"
-        self.result(description.result(history.read(table)[-1].metrics))
+        epochs = history.read(table)
+        kept = epochs[-1]
+        if config.train.patience is not None:  # MLflow shows the last metrics: let them be these
+            kept = history.best(epochs, config.sweep.objective, config.sweep.direction)
+            self.metrics(kept.metrics | {"best_epoch": kept.epoch}, len(epochs) + 1)
+        self.result(description.result(kept.metrics))
         self.files([weights, table])
         self._send(
             "model",
             weights=str(weights),
             weights_sha256=sha256(weights),
             data=str(config.paths.processed),
-            choices=config.model.model_dump()
-            | {"exact": is_exact(config.determinism, config.model.name)},
+            choices=description.of_model(config),
         )
 
     def restore(self, config: Config) -> None:

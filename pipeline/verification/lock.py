@@ -91,7 +91,8 @@ def promised(stages: Stages) -> str:
     }
     try:
         mode = files["conf/config.yaml"]["determinism"]
-        return promise(mode, names["model"], names["optimizer"])
+        schedule = files["params.yaml"]["train"].get("schedule", "constant")  # not in older ones
+        return promise(mode, names["model"], names["optimizer"], schedule)
     except KeyError:  # of a lock that was made by other code
         return "machines that are not known"
 
