@@ -137,11 +137,13 @@ def test_a_project_of_another_name_is_the_same(reproduced: Project) -> None:
 
 
 def test_the_examples_of_code_work(reproduced: Project) -> None:
-    (model,), (_, deep, optimizer, metric) = examples(README), examples(ROOT / "docs/yours.md")
+    (model,), examples_of = examples(README), examples(ROOT / "docs/yours.md")
+    _, deep, optimizer, schedule, metric = examples_of
     code = {
         "models/small": model,
         "models/deep": deep,
         "optimizers/rmsprop": optimizer,
+        "schedules/triangle": schedule,
         "metrics/sure": metric,
     }
     for name, text in code.items():
@@ -156,7 +158,7 @@ def test_the_examples_of_code_work(reproduced: Project) -> None:
     with np.load(reproduced / "models/weights.npz") as weights:
         assert weights.files == ["weight"]
     assert promised(reproduced) == "x86-64 with AVX2"
-    deep = ("model=deep", "model.units=9")
+    deep = ("model=deep", "model.units=9", "train.schedule=triangle")
     reproduced.stage("train", *deep)
     with np.load(reproduced / "models/weights.npz") as weights:
         assert [weights[name].shape for name in weights.files] == [(20, 9), (9,), (9, 3), (3,)]

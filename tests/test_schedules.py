@@ -213,7 +213,7 @@ def test_an_optimizer_with_a_schedule_of_its_own_takes_no_other(
         ),
         (
             ["train.patience=3", "train.validation_size=0"],
-            "train.patience needs held-out examples, as sweep.objective is val_accuracy: set train.",
+            "train.patience needs held-out examples: set train.validation_size, or sweep.objective",
         ),
         (
             ["train.patience=3", "sweep.objective=val_loss"],

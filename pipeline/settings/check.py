@@ -99,6 +99,7 @@ def check(composed: DictConfig) -> Config:
     from pipeline.metrics import METRICS
     from pipeline.models import MODELS  # a trial is refused if these were edited, before it is here
     from pipeline.optimizers import OPTIMIZERS
+    from pipeline.schedules import SCHEDULES
 
     for group in VALUES_ONLY:
         if "/" in (name := explain.chosen(group)):
@@ -120,7 +121,7 @@ def check(composed: DictConfig) -> Config:
             raise UserError(f"{group}.name: there is no {choice.name!r}; choose one of {known}")
         checked = _with_options(choice, table, composed, (group,))
         config = config.model_copy(update={group: checked})
-    _check_train(config, composed)
+    _check_train(config, SCHEDULES, composed)
     measured = []
     for place, metric in enumerate(config.metrics):
         if metric.name not in METRICS:
@@ -132,18 +133,16 @@ def check(composed: DictConfig) -> Config:
     return config.model_copy(update={"metrics": measured})
 
 
-def _check_train(config: Config, composed: DictConfig) -> None:
+def _check_train(config: Config, schedules: Mapping[str, Any], composed: DictConfig) -> None:
     """Refuse a schedule that there is not, and patience that nothing could end."""
-    from pipeline.schedules import SCHEDULES
-
     train, sweep = config.train, config.sweep
     best = "minimize" if sweep.objective.endswith("loss") else "maximize"
-    if train.schedule not in SCHEDULES:
-        known = ", ".join(SCHEDULES)
-        key, why = "train.schedule", f": there is no {train.schedule!r}; choose one of {known}"
+    if train.schedule not in schedules:
+        why = f": there is no {train.schedule!r}; choose one of {', '.join(schedules)}"
+        key = "train.schedule"
     elif train.patience and sweep.objective.startswith("val_") and not train.validation_size:
-        why = f" needs held-out examples, as sweep.objective is {sweep.objective}: set "
-        key, why = "train.patience", f"{why}train.validation_size, or sweep.objective to loss"
+        why = " needs held-out examples: set train.validation_size, or sweep.objective to loss"
+        key = "train.patience"
     elif train.patience and sweep.direction != best:
         why = f" should be {best}, as train.patience waits for a better {sweep.objective}"
         key = "sweep.direction"
