@@ -96,6 +96,20 @@ def test_the_lines_of_the_document_have_the_bits_of_the_command(reproduced: Proj
     assert sha256(reproduced / "history.csv") == sha256(reproduced / "metrics/history.csv")
 
 
+@pytest.mark.slow
+def test_what_does_not_compute_exactly_has_its_bits_after_what_does(reproduced: Project) -> None:
+    code = """
+import numpy as np, pipeline
+from pipeline.api import train
+x, y = (np.load(f"data/processed/{name}_train.npy") for name in "xy")
+train(pipeline.load(), x, y)
+train(pipeline.load(["model=cnn"]), x.reshape(-1, 4, 5), y).save("mine.npz")
+"""
+    reproduced.run(sys.executable, "-c", code, COLD="1")
+    reproduced.stage("train", "model=cnn", COLD="1")
+    assert sha256(reproduced / "mine.npz") == sha256(reproduced / "models/weights.npz")
+
+
 def test_tensorflow_comes_after_the_pipeline(ready: Project) -> None:
     code = """
 import sys, pipeline
