@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.adopting.found import Found, classes_of, paired
-from pipeline.data.readers import arrays
+from pipeline.data.readers import arrays, saved
 from pipeline.files import shown
 
 CHANNELS = (1, 3)
@@ -28,8 +28,8 @@ def look(path: Path) -> Found:
     files = [path] if alone else sorted(one for one in folder.iterdir() if is_array(one))
     shapes = {}
     for file in files:
-        for name in arrays.names(file):
-            shapes[name] = arrays.shape(folder / name)
+        for name in saved.names(file):
+            shapes[name] = saved.shape(folder / name)
     are_labels = {name: len(one) == 1 or one[1:] == (1,) for name, one in shapes.items()}
     parts, left_out = paired(are_labels, path)
     y = folder / parts["train"][1]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.description import Description
-from pipeline.data.readers import arrays, picture
+from pipeline.data.readers import picture, saved
 from pipeline.data.readers.arrow import PARQUET
 from pipeline.data.readers.columns import Columns
 from pipeline.data.readers.diagnosis import problem
@@ -101,7 +101,7 @@ def _image(
 
 
 def _array(path: Path, described: Description) -> NDArray[Any]:
-    values = arrays.whole(path)
+    values = saved.whole(path)
     one = (values.shape == described.shape and values.ndim > 1) or values.ndim == 1
     return values[None] if one else values
 

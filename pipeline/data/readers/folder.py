@@ -100,6 +100,8 @@ def find(paths: Sequence[str], place: Path) -> list[Found]:
     images = []
     for file in files:
         *above, name = file.parts
+        if not str(file).isprintable():
+            raise UserError(f"{shown(place)}: {str(file)!r} needs a printable name")
         is_image = name.lower().endswith(picture.SUFFIXES)
         if len(above) == 1 + split and is_image:
             images.append(Found(above[0] if split else "train", above[-1], str(file)))
@@ -154,7 +156,7 @@ def _shape(members: zipfile.ZipFile, images: Sequence[Found], place: Path) -> tu
 def _opened(place: Path) -> Iterator[zipfile.ZipFile]:
     try:
         members = zipfile.ZipFile(place)
-    except (OSError, zipfile.BadZipFile) as error:
+    except Exception as error:  # zipfile fails in many ways
         raise UserError(f"{shown(place)}: cannot be read: {first_line(error)}") from None
     with members:
         yield members
@@ -163,5 +165,10 @@ def _opened(place: Path) -> Iterator[zipfile.ZipFile]:
 @contextmanager
 def _image(members: zipfile.ZipFile, name: str, place: Path) -> Iterator["Image.Image"]:
     """Open an image of an archive."""
-    with members.open(name) as file, picture.opened(file, f"{shown(place)}: {name}") as image:
+    where = f"{shown(place)}: {name}"
+    try:
+        opened = members.open(name)
+    except Exception as error:
+        raise UserError(f"{where} cannot be read: {first_line(error)}") from None
+    with opened as file, picture.opened(file, where) as image:
         yield image
