@@ -21,9 +21,12 @@ from pipeline.learning import training
 generator = np.random.default_rng(1)
 x = generator.random((2500, 784), np.float32)
 y = generator.integers(0, 10, 2500).astype(np.uint8)
-for size in (100, 1000, None):
-    model = models.MLP((784,), 10, 0, hidden=[32])
-    model.exact = sys.argv[1] == "exact"
+for size in (100, 1000, None, 128):
+    if size == 128:
+        model = models.CNN((28, 28), 10, 0, filters=[4], dropout=0.2)
+    else:
+        model = models.MLP((784,), 10, 0, hidden=[32])
+        model.exact = sys.argv[1] == "exact"
     epochs = list(training.train(
         model, optimizers.adam(0.01), (x, y), (x[:99], y[:99]), epochs=1, batch_size=size, seed=0
     ))
@@ -54,7 +57,7 @@ def bits(mode: str, cores: str = "", **environment: str) -> str:
         encoding="utf-8",
         check=True,
     )
-    assert len(done.stdout.splitlines()) == 3
+    assert len(done.stdout.splitlines()) == 4
     return done.stdout
 
 

@@ -33,6 +33,7 @@ ELSEWHERE = {  # commands of make are looked for in the Makefile
     ),
     ". conf/completion.bash": "test_config.py::test_help_and_completion",
     "python -m pipeline.train +experiment=grid": "test_sweep.py::test_every_preset_runs",
+    "python -m pipeline.train -m +experiment=cnn": "test_sweep.py::test_every_preset_runs",
     "python -m pipeline.train +experiment=seeds": "test_sweep.py::test_every_preset_runs",
     "python -m pipeline.verify": (
         "test_verify.py::test_the_commit_is_reproduced_and_nothing_is_touched"
@@ -138,9 +139,10 @@ def test_a_project_of_another_name_is_the_same(reproduced: Project) -> None:
 
 def test_the_examples_of_code_work(reproduced: Project) -> None:
     (model,), examples_of = examples(README), examples(ROOT / "docs/yours.md")
-    _, deep, optimizer, schedule, metric = examples_of
+    _, net, deep, optimizer, schedule, metric = examples_of
     code = {
         "models/small": model,
+        "models/net": net,
         "models/deep": deep,
         "optimizers/rmsprop": optimizer,
         "schedules/triangle": schedule,
@@ -149,6 +151,7 @@ def test_the_examples_of_code_work(reproduced: Project) -> None:
     for name, text in code.items():
         (reproduced / f"own/{name}.py").write_text(text, encoding="utf-8")
     (reproduced / "conf/model/small.yaml").write_text("name: small\nscale: 2.0\n", encoding="utf-8")
+    (reproduced / "conf/model/net.yaml").write_text("name: net\nunits: 9\n", encoding="utf-8")
     (reproduced / "conf/model/deep.yaml").write_text("name: deep\nunits: 32\n", encoding="utf-8")
     (reproduced / "conf/optimizer/rmsprop.yaml").write_text(
         "name: rmsprop\nrho: 0.95\n", encoding="utf-8"
@@ -158,6 +161,13 @@ def test_the_examples_of_code_work(reproduced: Project) -> None:
     with np.load(reproduced / "models/weights.npz") as weights:
         assert weights.files == ["weight"]
     assert promised(reproduced) == "x86-64 with AVX2"
+    net = ("model=net", "model.units=6")
+    reproduced.stage("train", *net, COLD="1")
+    with np.load(reproduced / "models/weights.npz") as weights:
+        names = ["kernel", "bias", "gamma", "beta", "kernel", "bias", "moving_mean"]
+        assert [name[2:] for name in weights.files] == [*names, "moving_variance"]
+    assert promised(reproduced) == "x86-64 with AVX2"
+    reproduced.stage("evaluate", *net, COLD="1")
     deep = ("model=deep", "model.units=9", "train.schedule=triangle")
     reproduced.stage("train", *deep)
     with np.load(reproduced / "models/weights.npz") as weights:

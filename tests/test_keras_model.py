@@ -1,6 +1,7 @@
 """Models of Keras layers: names, state, randomness, and what is said of layers that do not fit."""
 
 import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.data.description import Description, Scale
 from pipeline.errors import UserError
-from pipeline.learning import determinism
+from pipeline.files import sha256
+from pipeline.learning import determinism, weights
 from pipeline.settings.schema import Choice, Config
+from pipeline.tracking.served_model import Classifier
+from tests.conftest import Project
 from tests.test_contract import (
     Composed,
     bits,
@@ -19,6 +24,7 @@ from tests.test_contract import (
     same_bits_in_all_ways,
     saved_is_restored,
 )
+from tests.test_tracking import promised, runs
 
 determinism.enable(seed=0)
 
@@ -26,6 +32,7 @@ import keras  # noqa: E402  # after the settings that decide its bits
 import tensorflow as tf  # noqa: E402
 from keras import layers  # noqa: E402
 
+from pipeline.learning.inference import probabilities  # noqa: E402
 from pipeline.learning.training import train  # noqa: E402
 from pipeline.modelling.logits import logits_of  # noqa: E402
 from pipeline.modelling.step import block_seed  # noqa: E402
@@ -82,7 +89,7 @@ def examples(rows: int) -> tuple[np.ndarray, np.ndarray]:
     return x, generator.integers(0, 4, rows).astype(np.uint8)
 
 
-def step(model: KerasModel, rows: int = 200, batch_size: int | None = None) -> list[Any]:
+def step(model: Any, rows: int = 200, batch_size: int | None = None) -> list[Any]:
     x, y = examples(rows)
     options: dict[str, Any] = {"epochs": 1, "batch_size": batch_size, "seed": 0}
     return list(train(model, sgd(0.1), (x, y), (x[:0], y[:0]), **options))
@@ -169,6 +176,53 @@ def test_a_batch_of_several_blocks_is_trained_as_one(monkeypatch: pytest.MonkeyP
     assert epoch.loss == pytest.approx(expected.loss, rel=1e-5)
     for one, other in zip(in_blocks.weights.values(), at_once.weights.values(), strict=True):
         assert one.numpy() == pytest.approx(other.numpy(), abs=1e-5)
+
+
+def test_the_served_model_answers_as_the_trained_one(mixed: Config, tmp_path: Path) -> None:
+    model = make("mixed", SHAPE, 4, 5, {"rate": 0.1}, exact=False)
+    step(model)  # which moves its state
+    weights.save(model, tmp_path / "weights.npz")
+    described = Description(
+        name="tiny",
+        shape=SHAPE,
+        classes=[*"abcd"],
+        features=None,
+        scale=Scale(kind="bytes"),
+        hashes={},
+    )
+    (tmp_path / "dataset.json").write_text(described.text(), encoding="utf-8")
+    (tmp_path / "model.json").write_text(
+        '{"name": "mixed", "rate": 0.1, "exact": false}', encoding="utf-8"
+    )
+    x, _ = examples(40)
+    answer = Classifier(tmp_path).predict(x.reshape(-1, *SHAPE))
+    assert answer.tobytes() == probabilities(model, x).tobytes()
+
+
+@pytest.mark.slow
+def test_the_stages_with_a_convolutional_network(reproduced: Project) -> None:
+    """Each in a process of its own, which has not imported anything; verify in a clone."""
+    reproduced.edit("params.yaml", "model: logistic_regression", "model: cnn")
+    assert reproduced.repro(COLD="1") == ["train", "evaluate", "plot"]
+    first = sha256(reproduced / "models/weights.npz")
+    assert promised(reproduced) == "x86-64 with AVX2"
+    (reproduced / "models/weights.npz").unlink()
+    reproduced.stage("train", COLD="1")
+    assert sha256(reproduced / "models/weights.npz") == first
+    (run, *_) = runs(reproduced)
+    program = (
+        "import mlflow, numpy as np\n"
+        "mlflow.set_tracking_uri('sqlite:///mlflow.db')\n"
+        f"model = mlflow.pyfunc.load_model('runs:/{run.info.run_id}/model')\n"
+        "print(*model.predict(np.load('data/processed/x_test.npy')).argmax(1))"
+    )
+    done = reproduced.run(sys.executable, "-c", program, COLD="1")
+    table = (reproduced / "metrics/predictions.csv").read_text(encoding="utf-8").splitlines()[1:]
+    assert done.stdout.split() == [row.split(",")[1] for row in table]
+    reproduced.commit()
+    verify = reproduced.run("python", "-m", "pipeline.verify", COLD="1").stdout
+    assert "\nPromised  the same bits on x86-64 with AVX2\n" in verify
+    assert "results are identical, bit for bit." in verify
 
 
 class Unseeded(keras.Layer):
