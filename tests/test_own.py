@@ -250,7 +250,7 @@ def test_a_merge_from_upstream_has_no_conflict(reproduced: Project, tmp_path: Pa
     team.commit()
     lock = (team / "dvc.lock").read_text(encoding="utf-8")
 
-    upstream.edit("pipeline/models.py", '"""Named weights', '"""The named weights')
+    upstream.edit("pipeline/models.py", '"""The models', '"""Models')
     upstream.edit("own/README.md", "# Your own code", "# The code of your own")
     upstream.edit("conf/optimizer/sgd.yaml", "momentum: 0.0", "momentum: 0.5")
     assert upstream.repro() == ["train", "evaluate", "plot"]
