@@ -29,8 +29,9 @@ def load(file: Path) -> None:
         package = sys.modules[own.name] = ModuleType(own.name)
         package.__path__ = [str(own)]
     text = file.read_text(encoding="utf-8", errors="replace")
-    outside = rf"(?m)^[ \t]*(?:from|import)[ \t]+(?:{own.name}\b(?!\.{folder.name}\b)|\.\.).*"
-    if found := re.search(outside, text):
+    outside = rf"(?:{own.name}\b(?!\.{folder.name}\b)|\.\.)[\w.]*"
+    imports = rf"(?m)^[ \t]*(?:from\s+{outside}\s+import|import\s+{outside}).*"
+    if found := re.search(imports, text):
         line = text.count("\n", 0, found.start()) + 1
         raise UserError(
             f"{shown(file)}: line {line}: `{found[0].strip()}`: DVC does not know that the stages "

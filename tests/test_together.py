@@ -194,5 +194,5 @@ def test_a_shipped_optimizer_that_was_edited_is_no_longer_exact(ten: Project) ->
 
 
 def test_only_what_declares_it_is_trained_side_by_side() -> None:
-    assert {sgd, adam} == EXACT
+    assert {sgd, adam} <= EXACT  # and what lies in own/
     assert functools.wraps(sgd)(functools.partial(sgd)) not in EXACT
