@@ -12,6 +12,7 @@ from scipy.io import savemat
 from pipeline.files import sha256
 from tests.conftest import ROOT, Project
 from tests.test_own import MERGE, NAMED
+from tests.test_serving import ASKED
 from tests.test_tracking import promised
 
 README = ROOT / "README.md"
@@ -25,6 +26,10 @@ ELSEWHERE = {  # commands of make are looked for in the Makefile
     "mlflow ui": "test_tracking.py::test_a_bare_mlflow_ui_shows_the_run",
     "mlflow models serve --env-manager local --port 5001 -m runs:/RUN_ID/model": (
         "test_serving.py::test_the_model_is_served"
+    ),
+    **dict.fromkeys(ASKED.splitlines(), "test_serving.py::test_the_model_is_served"),
+    "python -m pipeline.predict seven.png fit=true": (
+        "test_predict.py::test_answers_are_those_of_the_evaluation_bit_for_bit"
     ),
     "python -m pipeline": "test_config.py::test_the_commands_are_listed",
     "python -m pipeline.train --help": "test_config.py::test_help_and_completion",

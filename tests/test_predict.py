@@ -63,10 +63,10 @@ def test_answers_are_those_of_the_evaluation_bit_for_bit(reproduced: Project) ->
     pixels = np.rint(x * 255).astype(np.uint8).reshape(shape)
     np.save(reproduced / "floats.npy", x)
     np.save(reproduced / "bytes.npy", pixels)
-    Image.fromarray(pixels[3]).save(reproduced / "one.png")
+    Image.fromarray(pixels[3]).save(reproduced / "seven.png")
     with (reproduced / "metrics/predictions.csv").open(newline="", encoding="utf-8") as file:
         expected = list(csv.DictReader(file))
-    done = reproduced.stage("predict", "floats.npy", "bytes.npy", "one.png", "json=true")
+    done = reproduced.stage("predict", "floats.npy", "bytes.npy", "seven.png", "json=true")
     answers = json.loads(done.stdout)
     assert len(answers) == 2 * len(x) + 1
     classes = ["ant", "bee", "cat"]
@@ -76,16 +76,16 @@ def test_answers_are_those_of_the_evaluation_bit_for_bit(reproduced: Project) ->
             assert f"{answer['probability']:.6f}" == row["probability"]
     assert answers[len(x)]["name"] == "bytes.npy:0"
     assert answers[-1]["probabilities"] == answers[3]["probabilities"]
-    one = reproduced.stage("predict", "one.png").stdout
+    one = reproduced.stage("predict", "seven.png").stdout
     answer = answers[-1]
     assert one == (
-        f"one.png  {answer['class']} {answer['probability']:.6f}  "
+        f"seven.png  {answer['class']} {answer['probability']:.6f}  "
         f"then {answer['runner_up']} {answer['runner_up_probability']:.6f}\n"
     )
-    reproduced.stage("predict", "one.png", "fit=true")
-    with Image.open(reproduced / "predictions/one.png") as saw:
+    reproduced.stage("predict", "seven.png", "fit=true")
+    with Image.open(reproduced / "predictions/seven.png") as saw:
         assert saw.size == (8 * shape[2], 8 * shape[1])
-    refused = reproduced.stage("predict", "one.png", "nothing.png", code=1)
+    refused = reproduced.stage("predict", "seven.png", "nothing.png", code=1)
     assert (refused.stdout, refused.stderr) == (
         "",
         "predict: nothing.png: there is no such file\n",

@@ -13,8 +13,10 @@ import pandas as pd
 import pytest
 
 from pipeline.data.description import Description, Scale
+from pipeline.data.taken import taken
+from pipeline.errors import UserError
 from pipeline.learning import determinism
-from pipeline.tracking.served_model import Classifier, InputError, taken
+from pipeline.tracking.served_model import Classifier
 from tests import oracle
 from tests.conftest import Project
 from tests.test_tracking import free_port, runs, server
@@ -97,7 +99,7 @@ def test_pixels_are_taken_as(case: str) -> None:
 @pytest.mark.parametrize("case", REFUSED)
 def test_pixels_are_refused_as(case: str) -> None:
     data, sentence = REFUSED[case]
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(UserError) as caught:
         taken(data, PIXELS, exact=True)
     assert str(caught.value) == sentence
 
@@ -118,7 +120,7 @@ def test_a_table_is_scaled_as_it_was_for_training() -> None:
         "nan": ([[1.0, np.nan]], "Example 0 has the value nan, which is not finite."),
         "shape": ([[1.0]], "The input has the shape (1, 1), but must be (n, 2), also if n is 1."),
     }.values():
-        with pytest.raises(InputError) as caught:
+        with pytest.raises(UserError) as caught:
             taken(data, WINES, exact=True)
         assert str(caught.value) == sentence
 
@@ -213,6 +215,12 @@ def ask(port: int, content: Any, kind: str = "application/json") -> tuple[int, A
         return error.code, json.load(error)["message"]
 
 
+ASKED = """\
+python -c 'import json, numpy as np; x = np.load("data/processed/x_test.npy"); print(json.dumps({"inputs": x[:1].tolist()}))' > request.json
+curl -H 'Content-Type: application/json' -d @request.json http://127.0.0.1:5001/invocations
+"""  # noqa: E501  # of docs/tracking.md
+
+
 def test_the_model_is_served(reproduced: Project) -> None:
     (run,) = runs(reproduced)
     port = free_port()
@@ -245,5 +253,7 @@ def test_the_model_is_served(reproduced: Project) -> None:
             code, answer = ask(port, content)
             assert code == 200, f"{case}: {answer}"
             assert answer == expected(reproduced, x).tolist(), case
+        done = reproduced.run("bash", "-c", ASKED.replace("5001", str(port)))
+        assert json.loads(done.stdout)["predictions"] == expected(reproduced, x[:1]).tolist()
         _, answer = ask(port, pd.DataFrame(x).to_csv(index=False).encode(), "text/csv")
         assert answer == expected(reproduced, x).tolist()
