@@ -90,7 +90,7 @@ def test_what_is_trained_otherwise_is_not_exact(monkeypatch: pytest.MonkeyPatch)
     for name, model in (("weighted", Weighted), ("sparse", Sparse)):
         monkeypatch.setitem(MODELS._entries, name, model)  # type: ignore[arg-type]
         assert not is_exact("portable", name)
-        assert promise("portable", name, "sgd") == "x86-64 with AVX2"
+        assert promise("portable", name, "sgd", "constant") == "x86-64 with AVX2"
     assert is_exact("portable", "logistic_regression")
 
 
@@ -134,6 +134,43 @@ def test_a_penalty_is_one_number() -> None:
 
     with pytest.raises(UserError, match=r"penalty has the shape \(3,\): it must be one number"):
         step(Own((FEATURES,), CLASSES, 0))
+
+
+@pytest.mark.parametrize("draw", ["dropout", "normal", "generator"])
+def test_numbers_that_a_resumed_training_would_not_draw_are_refused(draw: str) -> None:
+    generator = tf.random.Generator.from_seed(1)
+
+    class Own(LogisticRegression):
+        exact = False
+
+        def __call__(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+            noise = {
+                "dropout": lambda: tf.nn.dropout(x, 0.5),
+                "normal": lambda: x + tf.random.normal(tf.shape(x)),
+                "generator": lambda: x + generator.uniform(tf.shape(x)),
+            }
+            return super().__call__(noise[draw]() if training else x)
+
+    with pytest.raises(UserError, match=r"Own draws random numbers by \w+, which would be others"):
+        step(Own((FEATURES,), CLASSES, 0))
+
+
+def test_numbers_drawn_by_the_seed_of_the_block_are_repeated() -> None:
+    class Own(LogisticRegression):
+        exact = False
+
+        def __call__(
+            self, x: tf.Tensor, training: bool = False, seed: tf.Tensor | None = None
+        ) -> tf.Tensor:
+            if training:
+                x = tf.nn.experimental.stateless_dropout(x, 0.5, seed)
+            return super().__call__(x)
+
+    (first, less), (second, again) = (step(Own((FEATURES,), CLASSES, 0)) for _ in range(2))
+    assert first == second
+    assert less["weight"].tobytes() == again["weight"].tobytes()
+    _, without = step(LogisticRegression((FEATURES,), CLASSES, 0))
+    assert np.abs(less["weight"] - without["weight"]).max() > 0.01
 
 
 def test_a_weight_without_influence_stays_and_a_row_that_is_looked_up_is_trained() -> None:

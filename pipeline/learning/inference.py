@@ -68,7 +68,7 @@ def judge(
     The losses are those of `score`, and the first of the largest probabilities is the answer that
     it judges.
     """
-    logits = logits_of(model, x)
+    logits = _logits(model, x)
     losses, _, _ = score(logits, y)
     return _softmax(logits).numpy(), losses.numpy().astype(np.float64)
 
@@ -77,8 +77,16 @@ def probabilities(model: Model, x: Pixels) -> NDArray[np.float32]:
     """Return softmax(logits), float32 (n, classes)."""
     starts = range(0, len(x), CHUNK)
     blocks = (prepared(model, x[start : start + CHUNK]) for start in starts)
-    parts = [_softmax(logits_of(model, block)).numpy().astype(np.float32) for block in blocks]
+    parts = [_softmax(_logits(model, block)).numpy().astype(np.float32) for block in blocks]
     return np.concatenate(parts)
+
+
+def _logits(model: Model, x: tf.Tensor) -> tf.Tensor:
+    """Return the logits of some thousand examples; what is not exact may need much memory each."""
+    if model.exact:
+        return logits_of(model, x)
+    starts = range(0, len(x), BLOCK)
+    return tf.concat([logits_of(model, x[start : start + BLOCK]) for start in starts], 0)
 
 
 def _softmax(logits: tf.Tensor) -> tf.Tensor:

@@ -8,6 +8,7 @@ from pipeline.errors import UserError
 from pipeline.exact import softmax
 from pipeline.modelling.model import Model
 
+DRAWING = ("Random", "TruncatedNormal", "Multinomial", "RngReadAndSkip")
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # of the logits and y
 
 
@@ -19,11 +20,17 @@ def logits_of(
     Raises
     ------
     UserError
-        If it does not have a number for each class, or not of the type that they are to have.
+        If it does not have a number for each class, or not of the type that they are to have, or
+        draws random numbers that are others when a training is resumed.
     """
     given = {"training": training, "seed": seed}
     logits = model(x, **{name: value for name, value in given.items() if model.takes(name)})
     name, found = type(model).__name__, logits.dtype
+    if drawing := _drawing():
+        raise UserError(
+            f"{name} draws random numbers by {drawing}, which would be others in a training that "
+            "goes on: use TensorFlow's `stateless` functions with the argument `seed` of `__call__`"
+        )
     if model.exact and found != tf.float64:
         raise UserError(
             f"{name} has exact = True, but gives logits of {found.name}: "
@@ -82,6 +89,15 @@ def score(
 def own_loss(model: Model) -> Loss | None:
     """Return the loss of a model that has another than the cross-entropy."""
     return model.loss if model.has_own_loss() else None
+
+
+def _drawing() -> str | None:
+    """Return an operation of the graph whose random numbers depend on those drawn before."""
+    if tf.executing_eagerly():
+        return None
+    made = tf.compat.v1.get_default_graph().get_operations()
+    kinds = {operation.type for operation in made if operation.op_def.is_stateful}
+    return next((kind for kind in sorted(kinds) if kind.startswith(DRAWING)), None)
 
 
 def _shape(tensor: tf.Tensor) -> str:
