@@ -42,6 +42,8 @@ def test_parameters_are_what_can_be_varied(reproduced: Project, tmp_path: Path) 
         ("train.epochs", "3"),
         ("train.batch_size", "16"),
         ("train.validation_size", "40"),
+        ("train.schedule", "constant"),
+        ("train.patience", "None"),
         ("seed", "0"),
         ("optimizer.name", "sgd"),
         ("optimizer.momentum", "0.0"),
@@ -49,6 +51,7 @@ def test_parameters_are_what_can_be_varied(reproduced: Project, tmp_path: Path) 
         ("model.name", "logistic_regression"),
         ("model.weight", "1.0"),
         ("model.bias", "0.0"),
+        ("model.l2", "0.0"),
         ("dataset.name", "tiny"),
         ("determinism", "portable"),
     ]

@@ -262,6 +262,8 @@ def test_stages_sweeps_and_the_record(reproduced: Project) -> None:
     assert [sha256(reproduced / trial.folder / name) for name in FILES] == [
         sha256(reproduced / name) for name in FILES
     ]
+    note = client.get_run(trial.run_id).data.tags["mlflow.note.content"]
+    assert all(item in note for item in (*loss, "train.patience=3"))
     reproduced.stage("promote", f"run_id={trial.run_id}")
     params = yaml.safe_load((reproduced / "params.yaml").read_text(encoding="utf-8"))
     assert (params["train"]["patience"], params["train"]["schedule"]) == (3, "cosine")

@@ -160,9 +160,9 @@ class Train(Section):
     epochs: Annotated[int, Field(ge=1, lt=2**31)]
     batch_size: Annotated[int, Field(ge=1, lt=2**31)] | None
     learning_rate: Annotated[float, Field(ge=1e-30, allow_inf_nan=False)]  # no denormal float32
+    validation_size: Annotated[int | float, BeforeValidator(_rows_or_share)]
     schedule: Annotated[str, BeforeValidator(lambda name: "constant" if name is None else name)]
     patience: Annotated[int, Field(ge=1, lt=2**31)] | None
-    validation_size: Annotated[int | float, BeforeValidator(_rows_or_share)]
 
 
 class Paths(Section):

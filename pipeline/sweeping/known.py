@@ -39,7 +39,9 @@ def settled(trial: Trial, config: Config, client: Client, sweep_run_id: str) -> 
 
 def tags(trial: Trial, sweep_run_id: str) -> dict[str, str]:
     """Return what a trial's MLflow run says of it from its beginning."""
-    known = description.tags("trial", trial.overrides, trial.folder)
+    sweep = trial.settings.get("sweep", {})  # with train.patience it decides the training
+    watched = [f"sweep.{key}={value}" for key, value in sweep.items()]
+    known = description.tags("trial", [*trial.overrides, *watched], trial.folder)
     parent = {PARENT: sweep_run_id} if sweep_run_id else {}
     return known | parent | {"pipeline.fingerprint": trial.fingerprint}
 
