@@ -20,6 +20,7 @@ from pipeline.learning import checkpoint, determinism, history, weights
 from pipeline.learning.checkpoint import Checkpoint
 from pipeline.models import MODELS, Model
 from pipeline.optimizers import OPTIMIZERS
+from pipeline.schedules import SCHEDULES, learning_rates
 from pipeline.settings import inputs
 from pipeline.settings.check import check
 from pipeline.settings.schema import Config
@@ -125,6 +126,15 @@ def test_every_entry_of_the_tables_has_a_file(composed: Composed) -> None:
     assert chosen == set(MODELS)
     chosen = {composed(optimizer=name).optimizer.name for name in names("optimizer")}
     assert chosen == set(OPTIMIZERS)
+
+
+def test_a_schedule_gives_each_step_a_learning_rate() -> None:
+    for name in SCHEDULES:
+        rates = learning_rates(name, 0.1, 1000)
+        assert np.isfinite(rates).all()
+        assert (rates >= 0).all()
+        assert rates.any()
+        assert learning_rates(name, 0.1, 1000).tobytes() == rates.tobytes(), name
 
 
 @pytest.mark.parametrize("dataset", names("dataset"))

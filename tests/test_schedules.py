@@ -15,8 +15,11 @@ from pipeline import schedules
 from pipeline.data import arrays
 from pipeline.errors import UserError
 from pipeline.files import sha256
-from pipeline.learning import checkpoint, determinism, history, promise
+from pipeline.learning import checkpoint, determinism, history, promise, weights
 from pipeline.learning.checkpoint import Checkpoint
+from pipeline.modelling.keras_model import KerasModel
+from pipeline.modelling.model import Model
+from pipeline.models import LogisticRegression
 from pipeline.schedules import SCHEDULES
 from pipeline.settings.check import check
 from pipeline.settings.schema import Config
@@ -164,13 +167,27 @@ def test_training_follows_a_schedule(
     assert trained(config) == whole
 
 
-@pytest.mark.parametrize("objective", ["val_accuracy", "val_loss"])
-def test_patience_keeps_the_best_epoch(ready: Project, objective: str) -> None:
+class Normed(KerasModel):
+    """A model with a state that is not trained: the means and variances of its features."""
+
+    def layers(self, shape: tuple[int, ...], classes: int) -> list[Any]:
+        from keras import layers
+
+        return [layers.Flatten(), layers.BatchNormalization(), layers.Dense(classes)]
+
+
+@pytest.mark.parametrize(
+    ("objective", "model"), [("val_accuracy", LogisticRegression), ("val_loss", Normed)]
+)
+def test_patience_keeps_the_best_epoch(
+    ready: Project, monkeypatch: pytest.MonkeyPatch, objective: str, model: type[Model]
+) -> None:
     """The weights are those of a training that ends there, whatever has interrupted it."""
+    monkeypatch.setattr(weights, "build", lambda config, shape: model(shape, 3, config.seed))
     direction = "minimize" if objective == "val_loss" else "maximize"
     given = (*PATIENT, f"sweep.objective={objective}", f"sweep.direction={direction}")
     config = composed(ready, *given)
-    weights, table = trained(config)
+    bits, table = trained(config)
     rows = history.read(config.paths.metrics / "history.csv")
     values = [row.metrics[objective] for row in rows]
     best = (min if objective == "val_loss" else max)(values)
@@ -180,11 +197,11 @@ def test_patience_keeps_the_best_epoch(ready: Project, objective: str) -> None:
     _, longer = trained(composed(ready, *PATIENT, "train.patience=null"))
     assert longer.startswith(table)
     short = composed(ready, *PATIENT, "train.patience=null", f"train.epochs={place}")
-    assert trained(short)[0] == weights
+    assert trained(short)[0] == bits
     for until in (place, place + 3):
         with pytest.raises(Interrupted):
             trained(config, until=until)
-        assert trained(config) == [weights, table]
+        assert trained(config) == [bits, table]
 
 
 def test_an_optimizer_with_a_schedule_of_its_own_takes_no_other(
@@ -253,7 +270,8 @@ def test_stages_sweeps_and_the_record(reproduced: Project) -> None:
     expected = [schedules.learning_rate("cosine", 2.0, row.epoch - 1, 40) for row in rows]
     assert [point.value for point in logged] == expected
 
-    done = reproduced.stage("train", "-m", "train.patience=2,3", *(set(given) - {PATIENT[1]}))
+    rates = {PATIENT[2]: "train.learning_rate=1.0,2.0"}
+    done = reproduced.stage("train", "-m", *(rates.get(item, item) for item in given))
     assert "trained together" not in done.stdout
     paths = sorted((reproduced / "multirun").glob("*/*/trial.json"))
     _, trial = map(trial_file.read, paths)
