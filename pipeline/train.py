@@ -4,6 +4,8 @@ The tutorial's softmax regression by default: flattened pixels, mini-batches, cr
 GradientTape, SGD. The test set is not touched.
 """
 
+import logging
+
 from pipeline.cli import app
 from pipeline.data import arrays
 from pipeline.learning.bar import Bar
@@ -12,6 +14,8 @@ from pipeline.learning.learner import Learner
 from pipeline.settings.inputs import Inputs
 from pipeline.settings.schema import Config
 from pipeline.tracking.run import recorded
+
+log = logging.getLogger(__name__)
 
 
 def main(config: Config, inputs: Inputs) -> None:
@@ -23,6 +27,9 @@ def main(config: Config, inputs: Inputs) -> None:
         run.epochs(learner.epochs)  # those from before an interruption
         with Bar(len(learner.epochs), config.train.epochs) as bar:
             learner.fit([lambda epoch: run.epochs([epoch]), bar.show])
+        if (kept := learner.kept.epoch) < len(learner.epochs):
+            objective = config.sweep.objective
+            log.info("%s is best in epoch %d: its weights are kept", objective, kept)
         inputs.check()
         learner.save()
         run.training(config)

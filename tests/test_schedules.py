@@ -255,10 +255,11 @@ def test_stages_sweeps_and_the_record(reproduced: Project) -> None:
     """The stage, a sweep with an objective of its own, and `promote`, which takes it over."""
     loss = ("sweep.objective=val_loss", "sweep.direction=minimize")
     given = (*PATIENT, *loss, "train.schedule=cosine")
-    reproduced.stage("train", *given)
+    said = reproduced.stage("train", *given).stdout
     rows = history.read(reproduced / "metrics/history.csv")
     best = min(rows, key=lambda row: row.metrics["val_loss"])
     assert best.epoch < len(rows) < 40
+    assert f"val_loss is best in epoch {best.epoch}: its weights are kept\n" in said
     client = mlflow.MlflowClient(f"sqlite:///{reproduced / 'mlflow.db'}")
     experiment = client.get_experiment_by_name(EXPERIMENT)
     run, *_ = client.search_runs([experiment.experiment_id], "tags.kind = 'training'")
