@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.data.description import Description, Scale
 from pipeline.errors import UserError
 from pipeline.learning import weights
 from pipeline.models import LogisticRegression
@@ -61,8 +62,13 @@ def test_values_that_are_not_finite(tmp_path: Path, name: str) -> None:
 
 def test_the_served_model_refuses_them_too(tmp_path: Path) -> None:
     np.savez(tmp_path / "weights.npz", weight=GOOD["weight"][:4], bias=GOOD["bias"])
-    description = {"name": "logistic_regression", "shape": [5], "classes": 3, "exact": True}
-    (tmp_path / "model.json").write_text(json.dumps(description), encoding="utf-8")
+    scale = Scale(kind="bytes")
+    described = Description(
+        name="tiny", shape=(5,), classes=[*"abc"], features=None, scale=scale, hashes={}
+    )
+    (tmp_path / "dataset.json").write_text(described.text(), encoding="utf-8")
+    choices = {"name": "logistic_regression", "exact": True}
+    (tmp_path / "model.json").write_text(json.dumps(choices), encoding="utf-8")
     code = (
         "import sys; from pipeline.tracking import served_model; "
         "served_model._load_pyfunc(sys.argv[1])"
