@@ -149,7 +149,9 @@ def wrapped(*arguments: Any, **options: Any) -> "keras.optimizers.Optimizer":
     return made
 
 
-OPTIMIZERS |= {"clipped": clipped, "decaying": decaying, "wrapped": wrapped}
+for one in (clipped, decaying):
+    OPTIMIZERS[one.__name__] = one
+OPTIMIZERS["wrapped"] = wrapped
 """
 
 
