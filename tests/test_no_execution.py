@@ -107,7 +107,7 @@ def test_a_file_of_a_group_names_no_code(run: Forks, project: Project, group: st
     [
         (".evil", f"evil.yaml: {ONLY_VALUES}"),
         ("../evil", f"evil.yaml: {ONLY_VALUES}"),
-        ("../../../evil", "choose one of logistic_regression, mlp"),
+        ("../../../evil", "choose one of cnn, logistic_regression, mlp"),
     ],
 )
 def test_a_file_of_another_place_names_no_code(
@@ -171,8 +171,8 @@ def test_dvc_says_it_too(tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
     good = (project / "params.yaml").read_text(encoding="utf-8")
     for value, message in {
-        "dataset: '$(touch ran)'": "are missing from 'conf/dataset/$(touch ran).yaml'",
-        "dataset: ../../x": "are missing from 'x.yaml'",
+        "dataset: '$(touch ran)'": "'conf/dataset/$(touch ran).yaml' does not exist",
+        "dataset: ../../x": "'x.yaml' does not exist",
         "dataset: [tiny": "unable to read: 'params.yaml', YAML file structure is corrupted",
         "dataset: tiny\nx: 1": "download: params.yaml: x is not known; known are dataset",
     }.items():
@@ -291,4 +291,4 @@ def test_the_logged_model_is_loaded_by_the_pipeline(reproduced: Project) -> None
     assert set(flavors) == {"python_function"}
     assert flavors["python_function"]["loader_module"] == "pipeline.tracking.served_model"
     kinds = {path.suffix for path in description.parent.rglob("*") if path.is_file()}
-    assert kinds <= {"", ".npz", ".json", ".txt", ".yaml", ".py", ".toml"}
+    assert kinds <= {"", ".npz", ".json", ".md", ".txt", ".yaml", ".py", ".toml"}
