@@ -74,7 +74,7 @@ def test_seeds_are_trained_once_and_tested_as_the_pipeline_is(reproduced: Projec
         f"Test accuracy over 3 seeds: {mean:.4f}, standard deviation "
         f"{np.std(accuracies, ddof=1):.4f}, 95 % interval of the mean {low:.4f} to {high:.4f}.\n"
         "Another test set of this size would move a single accuracy by about ±"
-        f"{1.959964 * np.sqrt(mean * (1 - mean) / 80):.4f}."
+        f"{sampling_error(mean, 80):.4f}."
     ) in done.stdout
     assert "Trial 0 (seed=0)" in reproduced.stage("promote").stdout  # of the latest sweep
 
@@ -181,15 +181,15 @@ def of(accuracies: list[float], examples: int = 100, planned: int = 0) -> Result
 
 
 def test_the_error_of_the_test_set_is_that_of_a_share() -> None:
-    assert sampling_error(0.5, 100) == pytest.approx(0.09799820, abs=1e-8)  # 1.959964 / 20
+    low, high = stats.binomtest(4, 4).proportion_ci(method="wilson")
+    assert sampling_error(1.0, 4) == pytest.approx((high - low) / 2, rel=1e-9)  # and not 0
     low, high = stats.binomtest(8050, 10000).proportion_ci(method="wilson")
-    assert sampling_error(0.805, 10000) == pytest.approx((high - low) / 2, rel=1e-3)
-    assert sampling_error(1.0, 10) == 0
+    assert sampling_error(0.805, 10000) == pytest.approx((high - low) / 2, rel=1e-9)
     generator = np.random.default_rng(0)
     sets = generator.binomial(1000, 0.9, 20_000) / 1000
     within = np.abs(sets - 0.9) <= sampling_error(0.9, 1000)
     assert within.mean() == pytest.approx(0.95, abs=0.01)
-    assert of([0.9] * 3, 1000).sampling_error == pytest.approx(0.0185938, abs=1e-7)
+    assert of([0.9] * 3, 1000).sampling_error == pytest.approx(0.0186213, abs=1e-7)
 
 
 def test_what_is_said_and_written_can_be_read_back(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_what_is_said_and_written_can_be_read_back(tmp_path: Path) -> None:
     assert str(found) == (
         "Test accuracy over 10 of 12 seeds: 0.1580, standard deviation 0.1230, 95 % interval of "
         "the mean 0.0700 to 0.2460.\nAnother test set of this size would move a single accuracy by "
-        "about ±0.0715."
+        "about ±0.0713."
     )
     assert found.metrics == ["accuracy", "loss"]
     found.write(tmp_path)

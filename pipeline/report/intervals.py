@@ -77,8 +77,10 @@ def phi(both: int, only_first: int, only_second: int, neither: int) -> float:
 
 
 def sampling_error(accuracy: float, examples: int) -> float:
-    """Return by how much, in 95 of 100 cases, an accuracy of other examples differs: z s / sqrt(n).
+    """Return by how much, in 95 of 100 cases, an accuracy of other examples differs.
 
-    The standard deviation s of one answer is sqrt(p (1 - p)), with the accuracy p.
+    This is half the width of Wilson's interval. For many examples it is z sqrt(p (1 - p) / n), with
+    the accuracy p, which would be 0 where all answers are right.
     """
-    return Z * math.sqrt(accuracy * (1 - accuracy) / examples)
+    of_one = accuracy * (1 - accuracy) + Z * Z / (4 * examples)
+    return Z * math.sqrt(of_one / examples) / (1 + Z * Z / examples)
