@@ -132,6 +132,11 @@ def test_what_cannot_be_scaled_is_named() -> None:
             "a.csv: column a has values that are too large to be scaled: correct them",
         ),
         (
+            lambda: learn("standardise", part(TABLE * 1e-160)),
+            "a.csv: column a has values that differ too little to be scaled: write them in a "
+            "smaller unit",
+        ),
+        (
             lambda: encoded(changed(9, 0, 600.0), standard),
             "a.csv: column a of example 9 is 600: it is too far from the training examples: "
             f"correct it, or leave it out{limit}",

@@ -18,6 +18,7 @@ CHUNK = 1024  # examples whose numbers are added up by themselves, whatever the 
 LARGEST = 512  # no feature of exact arithmetic has this magnitude; see pipeline/exact/features.py
 STEP = 2.0**-14 / 255  # to which it rounds them
 LEAST = 2.0**-10  # a feature that is always smaller would have few bits there
+LEAST_DEVIATION = 2.0**-510  # the square of a smaller one is not rounded as other numbers are
 SET_SCALE = "set `scale: standardise` or `scale: minmax`"
 SHOWN = 5  # columns that a warning names
 
@@ -57,6 +58,11 @@ def learn(kind: Scaling, part: Part) -> Scale:
         raise UserError(
             f"{part.source.place}: {part.source.column(column)} has values that are too large to "
             "be scaled: correct them"
+        )
+    if standard and (alike := (low < high) & (width < LEAST_DEVIATION)).any():
+        raise UserError(
+            f"{part.source.place}: {part.source.column(int(np.argmax(alike)))} has values that "
+            "differ too little to be scaled: write them in a smaller unit"
         )
     if (constant := np.flatnonzero(low == high)).size:
         names = [part.source.column(number) for number in constant[:SHOWN]]
