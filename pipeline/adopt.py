@@ -24,6 +24,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 from pydantic import Field
 
 from pipeline.adopting import conf_file, folders
@@ -98,6 +100,14 @@ def _name(path: Path, given: str | None) -> str:
     if not re.fullmatch(NAME, name):
         raise UserError(
             f"name {name!r} must be letters (a to z), digits, _, - and .: give another with name="
+        )
+    override = f"dataset={name}"
+    by_hydra = OverridesParser.create().parse_override(override).value()
+    by_yaml = OmegaConf.from_dotlist([override])["dataset"]
+    if not (isinstance(by_hydra, str) and isinstance(by_yaml, str)):
+        raise UserError(
+            f"name {name!r} would be read as a number, a truth value or null in params.yaml or on "
+            "the command line: give another with name="
         )
     return name
 

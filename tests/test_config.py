@@ -43,7 +43,13 @@ OVERRIDES = {  # HERE is the override, "on the command line"
     "optimizer.momentum=1": "HERE should be less than 1, not 1",
     "+model._target_=os.system": "HERE is not known; known are model.weight, model.bias, model.l2",
     "model=../model/mlp": "model: '../model/mlp' is not the name of a file of conf/model/",
-    "model=null": "Config group override must be a string or a list. Got NoneType",
+    "model=null": (
+        "dataset, model, optimizer: should be the name of a file of conf/, which is text, not "
+        "NoneType"
+    ),
+    "dataset=2024": (
+        "dataset, model, optimizer: should be the name of a file of conf/, which is text, not int"
+    ),
     "metrics=[acuracy]": "HERE: there is no 'acuracy'; did you mean accuracy?",
     "metrics=[accuracy,top]": "HERE: metrics.1.k is missing",
     "metrics=[{name: top, k: 0}]": (

@@ -29,6 +29,9 @@ def one_line(error: BaseException) -> str:
         return f"{twice[1]} has a value: use {twice[1]}={twice[2]}"
     if override := re.match(r"Could not override '([^']+)'", text):
         return f"{override[1]} is not known{_hint(override[1], error.__cause__)}"
+    if kind := re.match(r"Config group override must be a string or a list. Got (\w+)", text):
+        groups = ", ".join(conf_files.VALUES_ONLY)
+        return f"{groups}: should be the name of a file of conf/, which is text, not {kind[1]}"
     lines = (line.strip() for line in text.splitlines() if "full_key:" not in line)
     return " ".join(line for line in lines if line) or first_line(error)
 
