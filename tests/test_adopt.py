@@ -145,6 +145,18 @@ def test_columns_may_be_numbered(workspace: Path) -> None:
         assert adopted(f"from_{first}").shape == [4]
 
 
+@pytest.mark.parametrize("name", ["2024", "null", "on", "1e5", "nan", "0x1F", "1_000"])
+def test_a_name_that_is_read_as_something_else_is_refused(workspace: Path, name: str) -> None:
+    FRAME.to_csv(f"{name}.csv", index=False)
+    with pytest.raises(UserError) as refusal:
+        adopt.main([f"{name}.csv"])
+    assert str(refusal.value) == (
+        f"name {name!r} would be read as a number, a truth value or null in params.yaml or on the "
+        "command line: give another with name="
+    )
+    adopt.main([f"{name}.csv", f"name=of_{name}"])
+
+
 def test_a_raw_file_is_not_replaced(workspace: Path) -> None:
     FRAME.to_csv("t.csv", index=False)
     Path("data/raw/t").mkdir(parents=True)
@@ -208,6 +220,10 @@ def test_arrays(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.save("saved/images.npy", x[:, 0, 0])
     adopt.main(["saved/images.npy", "name=flat"])
     assert (adopted("flat").shape, adopted("flat").scale) == ([6], "standardise")
+    np.savez("one.npz", **{"of/x": x[:, 0, 0, :1], "of/y": y[:, None]})
+    adopt.main(["one.npz"])
+    assert adopted("one").options["train"] == ["one.npz/of/x", "one.npz/of/y"]
+    assert adopted("one").shape == [1]
 
 
 def test_idx_files_as_emnist_has_them(workspace: Path) -> None:
@@ -268,6 +284,16 @@ BAD_TABLES: dict[str, tuple[pd.DataFrame, str, str]] = {
         FRAME.assign(kind=["ant", "ant ", "bee"] * 20),
         "",
         "column 'kind': the classes 'ant' and 'ant ' look the same: give them one name",
+    ),
+    "two names of the same letters": (
+        FRAME.assign(kind=["\u00e9", "e\u0301", "bee"] * 20),
+        "",
+        "column 'kind': the classes 'e\u0301' and '\u00e9' look the same: give them one name",
+    ),
+    "two ways to write a number": (
+        FRAME.assign(kind=["1", "1.0", "2"] * 20),
+        "label=kind",
+        "column 'kind': the labels '1' and '1.0' are the same number: write it in one way",
     ),
     "one class": (
         FRAME.assign(kind="ant"),
@@ -356,8 +382,15 @@ def test_bad_arrays_are_refused_and_nothing_is_written(workspace: Path) -> None:
     with pytest.raises(UserError) as refusal:
         adopt.main(["d.npz"])
     assert str(refusal.value) == (
-        "d.npz: one array of examples and one of labels are needed for the train part; found are "
-        "d.npz/x, d.npz/y, d.npz/z"
+        "d.npz: one array of examples and one of labels, with one value for each example, are "
+        "needed for the train part; found are d.npz/x, d.npz/y, d.npz/z"
+    )
+    np.savez("d.npz", x=np.ones((4, 2)), y=[0.0, 1.0, 0.0, 1.0])
+    with pytest.raises(UserError) as refusal:
+        adopt.main(["d.npz"])
+    assert str(refusal.value) == (
+        "d.npz/y: holds float64 (4,) where an integer or a text for each example is needed: save "
+        "y.astype(int)"
     )
     np.savez("d.npz", x=np.ones((4, 2)), y=[0, 1, 0, 1], x_test=np.ones((4, 3)), y_test=[0] * 4)
     with pytest.raises(UserError) as refusal:

@@ -335,7 +335,7 @@ def nan_in(x: np.ndarray) -> np.ndarray:
     return x
 
 
-ONE_LABEL = "an integer or a text for each example is needed: for one-hot labels, save y.argmax(1)"
+ONE_LABEL = "an integer or a text for each example is needed"
 BAD_ARRAYS: dict[str, tuple[np.ndarray, np.ndarray, str]] = {
     "NaN": (
         nan_in(X),
@@ -354,8 +354,16 @@ BAD_ARRAYS: dict[str, tuple[np.ndarray, np.ndarray, str]] = {
         "x.npy: holds float64 (12, 4, 5, 3, 1) where numbers (examples, ...) with 2 to 4 axes are "
         "needed",
     ),
-    "one-hot": (X, np.eye(12), f"y.npy: holds float64 (12, 12) where {ONE_LABEL}"),
-    "float labels": (X, Y * 1.0, f"y.npy: holds float64 (12,) where {ONE_LABEL}"),
+    "one-hot": (
+        X,
+        np.eye(12),
+        f"y.npy: holds float64 (12, 12) where {ONE_LABEL}: for one-hot labels, save y.argmax(1)",
+    ),
+    "float labels": (
+        X,
+        Y * 1.0,
+        f"y.npy: holds float64 (12,) where {ONE_LABEL}: save y.astype(int)",
+    ),
     "fewer labels": (X, Y[:-1], "y.npy: has 11 labels for 12 examples"),
     "another label": (
         X,

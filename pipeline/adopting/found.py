@@ -1,9 +1,11 @@
 """What is found at a path: its files, who reads them, and the classes of their labels."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -71,15 +73,18 @@ def paired(are_labels: Mapping[str, bool], place: Path) -> tuple[dict[str, list[
         names = [name for name in are_labels if part_of(name) == part]
         examples = [name for name in names if not are_labels[name]]
         labels = [name for name in names if are_labels[name]]
-        labels = [name for name in labels if LABELS.search(name)] or labels
+        named = [name for name in labels if LABELS.search(name)]
+        if named and not examples:  # of one feature each
+            examples = [name for name in labels if name not in named]
+        labels = named or labels
         if part == "val":
             left_out += names
         elif names and len(examples) == len(labels) == 1:
             parts[part] = [*examples, *labels]
         elif names or part == "train":
             raise UserError(
-                f"{shown(place)}: one array of examples and one of labels are needed for the "
-                f"{part} part; found are {', '.join(are_labels)}"
+                f"{shown(place)}: one array of examples and one of labels, with one value for "
+                f"each example, are needed for the {part} part; found are {', '.join(are_labels)}"
             )
     return parts, left_out
 
@@ -103,6 +108,13 @@ def classes_of(
                 raise UserError(
                     f"{where}: the label {name} is not a whole number: a label is a class, which "
                     "is a whole number or a text"
+                )
+        numerals: dict[Decimal, str] = {}
+        for name in names:
+            if (other := numerals.setdefault(Decimal(name), name)) != name:
+                raise UserError(
+                    f"{where}: the labels {other!r} and {name!r} are the same number: write it in "
+                    "one way"
                 )
     if not 2 <= len(names) <= MOST_CLASSES:
         raise UserError(
@@ -132,7 +144,8 @@ def check_names(names: list[str], where: str, *, of_folders: bool = False) -> No
     """
     seen: dict[str, str] = {}
     for name in names:
-        key = name.strip().casefold() if of_folders else name.strip()
+        key = unicodedata.normalize("NFC", name.strip())
+        key = key.casefold() if of_folders else key
         if key in seen:
             raise UserError(
                 f"{where}: the classes {seen[key]!r} and {name!r} look the same: give them one name"

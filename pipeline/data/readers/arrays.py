@@ -92,9 +92,11 @@ def text(path: Path) -> NDArray[Any]:
     with opened(path) as array:
         shape = array.shape[:1] if array.shape[1:] == (1,) else array.shape
         if len(shape) != 1 or array.dtype.kind not in LABELS:
+            one = len(shape) == 1
+            remedy = "save y.astype(int)" if one else "for one-hot labels, save y.argmax(1)"
             raise UserError(
                 f"{shown(path)}: holds {array.dtype} {array.shape} where an integer or a text for "
-                "each example is needed: for one-hot labels, save y.argmax(1)"
+                f"each example is needed: {remedy}"
             )
         values = array.whole().reshape(shape)
     return values.astype(str) if values.dtype.kind == "S" else values

@@ -71,12 +71,13 @@ class Saved(NamedTuple):
 def opened(path: Path) -> Iterator[Saved]:
     """Open FILE.npy or ARCHIVE.npz/ARRAY."""
     with _explained(path), ExitStack() as stack:
-        if path.parent.suffix == ".npz":
-            archive = stack.enter_context(zipfile.ZipFile(path.parent))
-            if f"{path.name}.npy" not in archive.namelist():
+        if packed := next((one for one in path.parents if one.suffix == ".npz"), None):
+            archive = stack.enter_context(zipfile.ZipFile(packed))
+            name = path.relative_to(packed).as_posix()
+            if f"{name}.npy" not in archive.namelist():
                 inside = ", ".join(name.removesuffix(".npy") for name in archive.namelist())
-                raise UserError(f"{shown(path.parent)}: has no array {path.name}; it has {inside}")
-            stream = stack.enter_context(archive.open(f"{path.name}.npy"))
+                raise UserError(f"{shown(packed)}: has no array {name}; it has {inside}")
+            stream = stack.enter_context(archive.open(f"{name}.npy"))
         else:
             stream = stack.enter_context(path.open("rb"))
         array = Saved(path, stream, *npy.read_header(stream))
