@@ -224,9 +224,9 @@ def test_a_failed_trial_is_contained(reproduced: Project) -> None:
             f"download.read_timeout=1.0 and download.read_timeout=1.5 {SAME}",
         ),
         (
-            ["dataset=mnist,fashion_mnist"],
-            "dataset=mnist and dataset=fashion_mnist would be the same training, on the data that "
-            "`dvc repro` has made: run `dvc exp run -S dataset=...` for each",
+            ["dataset=digits,breast_cancer"],
+            "dataset: a sweep is of the data that `dvc repro` has made: run `dvc exp run -S "
+            "dataset=...` for each",
         ),
         (
             ["+experiment=tutorial,seeds"],

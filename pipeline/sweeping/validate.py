@@ -83,6 +83,11 @@ def refuse(loader: ConfigLoader, config: DictConfig, trials: Trials) -> list[Con
             raise UserError(
                 f"{item}: each trial of a sweep writes into its own folder: leave it out"
             )
+    if "dataset" in varied(trials):
+        raise UserError(
+            "dataset: a sweep is of the data that `dvc repro` has made: run `dvc exp run -S "
+            "dataset=...` for each"
+        )
     _refuse_same(loader, config, trials, *right[0])
     return [checked for _, checked in right]
 
@@ -137,15 +142,12 @@ def _refuse_same(
                 continue
             same = before.setdefault(str(identity(checked)), item)
             if same != item:
-                raise UserError(f"{same} and {item} would be the same training{_advice(key)}")
+                raise UserError(
+                    f"{same} and {item} would be the same training, which "
+                    f"{', '.join(sorted(SETTINGS))} decide: leave one out"
+                )
             if isinstance(_as_number(item.partition("=")[2]), float):
                 break
-
-
-def _advice(key: str) -> str:
-    if key == "dataset":
-        return ", on the data that `dvc repro` has made: run `dvc exp run -S dataset=...` for each"
-    return f", which {', '.join(sorted(SETTINGS))} decide: leave one out"
 
 
 def _key(override: str) -> str:
