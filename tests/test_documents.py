@@ -143,8 +143,7 @@ def test_a_project_of_another_name_is_the_same(reproduced: Project) -> None:
 
 
 def test_the_examples_of_code_work(reproduced: Project) -> None:
-    (model,), examples_of = examples(README), examples(ROOT / "docs/yours.md")
-    _, net, deep, optimizer, schedule, metric = examples_of
+    _, model, net, deep, optimizer, schedule, metric = examples(ROOT / "docs/yours.md")
     code = {
         "models/small": model,
         "models/net": net,
