@@ -7,6 +7,7 @@ step, from the progress of the training: 0 in its first step, and just below 1 i
 from collections.abc import Callable
 from fractions import Fraction
 from math import factorial
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +81,7 @@ def learning_rate(name: str, rate: float, step: int, steps: int) -> float:
         If the factor of the schedule is negative or not a number.
     """
     factor = SCHEDULES[name](step / steps)
-    if not 0 <= factor < float("inf"):
+    if not (isinstance(factor, Real) and 0 <= factor < float("inf")):
         raise UserError(
             f"train.schedule: {name!r} gives the factor {factor!r} for the progress "
             f"{step / steps:g}: let it be a number from 0 on"

@@ -164,6 +164,7 @@ def test_a_wrong_key_has_the_line_of_the_command(
         ([["a"]], r"not <U1 \(1, 1\)"),
         ([[1j]], r"not complex128 \(1, 1\)"),
         (np.zeros((0, 4)), r"not float64 \(0, 4\)"),
+        ([[1, 2], [3]], "^x: is not an array: .* inhomogeneous shape"),
     ],
 )
 def test_what_are_no_examples(x: Any, line: str) -> None:

@@ -140,7 +140,7 @@ def test_what_is_not_of_the_data_sets_kind_is_refused_with_the_remedy(tmp_path: 
         ("notes.txt", grey, dataset(), False, "is no PNG, JPEG, .npy, CSV or Parquet file: convert it"),  # noqa: E501
         ("t.csv", grey, dataset(), False, "is a table, but mine is none: give images, or a .npy"),
         ("t.csv", table, own, True, "fit=true is for images, and this is none"),
-        ("t.csv", table, own, False, "'b' ('x' in row 2) must be finite numbers"),
+        ("t.csv", table, own, False, "'b' ('x' in row 2) must be finite numbers: write numbers"),
         ("t.csv", described(1, features=["c"], kind="none"), own, False, "lacks the columns c"),
         ("large.png", table, own, False, "is an image, but the examples of mine are not images of bytes"),  # noqa: E501
         ("colour.png", described(8, 8, 3), dataset("folder"), True, "fit=true is for grey images, and mine is not"),  # noqa: E501
@@ -151,7 +151,7 @@ def test_what_is_not_of_the_data_sets_kind_is_refused_with_the_remedy(tmp_path: 
             asked.read(tmp_path / name, kind, of, fit=fit, paper=0.0)
         said = str(caught.value)
         assert said.startswith(where + name), said
-        assert message in said, said
+        assert said.endswith(message), said
 
 
 def test_rows_of_a_table_have_the_data_sets_columns_in_any_order(tmp_path: Path) -> None:

@@ -83,11 +83,11 @@ def test_rates_that_are_too_many_or_no_rates_are_refused(monkeypatch: pytest.Mon
         UserError, match="'linear' is for up to 16,777,216 steps, and this training"
     ):
         schedules.learning_rates("linear", 0.1, 2**24 + 1)
-    for factor in (-0.5, math.nan, math.inf):
+    for factor in (-0.5, math.nan, math.inf, None, "1"):
         table = {"own": lambda progress, factor=factor: factor}
         monkeypatch.setattr(schedules, "SCHEDULES", table)
         with pytest.raises(
-            UserError, match=f"'own' gives the factor {factor} for the progress 0: "
+            UserError, match=f"'own' gives the factor {factor!r} for the progress 0: "
         ):
             schedules.learning_rates("own", 0.1, 3)
 

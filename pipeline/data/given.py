@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pipeline.data.arrays import Pixels
 from pipeline.data.scaling import LARGEST
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 
 MOST_CLASSES = 256
 ROWS = 8192  # looked at at a time
@@ -21,7 +21,7 @@ def examples(x: Any) -> tuple[Pixels, tuple[int, ...]]:
     UserError
         If it is no array of numbers with at least two axes, or empty.
     """
-    array = np.asarray(x)
+    array = _array("x", x)
     if array.dtype.kind not in "buif" or array.ndim < 2 or not array.size:
         raise UserError(
             f"x: should be numbers of the shape (n, features), or images (n, rows, columns), not "
@@ -63,7 +63,7 @@ def labels(y: Any, examples: int) -> NDArray[np.uint8]:
     UserError
         If there is another number of them, or they are not whole numbers that a byte holds.
     """
-    array = np.asarray(y)
+    array = _array("y", y)
     if array.dtype.kind not in "ui" or array.shape != (examples,):
         raise UserError(
             f"y: should be {examples:,} whole numbers, one for each example, not "
@@ -74,3 +74,10 @@ def labels(y: Any, examples: int) -> NDArray[np.uint8]:
             f"y: classes are 0 to {MOST_CLASSES - 1}, not {array.min()} to {array.max()}"
         )
     return array.astype(np.uint8)
+
+
+def _array(name: str, values: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except ValueError as error:  # of lists of different lengths
+        raise UserError(f"{name}: is not an array: {first_line(error)}") from None

@@ -127,10 +127,10 @@ def _table(path: Path, described: Description, dataset: Dataset) -> NDArray[np.f
             for batch in file.batches(numbers=features)
         ]
     except ValueError:
-        raise UserError(f"{path}: {problem(file, features)}") from None
+        raise UserError(f"{path}: {problem(file, features, needed=True)}") from None
     values = np.concatenate(parts or [np.empty((0, len(features)))])
     if not np.isfinite(values).all():
-        raise UserError(f"{path}: {problem(file, features)}")
+        raise UserError(f"{path}: {problem(file, features, needed=True)}")
     return values
 
 

@@ -8,10 +8,10 @@ from pipeline.data.readers.columns import Columns
 MOST_NAMES = 5  # in an error line
 
 
-def problem(file: Columns, features: Sequence[str]) -> str:
+def problem(file: Columns, features: Sequence[str], *, needed: bool = False) -> str:
     """Return what is wrong with columns that are not all finite numbers, in one line.
 
-    The file is read once more, as text.
+    The file is read once more, as text. Columns that are `needed` cannot be left out.
     """
     from pyarrow import compute
 
@@ -28,10 +28,8 @@ def problem(file: Columns, features: Sequence[str]) -> str:
         row += batch.num_rows
     problems = []
     if other:
-        problems.append(
-            f"{_listed(other)} must be finite numbers: write numbers, or leave the columns out "
-            f"with drop={','.join(other)}"
-        )
+        left_out = "" if needed else f", or leave the columns out with drop={','.join(other)}"
+        problems.append(f"{_listed(other)} must be finite numbers: write numbers{left_out}")
     if missing:
         problems.append(
             f"{_listed(missing)} has missing values: fill them in, or leave the rows out"
