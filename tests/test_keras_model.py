@@ -239,6 +239,16 @@ REFUSED: dict[str, tuple[Callable[[int], list[Any]], str]] = {
         lambda classes: [layers.Conv2D(classes, 3, padding="same")],
         "Own gives logits of the shape (n, 8, 6, 4), not (n, 4)",
     ),
+    "probabilities": (
+        lambda classes: [layers.Flatten(), layers.Dense(classes, activation="softmax")],
+        "Own: ends in a softmax, which training takes anyhow: leave it out, as logits are needed",
+    ),
+    "probabilities of a whole network": (
+        lambda classes: [
+            keras.Sequential([layers.Flatten(), layers.Dense(classes), layers.Softmax()])
+        ],
+        "Own: ends in a softmax, ",
+    ),
     "nothing to train": (
         lambda classes: [layers.Flatten(), layers.Activation("relu")],
         "model own: has no weights to train",

@@ -42,6 +42,11 @@ class KerasModel(Model):
                 self.network.build((None, *self.shape))
             except (TypeError, ValueError) as error:
                 raise UserError(f"{type(self).__name__}: {first_line(error)}") from error
+            if _ends_in_softmax(self.network):
+                raise UserError(
+                    f"{type(self).__name__}: ends in a softmax, which training takes anyhow: leave "
+                    "it out, as logits are needed"
+                )
         named = _named(self.network)
         trained = {id(one) for one in self.network.trainable_variables}
         self._trained = {name: one for name, one in named.items() if id(one) in trained}
@@ -112,6 +117,15 @@ def _named(network: "keras.Sequential") -> "dict[str, keras.Variable]":
             name = f"{position}_{re.sub(r'^variable_[0-9]+$', 'variable', one.name)}"
             found[f"{name}_{number}" if name in found else name] = one
     return found
+
+
+def _ends_in_softmax(layer: Any) -> bool:
+    import keras
+
+    if isinstance(layer, keras.Model) and layer.layers:
+        return _ends_in_softmax(layer.layers[-1])
+    activation = getattr(layer, "activation", None)
+    return isinstance(layer, keras.layers.Softmax) or activation is keras.activations.softmax
 
 
 @contextmanager
