@@ -165,6 +165,16 @@ def test_rows_of_a_table_have_the_data_sets_columns_in_any_order(tmp_path: Path)
     for text in ("1,2\n3,4\n", "1,2,9\n3,4,9\n"):
         path.write_text(text, encoding="utf-8")
         assert asked.read(path, numbered, headless).tolist() == [[1, 2], [3, 4]]
+    skipping = dataset("table", train="train.csv", label="3", columns=3, skip=1)
+    with pytest.raises(UserError) as caught:
+        asked.read(path, numbered, skipping)
+    assert str(caught.value) == (
+        f"{path}: line 1 is skipped, as in the data set's own files, but is an example: put what "
+        "they begin with above it"
+    )
+    for line in ("counts", "cm,kg", "2,cm", "9,9,9"):
+        path.write_text(f"{line}\n1,2\n3,4\n", encoding="utf-8")
+        assert asked.read(path, numbered, skipping).tolist() == [[1, 2], [3, 4]]
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 2)])

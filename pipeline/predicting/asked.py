@@ -1,6 +1,8 @@
 """The examples in a file that a model is asked about: an image, an array or the rows of a table."""
 
 import csv
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from pipeline.data.description import Description
 from pipeline.data.readers import picture, saved
 from pipeline.data.readers.arrow import PARQUET
 from pipeline.data.readers.columns import Columns
-from pipeline.data.readers.diagnosis import problem
+from pipeline.data.readers.diagnosis import not_a_number, problem
 from pipeline.errors import UserError
 from pipeline.files import shown
 from pipeline.predicting import drawing
@@ -114,6 +116,8 @@ def _table(path: Path, described: Description, dataset: Dataset) -> NDArray[np.f
     given = list(map(str, range(1, given + 1))) if isinstance(given, int) else given
     form = {key: options[key] for key in ("separator", "skip", "decimal") if key in options}
     left_out = (options["label"], *(options.get("drop") or ()))
+    if given and form.get("skip") and path.suffix.lower() not in PARQUET:
+        _refuse_skipped(path, **form)
     if given and _width(Columns(path, given=given, **form)) == len(given) - len(left_out):
         given = [name for name in given if name not in left_out]
     file = Columns(path, given=given, **form)
@@ -132,6 +136,24 @@ def _table(path: Path, described: Description, dataset: Dataset) -> NDArray[np.f
     if not np.isfinite(values).all():
         raise UserError(f"{path}: {problem(file, features, needed=True)}")
     return values
+
+
+def _refuse_skipped(path: Path, *, skip: int, **form: Any) -> None:
+    """Refuse a CSV file without a header whose examples begin among the lines that are skipped."""
+    rows = csv.reader(Columns(path, **form).lines(), delimiter=form.get("separator", ","))
+    kinds = [_kinds(row, form.get("decimal", ".")) for row in islice(rows, skip - 1, skip + 1)]
+    if kinds and any(kinds[0]) and kinds[0] == kinds[-1]:
+        raise UserError(
+            f"{path}: line {skip} is skipped, as in the data set's own files, but is an example: "
+            "put what they begin with above it"
+        )
+
+
+def _kinds(row: Sequence[str], decimal: str = ".") -> list[bool]:
+    """Tell which values of a row are numbers."""
+    import pyarrow as pa
+
+    return [not_a_number(pa.array([one]), decimal) is None for one in row]
 
 
 def _width(file: Columns) -> int:
