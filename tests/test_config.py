@@ -28,7 +28,8 @@ OVERRIDES = {  # HERE is the override, "on the command line"
     "determinism=fast": "HERE should be 'portable', 'machine' or 'off', not 'fast'",
     "train.lerning_rate=1": "train.lerning_rate is not known; did you mean train.learning_rate?",
     "model.hiden=[3]": (
-        "model.hiden is not known; known are model.name, model.weight, model.bias, model.l2"
+        "model.hiden is not known; known are model.name, model.weight, model.bias, model.l2; an "
+        "option that its file leaves out is set by +model.hiden=VALUE"
     ),
     "model.wieght=1": "model.wieght is not known; did you mean model.weight?",
     "experiment=tutorial": "experiment=tutorial is not in the defaults: use +experiment=tutorial",

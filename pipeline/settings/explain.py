@@ -40,7 +40,10 @@ def _hint(key: str, error: BaseException | None) -> str:
     """Return a hint that names the most similar key of the section in which one was not found."""
     section = getattr(error, "parent_node", None)
     if isinstance(section, DictConfig) and (above := section._get_full_key("")):
-        return params.did_you_mean(key, [f"{above}.{name}" for name in map(str, section)])
+        hint = params.did_you_mean(key, [f"{above}.{name}" for name in map(str, section)])
+        if above in ("model", "optimizer") and "did you mean" not in hint:
+            hint += f"; an option that its file leaves out is set by +{key}=VALUE"
+        return hint
     return params.did_you_mean(key, params.known_keys())
 
 
