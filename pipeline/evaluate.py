@@ -125,7 +125,7 @@ def measure(
         if not isinstance(value, Real | None):
             raise UserError(f"{metric.name}: should return a number or None, not {value!r:.80}")
         if value is not None:
-            found["_".join(map(str, (metric.name, *metric.options.values())))] = float(value)
+            found[metric.title] = float(value)
     return found
 
 

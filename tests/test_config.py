@@ -57,6 +57,13 @@ OVERRIDES = {  # HERE is the override, "on the command line"
         "HERE: metrics.0.k should be greater than or equal to 1, not 0"
     ),
     "metrics=[{name: accuracy, k: 1}]": "HERE: metrics.0.k is not known",
+    "metrics=[accuracy,loss]": (
+        "HERE should have names of their own, and loss is taken, not ['accuracy', 'loss']"
+    ),
+    "metrics=[{name: top, k: 1}, {name: top, k: 1}]": (
+        "HERE should have names of their own, and top_1 is taken, not "
+        "[{'name': 'top', 'k': 1}, {'name': 'top', 'k': 1}]"
+    ),
     "metrics=[3]": (
         "HERE: metrics.0 should be the name of a metric, or {name: NAME, OPTION: VALUE}, not 3"
     ),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -143,6 +144,11 @@ class Choice(BaseModel):
         """Everything but the name."""
         return dict(self.model_extra or {})
 
+    @property
+    def title(self) -> str:
+        """The name and the values of the options, such as top_3: what a metric is called."""
+        return "_".join(map(str, (self.name, *self.options.values())))
+
 
 def _named(metric: Any) -> Any:
     """Return a metric as name and options, which may be given by its name alone."""
@@ -151,7 +157,18 @@ def _named(metric: Any) -> Any:
     return {"name": metric} if isinstance(metric, str) else metric
 
 
-Metrics = list[Annotated[Choice, BeforeValidator(_named)]]
+def _under_different_names(metrics: list[Choice]) -> list[Choice]:
+    taken = {"loss", "accuracy_low", "accuracy_high", "examples"}  # they are in evaluation.json
+    for metric in metrics:
+        if metric.title in taken:
+            raise ValueError(f"should have names of their own, and {metric.title} is taken")
+        taken.add(metric.title)
+    return metrics
+
+
+Metrics = Annotated[
+    list[Annotated[Choice, BeforeValidator(_named)]], AfterValidator(_under_different_names)
+]
 
 
 class Train(Section):
