@@ -54,8 +54,7 @@ def main(given: list[str]) -> int:
     if not given or given[0].partition("=")[0] in Options.model_fields:
         raise UserError("PATH is needed: the file or the folder of the data set; see --help")
     options = arguments.parse(Options, given[1:])
-    params.check()
-    held_out = params.load()["train"]["validation_size"]
+    held_out = params.value("train.validation_size")
     path = Path(given[0]).expanduser()
     if not path.exists():
         raise UserError(f"{path}: there is no such file or folder")
@@ -78,7 +77,7 @@ def main(given: list[str]) -> int:
     for note in [*found.notes, *_constant(seen, drop)]:
         print(f"Note: {note}")
     left = seen.rows["train"] * (1 if dataset.split == "files" else 1 - dataset.split)
-    fits = isinstance(held_out, float) or held_out < MOST_HELD_OUT * left
+    fits = not isinstance(held_out, int) or held_out < MOST_HELD_OUT * left
     more = "" if fits else " -S train.validation_size=0.1"
     print(f"Its files are in {RAW / name}. Next: `dvc exp run -S dataset={name}{more}`")
     return 0

@@ -157,6 +157,14 @@ def test_a_name_that_is_read_as_something_else_is_refused(workspace: Path, name:
     adopt.main([f"{name}.csv", f"name=of_{name}"])
 
 
+def test_params_may_name_the_data_set_before_it_is_adopted(workspace: Path) -> None:
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(text.replace("dataset: mnist", "dataset: t"), encoding="utf-8")
+    FRAME.to_csv("t.csv", index=False)
+    adopt.main(["t.csv"])
+    assert adopted("t").shape == [4]
+
+
 def test_a_raw_file_is_not_replaced(workspace: Path) -> None:
     FRAME.to_csv("t.csv", index=False)
     Path("data/raw/t").mkdir(parents=True)

@@ -34,6 +34,17 @@ def load(folder: Path = Path()) -> dict[str, Any]:
     return {str(key): item for key, item in container.items()}  # type: ignore[union-attr]
 
 
+def value(key: str) -> Any:
+    """Return a value of params.yaml by its dotted key.
+
+    Raises
+    ------
+    UserError
+        If it is missing, and as `load` does.
+    """
+    return _value(load(), key)
+
+
 def leaves(tree: Mapping[Any, Any], prefix: str = "", *, lists: bool = False) -> dict[str, Any]:
     """Return the values of nested dictionaries, and of `lists` in them, by their dotted keys."""
     found: dict[str, Any] = {}
@@ -106,5 +117,5 @@ def environment(name: str, default: str) -> str:
     return os.environ.get(name, "").strip() or default
 
 
-OmegaConf.register_new_resolver("params", lambda key: _value(load(), key), replace=True)
+OmegaConf.register_new_resolver("params", value, replace=True)
 OmegaConf.register_new_resolver("environment", environment, replace=True)
