@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 import pipeline
 from pipeline.data import given
 from pipeline.errors import UserError
 from pipeline.files import sha256
+from pipeline.settings import params
 from tests.conftest import ROOT, Project, make_project
 
 DOCUMENT = (ROOT / "docs/from-python.md").read_text(encoding="utf-8")
@@ -149,6 +151,8 @@ def test_a_wrong_key_has_the_line_of_the_command(
     os.chdir(ready / "conf")
     with pytest.raises(UserError, match=r"^params.yaml: not found in .*conf: give the project's"):
         pipeline.load()
+    monkeypatch.chdir(ROOT)  # another project's values do not stay
+    assert OmegaConf.create({"dataset": "${params:dataset}"}).dataset == params.load()["dataset"]
     with pytest.raises(AttributeError, match="has no attribute 'lod'"):
         pipeline.lod  # noqa: B018
 

@@ -1,5 +1,6 @@
 """DVC's experiments, in the workspace and in its temporary copies, are in the workspace's store."""
 
+import pytest
 from mlflow.entities import Run
 
 from tests.conftest import Project
@@ -8,6 +9,7 @@ from tests.test_tracking import artifacts, runs
 ALL = ["classes.csv", "config.yaml", "evaluation.json", "history.csv", "mistakes.csv", "plots"]
 
 
+@pytest.mark.slow
 def test_an_experiment_has_one_name_and_its_record_stays(reproduced: Project) -> None:
     head = reproduced.run("git", "rev-parse", "HEAD").stdout.strip()
     author = {

@@ -74,6 +74,7 @@ def test_two_epochs_of_each_optimizer(mnist: Path, hidden: list[int], batch_size
             assert variable.numpy().tobytes() == weight.tobytes(), (name, settings, variable.name)
 
 
+@pytest.mark.slow
 def test_the_train_stage(mnist: Path, tmp_path: Path) -> None:
     """All 60 epochs on 55,000 rows, as the committed results were made: half a minute."""
     Project(mnist).stage(

@@ -68,6 +68,7 @@ def bits(project: Project, folder: str = ".") -> list[str]:
     return [sha256(project / folder / name) for name in FILES]
 
 
+@pytest.mark.slow
 def test_each_run_says_on_which_machines_its_bits_come_out(extended: Project) -> None:
     assert promised(extended) == "every machine"
     extended.stage("train", "determinism=machine")
@@ -86,6 +87,7 @@ def test_each_run_says_on_which_machines_its_bits_come_out(extended: Project) ->
     assert "All 2 results are identical, bit for bit." in verify
 
 
+@pytest.mark.slow
 def test_a_sweep_trains_what_is_exact_beside_what_is_not(extended: Project) -> None:
     """One process imports TensorFlow once, as all its trials need it; the first one is refused."""
     alone = {("logistic_regression", "sgd"): bits(extended)}

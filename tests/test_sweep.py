@@ -337,6 +337,7 @@ def test_two_sweeps_at_once_on_a_new_store(reproduced: Project) -> None:
     assert statuses(reproduced, "sweep") == ["FINISHED"] * 2
 
 
+@pytest.mark.slow
 def test_every_preset_runs(reproduced: Project) -> None:
     (reproduced / "conf/experiment/other.yaml").write_text(
         "# @package _global_\nseed: 5\n", encoding="utf-8"

@@ -172,6 +172,7 @@ def test_an_own_optimizer_trains_each_alone(ten: Project) -> None:
     assert bits(ten, clipped) == alone
 
 
+@pytest.mark.slow
 def test_a_shipped_optimizer_that_was_edited_is_no_longer_exact(ten: Project) -> None:
     path = ten / "pipeline/optimizers.py"
     code = path.read_text(encoding="utf-8")

@@ -278,6 +278,7 @@ SAME = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", ["256", "null"])
 def test_the_same_bits_in_every_process(mnist: Path, tmp_path: Path, batch_size: str) -> None:
     project = Project(mnist)

@@ -53,13 +53,15 @@ def load(overrides: Sequence[str] = (), folder: str | Path = "") -> Config:
                     f"{one.input_line}: has several values, and one is needed here: trying them is "
                     "a sweep, `python -m pipeline.train -m`"
                 )
-        params.resolve_from(params.load(root))
-        with initialize_config_dir(str(conf), version_base="1.3"):
+        with (
+            params.resolving_from(params.load(root)),
+            initialize_config_dir(str(conf), version_base="1.3"),
+        ):
             composed = compose("config", list(overrides), return_hydra_config=True)
-        if composed.hydra.mode is RunMode.MULTIRUN:
-            given = " ".join(overrides)
-            raise UserError(f"{given} is a sweep: run it as `python -m pipeline.train {given}`")
-        config = check_in_force(composed)
+            if composed.hydra.mode is RunMode.MULTIRUN:
+                given = " ".join(overrides)
+                raise UserError(f"{given} is a sweep: run it as `python -m pipeline.train {given}`")
+            config = check_in_force(composed)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain.one_line(error)) from error
     if not folder:

@@ -4,7 +4,8 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,20 @@ def resolve_from(tree: dict[str, Any]) -> None:
     Without this, it reads the file each time.
     """
     OmegaConf.register_new_resolver("params", partial(_value, tree), replace=True)
+
+
+@contextmanager
+def resolving_from(tree: dict[str, Any]) -> Iterator[None]:
+    """Let `${params:KEY}` have these values for a while, and then those of the file again."""
+    resolve_from(tree)
+    try:
+        yield
+    finally:
+        _resolve_from_file()
+
+
+def _resolve_from_file() -> None:
+    OmegaConf.register_new_resolver("params", lambda key: _value(load(), key), replace=True)
 
 
 def _value(tree: dict[str, Any], key: str) -> Any:
