@@ -3,6 +3,7 @@
 import hashlib
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,24 @@ POLL_SECONDS = 0.002
 
 
 def of_stages(folder: Path) -> dict[str, dict[str, str]]:
-    """Return the MD5 of each out, by the stage of dvc.lock."""
+    """Return the MD5 of each file that a stage of dvc.lock writes; those in a folder are there."""
     stages = yaml.safe_load((folder / "dvc.lock").read_text(encoding="utf-8"))["stages"]
     return {
-        name: {out["path"]: out["md5"] for out in stage["outs"]} for name, stage in stages.items()
+        name: {file: md5 for out in stage["outs"] for file, md5 in _files(folder, out)}
+        for name, stage in stages.items()
     }
+
+
+def _files(folder: Path, out: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if "nfiles" not in out:
+        yield out["path"], out["md5"]
+        return
+    for path in sorted((folder / out["path"]).iterdir()):
+        yield str(path.relative_to(folder)), _md5(path)
+
+
+def _md5(path: Path) -> str:
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 class Watch:
@@ -51,11 +65,11 @@ class Watch:
                 identity = stat.st_ino, stat.st_size, stat.st_mtime_ns
                 if self._known.get(name) == identity:
                     continue
-                found = hashlib.md5((self.folder / name).read_bytes(), usedforsecurity=False)
+                found = _md5(self.folder / name)
             except FileNotFoundError:
                 self._known.pop(name, None)
                 continue
             self._known[name] = identity
             self.seen += 1
-            if found.hexdigest() != expected:
+            if found != expected:
                 self.wrong.append(f"{name} ({stat.st_size} bytes)")
