@@ -21,6 +21,7 @@ from pipeline.modelling.keras_model import KerasModel
 from pipeline.modelling.model import Model
 from pipeline.models import LogisticRegression
 from pipeline.schedules import SCHEDULES
+from pipeline.settings import inputs
 from pipeline.settings.check import check
 from pipeline.settings.schema import Config
 from pipeline.trials import trial_file
@@ -97,6 +98,7 @@ def ready(reproduced: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project whose folder is the current one; checkpoints are written after every epoch."""
     monkeypatch.chdir(reproduced.folder)
     monkeypatch.setattr(checkpoint, "COST", math.inf)
+    monkeypatch.setattr(inputs, "code", lambda stage: {})  # kept of another folder's files
     return reproduced
 
 
