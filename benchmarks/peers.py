@@ -58,9 +58,8 @@ def pipeline(
 
     x, y, _ = examples("c")  # mapped, as the train stage has them
     rows = len(x) - (HELD_OUT if batch_size else 0)
-    made = models.MLP if options else models.LogisticRegression
-    model = made(784, 10, 0, **options)
-    model.exact = exact
+    name = "mlp" if options else "logistic_regression"
+    model = models.make(name, x.shape[1:], 10, 0, options, exact=exact)
     epochs = training.train(
         model,
         optimizers.sgd(RATE),
