@@ -109,7 +109,7 @@ def _predictions(commit: str) -> str:
 
         try:
             return str(api.read(PREDICTIONS, rev=commit, encoding="utf-8"))
-        except Exception as error:  # DVC has many
+        except Exception as error:  # DVC, its cache and its remotes have many
             raise UserError(first_line(error)) from None
 
 

@@ -167,8 +167,8 @@ def _image(members: zipfile.ZipFile, name: str, place: Path) -> Iterator["Image.
     """Open an image of an archive."""
     where = f"{shown(place)}: {name}"
     try:
-        opened = members.open(name)
-    except Exception as error:
+        opened = members.open(name)  # as bytes
+    except Exception as error:  # zipfile fails in many ways
         raise UserError(f"{where} cannot be read: {first_line(error)}") from None
     with opened as file, picture.opened(file, where) as image:
         yield image

@@ -69,6 +69,6 @@ def pixels(image: "Image.Image", name: str, *, colour: bool) -> NDArray[np.uint8
     """
     if "A" in image.getbands() or "transparency" in image.info:
         alpha = image.convert("RGBA").getchannel("A")
-        if alpha.getextrema()[0] < 255:  # type: ignore[operator]
+        if np.asarray(alpha).min() < 255:
             raise UserError(f"{name} is transparent: put it on a background")
     return np.asarray(image.convert("RGB" if colour else "L"))
