@@ -17,6 +17,7 @@ intervals, the difference with its interval, McNemar's exact test, the classes a
 differ, and what follows in a sentence. comparison.png shows where they part.
 """
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,21 +49,23 @@ def main(given: list[str]) -> int:
     if len(names) != 2:
         raise UserError(f"needs two names, A and B, not {len(names)}: `--help` says what they are")
     if both := groups.find(*names):
-        print(f"{both.report()}\n\n{both.sentence}")
-        write_text(out / "comparison.json", both.json())
+        give(out, both.report(), both.sentence, both.numbers())
         both.draw(out / "comparison.png")
-        print(f"All of it is in {shown(out)}")
-        return 0
-    found = compared(*names)
-    sentence = words.sentence(found)
-    print(f"{words.report(found)}\n\n{sentence}")
-    write_text(out / "comparison.json", found.json(sentence))
-    from pipeline.comparison import picture
+    else:
+        found = compared(*names)
+        give(out, words.report(found), words.sentence(found), found.numbers())
+        from pipeline.comparison import picture
 
-    rows = [row for some in picture.parting(found).values() for row in some]
-    picture.draw(out / "comparison.png", found, images(found, rows))
+        picture.draw(out / "comparison.png", found, images(found))
     print(f"All of it is in {shown(out)}")
     return 0
+
+
+def give(out: Path, report: str, sentence: str, numbers: dict[str, Any]) -> None:
+    """Print what was found, and write it."""
+    print(f"{report}\n\n{sentence}")
+    content = json.dumps(numbers | {"sentence": sentence}, indent=2)
+    write_text(out / "comparison.json", content + "\n")
 
 
 def compared(a: str, b: str) -> Result:
@@ -76,8 +79,8 @@ def compared(a: str, b: str) -> Result:
     return Result(*sides, f"{of} of {sides[0].dataset.get('name', 'the data set')}")
 
 
-def images(found: Result, rows: list[int]) -> dict[int, NDArray[Any]]:
-    """Return some examples by their rows, if they are images, and those of data/processed/."""
+def images(found: Result) -> dict[int, NDArray[Any]]:
+    """Return examples to show, by their rows, if they are images and those of data/processed/."""
     try:
         config = load([f"dataset={found.a.dataset['name']}"])
         folder = config.paths.processed
@@ -86,8 +89,10 @@ def images(found: Result, rows: list[int]) -> dict[int, NDArray[Any]]:
     except UserError:  # the data are others by now, or not here
         return {}
     same = [x for x, y in parts if np.array_equal(y, found.a.answers.actual)]
+    from pipeline.comparison import picture
     from pipeline.report import cells
 
+    rows = [row for some in picture.parting(found).values() for row in some]
     if not same or not cells.is_image(described.shape):
         return {}
     return dict(zip(rows, described.unscaled(same[0][rows]), strict=True))

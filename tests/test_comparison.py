@@ -111,7 +111,7 @@ def test_a_class_counts_only_if_it_survives_holms_correction() -> None:
     found = result(said, other, labels)
     assert [one.p < 0.05 for one in found.classes] == [False, True, False]
     assert found.classes[0].counts.p < 0.05  # alone it would have
-    content = json.loads(found.json("x"))
+    content = json.loads(json.dumps(found.numbers()))
     assert [one["only_a"] for one in content["classes"]] == [6, 9, 1]
     assert content["classes"][1]["class"] == "bee"
     assert content["both"] + content["only_a"] + content["only_b"] + content["neither"] == 180
@@ -271,7 +271,7 @@ def test_groups_are_paired_by_their_seeds(tmp_path: Path) -> None:
     shared = [0, 1, 2, 3]
     pairs = np.array([[ours[seed], theirs[seed]] for seed in shared])
     low, high = stats.ttest_rel(pairs[:, 1], pairs[:, 0]).confidence_interval(0.95)
-    content = json.loads(found.json())
+    content = json.loads(json.dumps(found.numbers()))
     difference = content["accuracy"]["difference"]
     assert content["seeds"] == shared
     assert difference["mean"] == pytest.approx((pairs[:, 1] - pairs[:, 0]).mean())

@@ -4,18 +4,19 @@ Both were tested on the same examples. Each seed of A is paired with the same se
 mean of their differences has Student's interval.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.comparison.words import aligned, better, settings
+from pipeline.comparison import words
+from pipeline.comparison.paired import Estimate
+from pipeline.comparison.side import unlike
 from pipeline.errors import UserError
 from pipeline.files import shown
 from pipeline.seeding import results
 from pipeline.seeding.results import Results
 from pipeline.settings.params import leaves
-from pipeline.trials.spread import Spread, spread
+from pipeline.trials.spread import spread
 
 METRICS = ("accuracy", "loss")
 LEAST = 2  # seeds that a deviation needs
@@ -23,7 +24,7 @@ LEAST = 2  # seeds that a deviation needs
 
 @dataclass(frozen=True)
 class Groups:
-    """Two groups with the seeds that both have."""
+    """Two groups, which have some seeds in common."""
 
     a: Results
     b: Results
@@ -39,72 +40,65 @@ class Groups:
         ours, theirs = ([g.scores[k][metric] for k in self.seeds] for g in (self.a, self.b))
         return ours, theirs, [b - a for a, b in zip(ours, theirs, strict=True)]
 
+    def means(self, metric: str) -> tuple[Estimate, Estimate, Estimate]:
+        """Return the mean of A, of B, and of B's less A's."""
+        a, b, difference = (_mean(values) for values in self.values(metric))
+        return a, b, difference
+
     @property
-    def settings(self) -> dict[str, tuple[Any, Any]]:
-        """The settings that are not the same, with A's value and B's."""
-        ours, theirs = (leaves(group.about.get("settings", {})) for group in (self.a, self.b))
-        keys = dict.fromkeys([*ours, *theirs])
-        found = {key: (ours.get(key), theirs.get(key)) for key in keys}
-        return {key: both for key, both in found.items() if both[0] != both[1]}
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """The settings that are not the same, with the value of `a` and of `b`."""
+        return unlike(*(leaves(group.about.get("settings", {})) for group in (self.a, self.b)))
 
     @property
     def sentence(self) -> str:
         """What follows."""
-        difference = spread(self.values("accuracy")[2])
-        if difference.deviation == 0:
+        mean = f"the mean of {len(self.seeds)} seeds"
+        *_, difference = self.means("accuracy")
+        value, low, high = difference.points
+        if low == high:
             return (
-                f"B - A is {100 * difference.mean:+.2f} points with every seed, so what a seed "
+                f"B - A is {value:+.2f} points with every seed, so what a seed "
                 "moves is not known: compare one of each, as A/0 and B/0."
             )
-        assert difference.interval_low is not None
-        assert difference.interval_high is not None
-        low, high = 100 * difference.interval_low, 100 * difference.interval_high
-        mean = f"the mean of {len(self.seeds)} seeds"
         if low <= 0 <= high:
             return (
-                f"The seeds do not tell them apart: B - A is {100 * difference.mean:+.2f} points, "
+                f"The seeds do not tell them apart: B - A is {value:+.2f} points, "
                 f"{mean}, 95 % interval {low:+.2f} to {high:+.2f}."
             )
-        return f"{better(100 * difference.mean, low, high)}, {mean}."
+        return f"{words.better(difference.points)}, {mean}."
 
     def report(self) -> str:
         """Return the tables above the sentence."""
-        count = len(self.seeds)
-        rows = [["", "A", "B", "B - A"]]
-        for metric in METRICS:
-            ours, theirs, difference = (spread(values) for values in self.values(metric))
-            rows.append([metric, _shown(ours), _shown(theirs), _shown(difference, "+")])
-        return "\n".join(
-            [
-                f"A  {self.titles[0]}",
-                f"B  {self.titles[1]}",
-                f"Means of the same {count} seeds, each tested on the same examples of "
-                f"{self.a.about.get('dataset')}; 95 % intervals (Student), of B - A seed by seed.",
-                "",
-                *aligned(rows),
-                *settings(self.settings),
-            ]
-        )
+        rows = [words.row(metric, *self.means(metric)) for metric in METRICS]
+        lines = [
+            f"A  {self.titles[0]}",
+            f"B  {self.titles[1]}",
+            f"Means of the same {len(self.seeds)} seeds, each tested on the same examples of "
+            f"{self.a.about.get('dataset')}; 95 % intervals (Student), of B - A seed by seed.",
+            "",
+            *words.aligned([words.HEADER, *rows]),
+            *words.settings(self.settings),
+        ]
+        return "\n".join(lines)
 
-    def json(self) -> str:
-        """Return all numbers as JSON."""
-        numbers = {
+    def numbers(self) -> dict[str, Any]:
+        """Return all of it, as comparison.json has it."""
+        metrics = {
             metric: {
                 name: {"values": values, **spread(values)._asdict()}
                 for name, values in zip(("a", "b", "difference"), self.values(metric), strict=True)
             }
             for metric in METRICS
         }
-        content = {
+        return {
             "a": {"is": self.titles[0]},
             "b": {"is": self.titles[1]},
             "seeds": self.seeds,
-            **numbers,
-            "settings": {key: {"a": a, "b": b} for key, (a, b) in self.settings.items()},
+            **metrics,
+            "settings": self.settings,
             "methods": {"difference": "Student's 95 % interval of the mean, paired by seed"},
-            "sentence": self.sentence,
         }
-        return json.dumps(content, indent=2) + "\n"
 
     def draw(self, path: Path) -> None:
         """Draw the accuracy of both for each seed, and the difference with its interval."""
@@ -113,7 +107,7 @@ class Groups:
         from pipeline.report.figures import saved
 
         ours, theirs, differences = self.values("accuracy")
-        found = spread(differences)
+        _, low, high = _mean(differences)
         with saved(path, 9, 4) as figure:
             both, apart = figure.subplots(1, 2)
             both.scatter(self.seeds, ours, label="A", zorder=3)
@@ -122,8 +116,7 @@ class Groups:
             both.set(xlabel="Seed", title="Test accuracy")
             apart.scatter(self.seeds, differences, color="C2", zorder=3)
             apart.axhline(0, color="0.5", lw=1)
-            if found.interval_low is not None and found.interval_high is not None:
-                apart.axhspan(found.interval_low, found.interval_high, color="C2", alpha=0.15, lw=0)
+            apart.axhspan(low, high, color="C2", alpha=0.15, lw=0)
             apart.set(xlabel="Seed", title="B - A, and the 95 % interval of its mean")
             for axes in (both, apart):
                 axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -159,6 +152,8 @@ def find(a: str, b: str) -> Groups | None:
     return found
 
 
-def _shown(one: Spread, sign: str = "") -> str:
-    value, _, low, high = (f"{number or 0:{sign}.4f}" for number in one)
-    return f"{value} ({low} to {high})"
+def _mean(values: list[float]) -> Estimate:
+    mean, _, low, high = spread(values)
+    assert low is not None  # as there are two values or more
+    assert high is not None
+    return Estimate(mean, low, high)

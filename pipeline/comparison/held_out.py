@@ -4,19 +4,16 @@ Sweeps choose among trials, so a trial never meets the test set. What it is comp
 trial or the workspace, is asked the same held-out examples.
 """
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.comparison import side
 from pipeline.comparison.answers import Answers, in_units
 from pipeline.comparison.named import WORKSPACE, of_workspace, plain
 from pipeline.comparison.side import Side
 from pipeline.data import arrays
-from pipeline.data.arrays import Pixels
+from pipeline.data.arrays import Arrays
 from pipeline.errors import UserError
 from pipeline.evaluate import answers_of, trained
 from pipeline.files import shown
@@ -32,13 +29,6 @@ WEIGHTS = "weights.npz"
 WAYS = "name two trials, or a trial and the workspace"
 
 
-class Trained(NamedTuple):
-    """A model that has been trained: its configuration, and the side that its answers become."""
-
-    config: Config  # whose paths.models has the weights
-    side: Callable[[Answers], Side]
-
-
 def trial(name: str) -> Trial | None:
     """Return the trial whose folder or run has this name, if there is one.
 
@@ -51,12 +41,13 @@ def trial(name: str) -> Trial | None:
     if (path / "sweep.json").exists():
         inside = [one.folder for one in folders.trials(path)]
         raise UserError(f"{name} is a sweep: name one of its trials, as {', '.join(inside[:3])}")
+    found: Trial | None
     if (path / "trial.json").exists():
         found = trial_file.read(path / "trial.json")
     else:
         every = (one for folder in folders.begun() for one in folders.trials(folder))
-        found = next((one for one in every if one.run_id == name), Trial(0, [], "", "NONE"))
-    if found.status == "NONE" or found.tested:
+        found = next((one for one in every if one.run_id == name), None)
+    if found is None or found.tested:
         return None
     if found.status != "FINISHED":
         raise UserError(f"{found.folder}: the trial is {found.status}, not FINISHED")
@@ -71,34 +62,32 @@ def both(one: Trial | str, other: Trial | str) -> tuple[Side, Side]:
     UserError
         If one is neither, the held-out examples are not the same, or there are none.
     """
-    a, b = map(_trained, (one, other))
-    exact = all(is_exact(each.config.determinism, each.config.model.name) for each in (a, b))
-    determinism.enable(None, a.config.determinism, exact=exact, keras=False)  # as both need it
-    (_, first, shape), (_, second, _) = (arrays.split(each.config) for each in (a, b))
+    a, b = _config(one), _config(other)
+    exact = all(is_exact(config.determinism, config.model.name) for config in (a, b))
+    determinism.enable(None, a.determinism, exact=exact, keras=False)  # as both need it
+    (_, first, shape), (_, second, _) = arrays.split(a), arrays.split(b)
     if not len(first[0]) or not len(second[0]):
         raise UserError("train.validation_size is 0: no held-out examples to compare trials on")
     if any(x.shape != y.shape or (x != y).any() for x, y in zip(first, second, strict=True)):
         raise UserError(
             f"A and B have held out other examples: {len(first[0]):,} and {len(second[0]):,}"
         )
-    return _answered(a, shape, *first), _answered(b, shape, *second)
+    return _side(one, a, shape, first), _side(other, b, shape, second)
 
 
-def _trained(one: Trial | str) -> Trained:
-    if isinstance(one, Trial):
-        return _of_trial(one)
-    if one != WORKSPACE:
-        raise UserError(f"{one} cannot be compared with a trial, whose weights lie here: {WAYS}")
-    config = load()
-    return Trained(config, lambda found: of_workspace(found, Path("models") / WEIGHTS))
-
-
-def _of_trial(one: Trial) -> Trained:
+def _config(one: Trial | str) -> Config:
+    """Return the configuration of a training, whose paths.models has the weights."""
+    if isinstance(one, str):
+        if one != WORKSPACE:
+            raise UserError(
+                f"{one} cannot be compared with a trial, whose weights lie here: {WAYS}"
+            )
+        return load()
     folder = Path(one.repeats or one.folder) / "models"
     if not (folder / WEIGHTS).exists():
         raise UserError(f"{shown(folder / WEIGHTS)}: not found: run the trial's sweep again")
     known = load([f"dataset={one.choices['dataset']}"])
-    config = known.model_copy(
+    return known.model_copy(
         update={
             "seed": one.settings["seed"],
             "determinism": one.settings["determinism"],
@@ -107,10 +96,12 @@ def _of_trial(one: Trial) -> Trained:
             "paths": known.paths.model_copy(update={"models": folder}),
         }
     )
+
+
+def _side(one: Trial | str, config: Config, shape: tuple[int, ...], asked: Arrays) -> Side:
+    said = answers_of(trained(config, shape), *asked)
+    found = Answers(asked[1].astype(np.int64), said.predicted, in_units(said.losses))
+    if isinstance(one, str):
+        return of_workspace(found, Path("models") / WEIGHTS)
     title = f"trial {one.number} in {shown(Path(one.folder).parent)}: {one.name}"
-    return Trained(config, lambda found: side.of_config(title, found, plain(config)))
-
-
-def _answered(one: Trained, shape: tuple[int, ...], x: Pixels, y: NDArray[np.uint8]) -> Side:
-    said = answers_of(trained(one.config, shape), x, y)
-    return one.side(Answers(y.astype(np.int64), said.predicted, in_units(said.losses)))
+    return side.of_config(title, found, plain(config))

@@ -81,8 +81,8 @@ def _seed(name: str) -> Side | None:
     if not test.exists():
         raise UserError(f"{test}: not found: run `python -m pipeline.seeds` again")
     found = answers.parse(test.read_text(encoding="utf-8"), str(test))
-    dataset = load([f"dataset={trial.choices['dataset']}"]).dataset
-    config = trial.settings | {"dataset": dataset.model_dump(mode="json", exclude_unset=True)}
+    known = plain(load([f"dataset={trial.choices['dataset']}"]))
+    config = trial.settings | {"dataset": known["dataset"]}
     return side.of_config(f"seed {trial.settings['seed']} of {path.parent.parent}", found, config)
 
 

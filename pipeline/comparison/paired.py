@@ -30,6 +30,15 @@ class Estimate(NamedTuple):
         """Whether the interval leaves zero out."""
         return self.low > 0 or self.high < 0
 
+    @property
+    def points(self) -> "Estimate":
+        """The same in points of 100."""
+        return Estimate(*(100 * number for number in self))
+
+    def named(self, name: str) -> dict[str, float]:
+        """Return the three numbers, each under a name that begins so."""
+        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+
 
 class Counts(NamedTuple):
     """How many examples both models, one alone, or none has right."""
@@ -113,11 +122,10 @@ def losses(a: Numbers, b: Numbers) -> tuple[Estimate, Estimate, Estimate]:
 
 def holm(p: list[float]) -> list[float]:
     """Return p-values corrected for their number (Holm, 1979), in their order."""
-    found, least = [0.0] * len(p), 0.0
-    for place, index in enumerate(sorted(range(len(p)), key=p.__getitem__)):
-        least = max(least, min((len(p) - place) * p[index], 1.0))
-        found[index] = least
-    return found
+    order = np.argsort(p, kind="stable")
+    found = np.empty(len(p))
+    found[order] = np.maximum.accumulate(np.sort(p) * np.arange(len(p), 0, -1))
+    return found.clip(max=1).tolist()
 
 
 def classes(a: Answers, b: Answers) -> list[OfClass]:

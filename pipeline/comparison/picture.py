@@ -77,19 +77,7 @@ def _matrix(figure: Figure, axes: Axes, found: Result, count: int) -> None:
     if count > MOST_CLASSES:
         figure.colorbar(image, ax=axes, shrink=0.7)
     else:
-        for row, column in np.ndindex(count, count):
-            value = difference[row, column]
-            dark = row != column and abs(value) > 0.6 * most
-            axes.text(
-                column,
-                row,
-                f"{value:+d}" if value else "0",
-                ha="center",
-                va="center",
-                fontsize=8,
-                color="white" if dark else "black" if value else "0.75",
-                fontweight="bold" if row == column else "normal",
-            )
+        cells.number(axes, difference, np.abs(difference) > 0.6 * most, 8, sign="+")
     places = range(0, count, -(-count // MOST_CLASSES))
     names = [short(found.name(number)) for number in places]
     turned = max(map(len, names)) > 3

@@ -1,14 +1,12 @@
-"""What the comparison of two sides has found, as numbers and as JSON."""
+"""What the comparison of two sides has found, in numbers."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from pipeline.comparison import paired
 from pipeline.comparison.paired import Counts, Estimate, OfClass
-from pipeline.comparison.side import Side
+from pipeline.comparison.side import Side, unlike
 
 METHODS = {
     "accuracy": "Wilson's 95 % interval",
@@ -34,16 +32,13 @@ class Result:
         return paired.counts(self.a.answers.right, self.b.answers.right)
 
     @cached_property
-    def accuracies(self) -> tuple[Estimate, Estimate, Estimate]:
-        """A's, B's, and B's less A's."""
-        one, other = map(paired.accuracy, (self.a.answers, self.b.answers))
-        return one, other, self.counts.difference
-
-    @cached_property
-    def losses(self) -> tuple[Estimate, Estimate, Estimate] | None:
-        """A's, B's, and B's less A's; None if one side's are not known."""
-        ours, theirs = self.a.answers.losses, self.b.answers.losses
-        return None if ours is None or theirs is None else paired.losses(ours, theirs)
+    def estimates(self) -> dict[str, tuple[Estimate, Estimate, Estimate]]:
+        """Accuracy and loss, if both are known: A's, B's, and B's less A's."""
+        a, b = self.a.answers, self.b.answers
+        found = {"accuracy": (paired.accuracy(a), paired.accuracy(b), self.counts.difference)}
+        if a.losses is not None and b.losses is not None:
+            found["loss"] = paired.losses(a.losses, b.losses)
+        return found
 
     @cached_property
     def classes(self) -> list[OfClass]:
@@ -56,32 +51,34 @@ class Result:
         return self.counts.difference.apart and self.counts.p < paired.LEVEL
 
     @property
-    def settings(self) -> dict[str, tuple[Any, Any]]:
-        """The settings that are not the same, with A's value and B's, None if one has none."""
-        return _unlike(self.a.settings, self.b.settings)
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """The settings that are not the same, with the value of `a` and of `b`."""
+        return unlike(self.a.settings, self.b.settings)
 
     @property
     def code(self) -> list[str]:
         """The files of code that are not the same, as far as both sides' are known."""
-        return list(_unlike(self.a.code, self.b.code)) if self.a.code and self.b.code else []
+        return list(unlike(self.a.code, self.b.code)) if self.a.code and self.b.code else []
 
     def name(self, number: int) -> str:
         """Return the name of a class."""
         names = self.a.dataset.get("classes", [])
         return str(names[number]) if number < len(names) else str(number)
 
-    def json(self, sentence: str) -> str:
-        """Return all numbers as JSON."""
-        sides = [
-            {"is": side.title, **_numbers("accuracy", self.accuracies[k]), **self._loss(k)}
-            for k, side in enumerate((self.a, self.b))
-        ]
-        content = {
-            "a": sides[0],
-            "b": sides[1],
+    def numbers(self) -> dict[str, Any]:
+        """Return all of it, as comparison.json has it."""
+        a: dict[str, Any] = {"is": self.a.title}
+        b: dict[str, Any] = {"is": self.b.title}
+        difference: dict[str, Any] = {}
+        for name, estimates in self.estimates.items():
+            for found, estimate in zip((a, b, difference), estimates, strict=True):
+                found.update(estimate.named(name))
+        return {
+            "a": a,
+            "b": b,
             "examples": self.counts.examples,
             "of": self.of,
-            "difference": {**_numbers("accuracy", self.accuracies[2]), **self._loss(2)},
+            "difference": difference,
             **self.counts._asdict(),
             "p": self.counts.p,
             "differ": self.differ,
@@ -91,27 +88,12 @@ class Result:
                     "examples": one.counts.examples,
                     "only_a": one.counts.only_a,
                     "only_b": one.counts.only_b,
-                    **_numbers("recall", one.counts.difference),
+                    **one.counts.difference.named("recall"),
                     "p": one.p,
                 }
                 for one in self.classes
             ],
-            "settings": {key: {"a": a, "b": b} for key, (a, b) in self.settings.items()},
+            "settings": self.settings,
             "code": self.code,
             "methods": METHODS,
-            "sentence": sentence,
         }
-        return json.dumps(content, indent=2) + "\n"
-
-    def _loss(self, number: int) -> dict[str, float]:
-        return _numbers("loss", self.losses[number]) if self.losses else {}
-
-
-def _numbers(name: str, estimate: Estimate) -> dict[str, float]:
-    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
-
-
-def _unlike(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    keys = dict.fromkeys([*ours, *theirs])
-    found = {key: (ours.get(key), theirs.get(key)) for key in keys}
-    return {key: values for key, values in found.items() if values[0] != values[1]}

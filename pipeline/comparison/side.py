@@ -77,6 +77,12 @@ def deciding(settings: Settings, dataset: Mapping[str, Any]) -> dict[str, Any]:
     return leaves(used, "dataset.") | {k: v for k, v in found.items() if k not in GROUPS}
 
 
+def unlike(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what is not the same, with the value of `a` and of `b`, None if one has none."""
+    found = {key: {"a": ours.get(key), "b": theirs.get(key)} for key in {**ours, **theirs}}
+    return {key: both for key, both in found.items() if both["a"] != both["b"]}
+
+
 def check_same_examples(a: Side, b: Side) -> None:
     """Check that both have answered the same examples.
 

@@ -76,6 +76,24 @@ def draw(
     return image
 
 
+def number(
+    axes: Axes, matrix: NDArray[np.int64], dark: NDArray[np.bool_], size: float, sign: str = ""
+) -> None:
+    """Write the numbers of a confusion matrix into its cells, which are dark but for the right."""
+    for (row, column), value in np.ndenumerate(matrix):
+        right = row == column
+        axes.text(
+            column,
+            row,
+            f"{value:{sign}d}" if value else "0",
+            ha="center",
+            va="center",
+            fontsize=size,
+            color="white" if dark[row, column] and not right else "black" if value else "0.75",
+            fontweight="bold" if right else "normal",
+        )
+
+
 def smaller(values: NDArray[Any], block: int) -> NDArray[Any]:
     """Return the means of blocks of so many rows and columns."""
     rows, columns = (max(size - size % block, 1) for size in values.shape[:2])

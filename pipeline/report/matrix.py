@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm
 from numpy.typing import NDArray
 
@@ -41,7 +40,7 @@ def confusion_matrix(path: Path, matrix: NDArray[np.int64], classes: Sequence[st
         image = cells.draw(axes, errors, most=count, cmap="Reds", norm=colors)
         if count <= NUMBERED:
             digits = len(str(matrix.max()))
-            _numbers(axes, matrix, share, min(9, cell / (0.75 * digits)))
+            cells.number(axes, matrix, share >= DARK, min(9, cell / (0.75 * digits)))
         step = next(step for step in THINNED if step * cell >= LINE * size)
         places, shown = range(0, count, step), names[::step]
         level = inches(longest(shown) + 1, size) * 72 <= step * cell
@@ -56,20 +55,3 @@ def confusion_matrix(path: Path, matrix: NDArray[np.int64], classes: Sequence[st
         bar = figure.colorbar(image, shrink=0.8, ticks=STEPS, spacing="uniform")
         bar.ax.set_yticklabels([f"{100 * one:g} %" for one in STEPS])
         bar.set_label("mistakes: share of the actual class")
-
-
-def _numbers(
-    axes: Axes, matrix: NDArray[np.int64], share: NDArray[np.float64], size: float
-) -> None:
-    for (row, column), number in np.ndenumerate(matrix):
-        dark = row != column and share[row, column] >= DARK
-        axes.text(
-            column,
-            row,
-            f"{number}",
-            ha="center",
-            va="center",
-            fontsize=size,
-            color="white" if dark else "black" if number else "0.75",
-            fontweight="bold" if row == column else "normal",
-        )
