@@ -30,12 +30,12 @@ from pydantic import Field
 
 from pipeline.adopting import conf_file, folders
 from pipeline.adopting.look import look
-from pipeline.adopting.survey import Survey, described
+from pipeline.adopting.survey import described
 from pipeline.cli import arguments
 from pipeline.errors import UserError
 from pipeline.files import replacing, sha256, shown, write_text
 from pipeline.settings import conf_files, params
-from pipeline.settings.schema import NAME
+from pipeline.settings.schema import NAME, Dataset
 
 RAW = Path("data/raw")
 MOST_HELD_OUT = 0.5  # of the training examples
@@ -67,15 +67,18 @@ def main(given: list[str]) -> int:
         with _of(path, Path(staging)):
             dataset, seen = described(found, name)
         text = conf_file.text(dataset, path.resolve().name, seen.rows)
-        _check(target, text)
-        for file, digest in dataset.files.items():
-            _check_place(RAW / name / file, digest)
+        _check(target, text, dataset)
         for file, digest in dataset.files.items():
             _put(found.folder / file, RAW / name / file, digest)
     write_text(target, text)
     print(f"{shown(target)}:\n\n{text}")
-    for note in [*found.notes, *_constant(seen, drop)]:
+    for note in found.notes:
         print(f"Note: {note}")
+    if seen.constant:
+        print(
+            "Note: the same value stands in all training examples; leave it out with "
+            f"drop={','.join([*drop, *seen.constant])}"
+        )
     left = seen.rows["train"] * (1 if dataset.split == "files" else 1 - dataset.split)
     fits = not isinstance(held_out, int) or held_out < MOST_HELD_OUT * left
     more = "" if fits else " -S train.validation_size=0.1"
@@ -111,8 +114,8 @@ def _name(path: Path, given: str | None) -> str:
     return name
 
 
-def _check(target: Path, text: str) -> None:
-    """Refuse to replace a file that says something else, or to write one that Hydra misreads."""
+def _check(target: Path, text: str, dataset: Dataset) -> None:
+    """Refuse to replace files that hold something else, or to write one that Hydra misreads."""
     if "${" in text:
         raise UserError("${ cannot stand in a file of conf/: rename the file, column or class")
     if target.exists() and conf_files.read(target) != text:
@@ -121,12 +124,10 @@ def _check(target: Path, text: str) -> None:
             "another name with name="
         )
     conf_files.check(params.CONF, f"dataset/{target.stem}", text)
-
-
-def _check_place(path: Path, digest: str) -> None:
-    """Refuse to replace a raw file by another one."""
-    if path.exists() and sha256(path) != digest:
-        raise UserError(f"{path}: is there with other bytes: give another name with name=")
+    for file, digest in dataset.files.items():
+        place = RAW / dataset.name / file
+        if place.exists() and sha256(place) != digest:
+            raise UserError(f"{place}: is there with other bytes: give another name with name=")
 
 
 def _put(source: Path, target: Path, digest: str) -> None:
@@ -137,12 +138,6 @@ def _put(source: Path, target: Path, digest: str) -> None:
         shutil.copyfile(source, temporary)
         if sha256(temporary) != digest:
             raise UserError(f"{source}: changed while it was read: run this again")
-
-
-def _constant(seen: Survey, drop: list[str]) -> Iterator[str]:
-    if seen.constant:
-        listed = ",".join([*drop, *seen.constant])
-        yield f"the same value stands in all training examples; leave it out with drop={listed}"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 import json
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,6 +24,18 @@ def first_line(error: BaseException) -> str:
     """
     line = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return line if len(line) <= 2 * HALF else f"{line[:HALF]} ... {line[-HALF:]}"
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turn whatever a library raises on bad data into a `UserError`: `what`, and why."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        why = getattr(error, "strerror", None) or first_line(error)
+        raise UserError(f"{what}: {why}") from None
 
 
 def said(detail: "ErrorDetails") -> str:

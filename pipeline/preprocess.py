@@ -17,9 +17,8 @@ from pipeline.cli.app import run
 from pipeline.data import description, scaling, splitting, spool
 from pipeline.data.description import Description
 from pipeline.data.examples import Examples
-from pipeline.data.npy import RowWriter
 from pipeline.data.splitting import Part
-from pipeline.data.spool import Spool
+from pipeline.data.spool import RowWriter, Spool
 from pipeline.errors import UserError
 from pipeline.files import replacing
 from pipeline.readers import READERS, options_of
@@ -132,14 +131,12 @@ def write_x(
             writer.finish()
 
 
-def writing(temporary: Path, path: Path, part: Part, dtype: np.dtype[Any]) -> RowWriter | Spool:
+def writing(temporary: Path, path: Path, part: Part, dtype: np.dtype[Any]) -> RowWriter:
     """Return what writes x of a part to a temporary file, which messages call by its path."""
     shape = len(part.rows), prod(part.source.shape)
-    writer = RowWriter(temporary, path, shape, dtype)
     large = prod(shape) * dtype.itemsize > spool.LARGE
-    if large and (np.diff(part.rows) < 0).any():
-        return Spool(writer, temporary.parent, shape, dtype)
-    return writer
+    kind = Spool if large and (np.diff(part.rows) < 0).any() else RowWriter
+    return kind(temporary, path, shape, dtype)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Arrays of NumPy: which are examples, which are labels, and of which part."""
 
 from pathlib import Path
-from typing import Any
 
 from pipeline.adopting.found import Found, classes_of, paired
 from pipeline.data.readers import arrays, saved
@@ -29,16 +28,15 @@ def look(path: Path) -> Found:
     shapes = {}
     for file in files:
         for name in saved.names(file):
-            shapes[name] = saved.shape(folder / name)
+            with saved.opened(folder / name) as array:
+                shapes[name] = array.shape
     are_labels = {name: len(one) == 1 or one[1:] == (1,) for name, one in shapes.items()}
     parts, left_out = paired(are_labels, path)
     y = folder / parts["train"][1]
     classes, numbers = classes_of(arrays.text(y), shown(y))
-    options: dict[str, Any] = {**parts}
-    options |= {"labels": numbers} if numbers else {}
     shape = shapes[parts["train"][0]]
-    if len(shape) == 4 and shape[1] in CHANNELS and shape[3] not in CHANNELS:
-        options["channels_first"] = True
+    channels_first = len(shape) == 4 and shape[1] in CHANNELS and shape[3] not in CHANNELS
+    options = {**parts, "labels": numbers, "channels_first": channels_first}
     used = {name.partition("/")[0] for pair in parts.values() for name in pair}
     notes = [f"left out: {', '.join(left_out)}"] if left_out else []
     return Found("arrays", options, folder, sorted(used), classes, notes)

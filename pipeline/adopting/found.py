@@ -27,7 +27,7 @@ class Found:
     Attributes
     ----------
     reader, options
-        As they are written into the file of conf/dataset/.
+        As they are written into the file of conf/dataset/; empty options are left out.
     folder : Path
         Where the reader can read the files.
     files : list of str
@@ -102,7 +102,7 @@ def classes_of(
     listed = labels.tolist()
     counts = {str(value): (count, value) for value, count in Counter(listed).items()}
     names = sorted(counts)
-    if all(_is_number(name) for name in names):
+    if all(map(is_number, names)):
         for name in names:
             if not float(name).is_integer():
                 raise UserError(
@@ -124,8 +124,8 @@ def classes_of(
         if count == 1:
             raise UserError(
                 f"{where}: the label {name!r} occurs once, in {unit} "
-                f"{first + listed.index(value):,}: a class "
-                "needs two examples, to train on and to test on: add some, or leave it out"
+                f"{first + listed.index(value):,}: a class needs two examples, to train on and to "
+                "test on: add some, or leave it out"
             )
     check_names(names, where)
     if all(re.fullmatch(r"0|-?[1-9]\d*", name) for name in names):
@@ -135,13 +135,7 @@ def classes_of(
 
 
 def check_names(names: list[str], where: str, *, of_folders: bool = False) -> None:
-    """Refuse names of classes that look the same, or are invisible.
-
-    Raises
-    ------
-    UserError
-        With the names.
-    """
+    """Refuse names of classes that look the same, or are invisible."""
     seen: dict[str, str] = {}
     for name in names:
         key = unicodedata.normalize("NFC", name.strip())
@@ -155,7 +149,8 @@ def check_names(names: list[str], where: str, *, of_folders: bool = False) -> No
         seen[key] = name
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Tell whether a text is a finite number."""
     try:
         return isfinite(float(text))
     except ValueError:

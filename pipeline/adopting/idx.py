@@ -2,9 +2,6 @@
 
 import re
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from pipeline.adopting.found import Found, classes_of, paired
 from pipeline.data import idx
@@ -43,14 +40,11 @@ def look(path: Path) -> Found:
     names = [name for name in found if ROLE.sub("", name) in groups]
     parts, _ = paired({name: found[name] == 1 for name in names}, path)
     labels = folder / parts["train"][1]
-    values = np.concatenate(list(idx.blocks(labels, range(1, 2), 2**20)))
+    values = idx.read(labels, range(1, 2))
     classes, numbers = classes_of(values, shown(labels))
     first, last = int(values.min()), int(values.max())
     if missing := sorted({*range(first, last + 1)} - {*(numbers or ())}):
         raise UserError(f"{shown(labels)}: no example has the label {missing[0]}")
-    options: dict[str, Any] = {**parts}
-    options |= {"first_label": first} if first else {}
-    options |= {"transposed": True} if "emnist" in names[0].lower() else {}
-    return Found(
-        "idx", options, folder, sorted(name for pair in parts.values() for name in pair), classes
-    )
+    options = {**parts, "first_label": first, "transposed": "emnist" in names[0].lower()}
+    files = sorted(name for pair in parts.values() for name in pair)
+    return Found("idx", options, folder, files, classes)

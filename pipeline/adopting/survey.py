@@ -1,7 +1,7 @@
 """What the values of a data set are like: one pass, which also shows that all can be read."""
 
-from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,17 +16,8 @@ from pipeline.settings.schema import Dataset
 SHARE = 0.2  # of each class, for the test part if the files have none
 
 
-@dataclass(frozen=True)
-class Survey:
-    """The examples of a data set, counted and looked at.
-
-    Attributes
-    ----------
-    rows : dict of str to int
-        Examples of each part.
-    constant : list of str
-        Columns of a table that have the same value in each training example.
-    """
+class Survey(NamedTuple):
+    """How many examples each part has, and which columns are the same in all to train on."""
 
     rows: dict[str, int]
     constant: list[str]
@@ -41,10 +32,11 @@ def described(found: Found, name: str) -> tuple[Dataset, Survey]:
         If one cannot be read, or the parts have different shapes.
     """
     files = {file: found.folder / file for file in found.files}
+    options = {key: value for key, value in found.options.items() if value}
     dataset = Dataset(
         name=name,
         reader=found.reader,
-        options=found.options,
+        options=options,
         classes=found.classes,
         shape=[1],  # as long as nothing is read
         split="files",
@@ -52,7 +44,7 @@ def described(found: Found, name: str) -> tuple[Dataset, Survey]:
         max_bytes=max(path.stat().st_size for path in files.values()),
         files={file: sha256(path) for file, path in files.items()},
     )
-    parts = READERS[found.reader](found.folder, dataset, **found.options)
+    parts = READERS[found.reader](found.folder, dataset, **options)
     train = parts["train"]
     for part in parts.values():
         if part.shape != train.shape:

@@ -4,9 +4,8 @@ import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from pipeline.adopting.found import Found, classes_of, part_of
+from pipeline.adopting.found import Found, classes_of, is_number, part_of
 from pipeline.data.readers import table
 from pipeline.data.readers.arrow import PARQUET
 from pipeline.data.readers.columns import Columns
@@ -39,26 +38,28 @@ def look(path: Path, label: str | None, drop: list[str]) -> Found:
     names = sorted(one.name for one in folder.iterdir() if is_table(one))
     names = names if path.is_dir() else [path.name]
     parts = {part_of(name): name for name in names}
-    if len(names) > 1 and (len(parts) < len(names) or not parts.keys() >= {"train", "test"}):
+    if len(names) == 1:
+        parts = {"train": names[0]}
+    elif len(parts) < len(names) or not parts.keys() >= {"train", "test"}:
         raise UserError(
             f"{shown(path)}: holds several tables: {', '.join(names)}: adopt one of them, or name "
             "two train and test"
         )
-    train = parts["train"] if len(names) > 1 else names[0]
-    file = _described(folder / train)
+    file = _described(folder / parts["train"])
     columns = file.names()
     label = label or _label(file, [name for name in columns if name not in drop])
     table.features_of(file, label, drop)
-    texts = table.text(file, label)
     where = f"{shown(file.path)}: column {label!r}"
-    classes, numbers = classes_of(texts, where, "row", file.first)
-    options: dict[str, Any] = {"train": train}
-    options |= {"test": parts["test"]} if len(names) > 1 else {}
-    options |= {"label": label}
-    options |= {"labels": numbers} if numbers else {}
-    options |= {"drop": drop} if drop else {}
-    options |= {"separator": file.separator} if file.separator != "," else {}
-    options |= {"decimal": ","} if file.decimal == "," else {}
+    classes, numbers = classes_of(table.text(file, label), where, "row", file.first)
+    options = {
+        "train": parts["train"],
+        "test": parts.get("test"),
+        "label": label,
+        "labels": numbers,
+        "drop": drop,
+        "separator": file.separator if file.separator != "," else None,
+        "decimal": file.decimal if file.decimal != "." else None,
+    }
     return Found("table", options, folder, names, classes)
 
 
@@ -91,7 +92,7 @@ def _described(path: Path) -> Columns:
     rows = [next(csv.reader([header], delimiter=one), []) for one in SEPARATORS]
     names = max(rows, key=len)
     separator = SEPARATORS[rows.index(names)]
-    numbers = [name for name in names if _is_number(name)]
+    numbers = [name for name in names if is_number(name)]
     if numbers and numbers not in [list(map(str, range(k, k + len(numbers)))) for k in (0, 1)]:
         raise UserError(
             f"{shown(path)}: its first line holds values, not the names of columns: write these "
@@ -99,11 +100,3 @@ def _described(path: Path) -> Columns:
         )
     is_comma = separator != "," and re.search(r"\d,\d", first)
     return Columns(path, separator, decimal="," if is_comma else ".")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -90,15 +90,12 @@ class Description(Section):
         return values.reshape(len(x), *self.shape)
 
     def check(self, folder: Path, dataset: Dataset) -> None:
-        """Refuse arrays of another data set, or of the same one with other settings.
-
-        Raises
-        ------
-        UserError
-            If it is not described as the configuration has it.
-        """
+        """Refuse arrays of another data set, or of the same one with other settings."""
         if self.name != dataset.name:
-            raise another(folder, dataset)
+            raise UserError(
+                f"{shown(folder)}: holds another data set than conf/dataset/{dataset.name}.yaml: "
+                f"set `dataset: {dataset.name}` in params.yaml and run `dvc repro`"
+            )
         if self.hashes.get("dataset") != digest(dataset):
             raise UserError(
                 f"{shown(folder)}: was made with other settings than those of "
@@ -122,14 +119,6 @@ def read(folder: Path, dataset: Dataset) -> Description:
         description = Description.model_validate_json(path.read_bytes())
     description.check(folder, dataset)
     return description
-
-
-def another(folder: Path, dataset: Dataset) -> UserError:
-    """Return the error that says that the arrays are not those of the data set."""
-    return UserError(
-        f"{shown(folder)}: holds another data set than conf/dataset/{dataset.name}.yaml: "
-        f"set `dataset: {dataset.name}` in params.yaml and run `dvc repro`"
-    )
 
 
 def digest(dataset: Dataset) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.arrays import Pixels
+from pipeline.data.examples import NUMBERS
 from pipeline.data.scaling import LARGEST
 from pipeline.errors import UserError, first_line
 
@@ -22,7 +23,7 @@ def examples(x: Any) -> tuple[Pixels, tuple[int, ...]]:
         If it is no array of numbers with at least two axes, or empty.
     """
     array = _array("x", x)
-    if array.dtype.kind not in "buif" or array.ndim < 2 or not array.size:
+    if array.dtype.kind not in NUMBERS or array.ndim < 2 or not array.size:
         raise UserError(
             f"x: should be numbers of the shape (n, features), or images (n, rows, columns), not "
             f"{array.dtype} {array.shape}"
@@ -35,23 +36,17 @@ def examples(x: Any) -> tuple[Pixels, tuple[int, ...]]:
 
 
 def check(x: Pixels, *, exact: bool) -> None:
-    """Refuse numbers that a model cannot take, which may be one that computes exactly.
-
-    Raises
-    ------
-    UserError
-        With the first of them.
-    """
+    """Refuse numbers that a model cannot take, which may be one that computes exactly."""
     if x.dtype == np.uint8:
         return
     most = LARGEST if exact else np.inf
     for start in range(0, len(x), ROWS):
-        if not (np.abs(x[start : start + ROWS]) < most).all():
-            wrong = ~(np.abs(x) < most)
+        rows = x[start : start + ROWS]
+        if (wrong := ~(np.abs(rows) < most)).any():
             example, place = np.argwhere(wrong)[0]
             raise UserError(
-                f"x: example {example} has the value {x[example, place]:g}: features should be "
-                f"finite and below {most:g}"
+                f"x: example {start + example} has the value {rows[example, place]:g}: features "
+                f"should be finite and below {most:g}"
             )
 
 

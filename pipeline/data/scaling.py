@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -81,15 +82,15 @@ def _chunks(part: Part) -> Iterator[Floats]:
     """Yield the examples of a part as float64 (CHUNK, features), in the order of their files."""
     chosen = np.zeros(part.source.rows, bool)
     chosen[part.rows] = True
-    rest: list[Floats] = []
+    rest = np.empty((0, prod(part.source.shape)))
     for start, block in part.source.flat():
-        rows = block[chosen[start : start + len(block)]].astype(np.float64)
-        rest = [np.concatenate([*rest, rows])]
-        while len(rest[0]) >= CHUNK:
-            yield rest[0][:CHUNK]
-            rest = [rest[0][CHUNK:]]
-    if len(rest[0]):
-        yield rest[0]
+        rows = block[chosen[start : start + len(block)]]
+        rest = np.concatenate([rest, rows], dtype=np.float64)
+        while len(rest) >= CHUNK:
+            yield rest[:CHUNK]
+            rest = rest[CHUNK:]
+    if len(rest):
+        yield rest
 
 
 def _total(values: Floats) -> Floats:
@@ -130,11 +131,9 @@ class Encoder:
         with np.errstate(over="ignore"):
             x = self._described.scaled(rows)
         wrong = ~(np.abs(x) < LARGEST) if self._exact else ~np.isfinite(x)
-        remedy = (
-            SET_SCALE
-            if kind == "none"
-            else "it is too far from the training examples: correct it, or leave it out"
-        )
+        remedy = "it is too far from the training examples: correct it, or leave it out"
+        if kind == "none":
+            remedy = SET_SCALE
         if self._exact:
             remedy += f" (from {LARGEST} on, features need `determinism: machine`)"
         source.refuse(wrong, start, rows, remedy)
@@ -144,13 +143,7 @@ class Encoder:
         return x
 
     def finish(self, source: Examples) -> None:
-        """Refuse features that are so small that exact arithmetic would round them away.
-
-        Raises
-        ------
-        UserError
-            With the name of the first.
-        """
+        """Refuse features that are so small that exact arithmetic would round them away."""
         if self._peak is None:
             return
         peak = self._peak if len(source.shape) == 1 else self._peak.max(keepdims=True)

@@ -1,68 +1,113 @@
-"""Rows of an array larger than memory, written in an order of their own.
-
-A disk takes rows that are written here and there by the page, ten times as slowly as one after the
-other. So they go into buckets first, by where they belong, and then from one bucket after the
-other, in order, to their places.
-"""
+"""Rows of an array, written to a .npy file in whatever order they come."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data.npy import RowWriter
+from pipeline.files import cannot_write
 
 LARGE = 2**30  # bytes of an array that may not stay in memory while it is written
 BUCKET = 2**26  # bytes of a bucket, two or three times of which are in memory
 MOST_FILES = 256  # that are open at once
 
 
-class Spool:
-    """Takes rows in whatever order, and hands them to a writer in the order of the array.
+class RowWriter:
+    """Writes rows of an array to a file, in whatever order they come.
+
+    They are written as files are: in a memory map, a full disk would kill the process, and pages
+    that have been used are slow to be dropped.
 
     Parameters
     ----------
-    writer : RowWriter
-        Of an array of this shape and dtype.
-    folder : Path
-        On whose disk the buckets lie; they vanish with the process.
+    temporary, path : Path
+        The file that is written, and the name that messages call it by.
+    shape : pair of int
+    dtype : dtype
     """
 
-    def __init__(
-        self, writer: RowWriter, folder: Path, shape: tuple[int, int], dtype: np.dtype[Any]
-    ):
-        self._writer = writer
-        self._record = np.dtype([("place", np.int64), ("row", dtype, shape[1:])])
-        self._rows = max(BUCKET // self._record.itemsize, -(-shape[0] // MOST_FILES), 1)
-        with writer.named_errors():
-            buckets = range(0, shape[0], self._rows)
-            self._files = [tempfile.TemporaryFile(dir=folder) for _ in buckets]  # noqa: SIM115  # until `close`
+    def __init__(self, temporary: Path, path: Path, shape: tuple[int, int], dtype: np.dtype[Any]):
+        self._path, self._size = path, shape[1] * dtype.itemsize
+        descr = np.lib.format.dtype_to_descr(dtype)
+        header = {"descr": descr, "fortran_order": False, "shape": shape}
+        with self._named_errors():
+            self._file = temporary.open("wb")
+            np.lib.format.write_array_header_1_0(self._file, header)
+            self._start = self._file.tell()
 
     def write(self, values: NDArray[Any], places: NDArray[np.int64]) -> None:
-        """Take rows of values (k, columns) that belong at those places of the array."""
+        """Write rows of values (k, columns) as those rows of the array."""
+        if not len(values):
+            return
+        ends = np.flatnonzero(np.diff(places) != 1) + 1
+        with self._named_errors():
+            for first, last in zip([0, *ends], [*ends, len(places)], strict=True):
+                self._file.seek(self._start + int(places[first]) * self._size)
+                self._file.write(np.ascontiguousarray(values[first:last]).data)
+
+    def finish(self) -> None:
+        """Write what is left in the buffer."""
+        with self._named_errors():
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        with suppress(OSError):
+            self._file.close()
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """Say of an error of the disk which file could not be written."""
+        try:
+            yield
+        except OSError as error:
+            raise cannot_write(self._path, error) from error
+
+
+class Spool(RowWriter):
+    """Writes rows of an array larger than memory in the order of the array.
+
+    A disk takes rows that are written here and there by the page, ten times as slowly as one after
+    the other. So they go into buckets first, by where they belong, and then from one bucket after
+    the other, in order, to their places. The buckets lie beside the file that is written, and
+    vanish with the process.
+    """
+
+    def __init__(self, temporary: Path, path: Path, shape: tuple[int, int], dtype: np.dtype[Any]):
+        super().__init__(temporary, path, shape, dtype)
+        self._record = np.dtype([("place", np.int64), ("row", dtype, shape[1:])])
+        self._rows = max(BUCKET // self._record.itemsize, -(-shape[0] // MOST_FILES), 1)
+        with self._named_errors():
+            buckets = range(0, shape[0], self._rows)
+            self._buckets = [tempfile.TemporaryFile(dir=temporary.parent) for _ in buckets]  # noqa: SIM115  # until `close`
+
+    def write(self, values: NDArray[Any], places: NDArray[np.int64]) -> None:
+        """Put rows into their buckets."""
         order = np.argsort(places)
         records = np.empty(len(places), self._record)
         records["place"], records["row"] = places[order], values[order]
-        ends = np.searchsorted(records["place"], self._rows * np.arange(1, len(self._files)))
-        with self._writer.named_errors():
-            for file, part in zip(self._files, np.split(records, ends), strict=True):
-                file.write(part.tobytes())
+        ends = np.searchsorted(records["place"], self._rows * np.arange(1, len(self._buckets)))
+        with self._named_errors():
+            for bucket, part in zip(self._buckets, np.split(records, ends), strict=True):
+                bucket.write(part.tobytes())
 
     def finish(self) -> None:
         """Write all rows to their places."""
-        for file in self._files:
-            with self._writer.named_errors():
-                file.seek(0)
-                records = np.frombuffer(file.read(), self._record)
+        for bucket in self._buckets:
+            with self._named_errors():
+                bucket.seek(0)
+                records = np.frombuffer(bucket.read(), self._record)
             order = np.argsort(records["place"])
-            self._writer.write(records["row"][order], records["place"][order])
-            file.truncate(0)  # makes room for what comes
-        self._writer.finish()
+            super().write(records["row"][order], records["place"][order])
+            bucket.truncate(0)  # makes room for what comes
+        super().finish()
 
     def close(self) -> None:
-        """Give the buckets up."""
-        for file in self._files:
-            file.close()
-        self._writer.close()
+        """Close the file, and give the buckets up."""
+        for bucket in self._buckets:
+            bucket.close()
+        super().close()

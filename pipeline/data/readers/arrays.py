@@ -1,6 +1,7 @@
 """Arrays that NumPy has saved: .npy files, or members of .npz archives. Nothing is unpickled."""
 
 from collections.abc import Iterator
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Annotated, Any
@@ -44,10 +45,6 @@ def read(
 
     Parameters
     ----------
-    folder : Path
-        Where the files lie.
-    dataset : Dataset
-        Whose classes the labels are.
     train, test : pair of str
         Names of x and y: FILE.npy, or ARCHIVE.npz/ARRAY.
     labels : list of int or str, optional
@@ -66,16 +63,14 @@ def read(
         if pair:
             x, y = (folder / name for name in pair)
             values = text(y)
-            found = _Blocks(x, channels_first)
-            if found.rows != len(values):
-                raise UserError(
-                    f"{shown(y)}: has {len(values):,} labels for {found.rows:,} examples"
-                )
+            rows, shape, dtype = _announced(x, channels_first)
+            if rows != len(values):
+                raise UserError(f"{shown(y)}: has {len(values):,} labels for {rows:,} examples")
             examples[part] = Examples(
                 labels=numbered(values, dataset.classes, labels, shown(y)),
-                shape=found.shape,
-                dtype=found.dtype,
-                blocks=found,
+                shape=shape,
+                dtype=dtype,
+                blocks=partial(_blocks, x, channels_first),
                 place=shown(x),
             )
     return examples
@@ -102,31 +97,29 @@ def text(path: Path) -> NDArray[Any]:
     return values.astype(str) if values.dtype.kind == "S" else values
 
 
-class _Blocks:
-    """The examples of an array, (k, *shape) at a time."""
+def _announced(path: Path, channels_first: bool) -> tuple[int, tuple[int, ...], np.dtype[Any]]:
+    """Return how many examples an array has, and the shape and the dtype of one."""
+    with opened(path) as array:
+        shape, dtype = array.shape, array.dtype
+    if not 2 <= len(shape) <= 4 or not prod(shape) or dtype.kind not in NUMBERS:
+        raise UserError(
+            f"{shown(path)}: holds {dtype} {shape} where numbers (examples, ...) with 2 "
+            "to 4 axes are needed"
+        )
+    if channels_first and len(shape) != 4:
+        raise UserError(f"{shown(path)}: has no channels: it holds {shape}")
+    return shape[0], (*shape[2:], shape[1]) if channels_first else shape[1:], dtype
 
-    def __init__(self, path: Path, channels_first: bool):
-        self.path, self.channels_first = path, channels_first
-        with opened(path) as array:
-            self.rows, self.dtype = (*array.shape, 0)[0], array.dtype
-            shape = array.shape
-        if not 2 <= len(shape) <= 4 or not prod(shape) or self.dtype.kind not in NUMBERS:
-            raise UserError(
-                f"{shown(path)}: holds {self.dtype} {shape} where numbers (examples, ...) with 2 "
-                "to 4 axes are needed"
-            )
-        if channels_first and len(shape) != 4:
-            raise UserError(f"{shown(path)}: has no channels: it holds {shape}")
-        self.shape = (*shape[2:], shape[1]) if channels_first else shape[1:]
 
-    def __call__(self) -> Iterator[NDArray[Any]]:
-        size = max(min(BLOCK, BLOCK_BYTES // (prod(self.shape) * self.dtype.itemsize)), 1)
-        with opened(self.path) as array:
-            whole = array.whole() if array.fortran else None
-            for start in range(0, self.rows, size):
-                rows = min(size, self.rows - start)
-                if whole is None:
-                    block = array.values(rows * prod(self.shape)).reshape(rows, *array.shape[1:])
-                else:
-                    block = whole[start : start + rows]
-                yield np.moveaxis(block, 1, -1) if self.channels_first else block
+def _blocks(path: Path, channels_first: bool) -> Iterator[NDArray[Any]]:
+    with opened(path) as array:
+        rows, *shape = array.shape
+        size = max(min(BLOCK, BLOCK_BYTES // (prod(shape) * array.dtype.itemsize)), 1)
+        whole = array.whole() if array.fortran else None
+        for start in range(0, rows, size):
+            count = min(size, rows - start)
+            if whole is None:
+                block = array.values(count * prod(shape)).reshape(count, *shape)
+            else:
+                block = whole[start : start + count]
+            yield np.moveaxis(block, 1, -1) if channels_first else block

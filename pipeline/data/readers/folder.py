@@ -8,9 +8,10 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from math import prod
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from pipeline.data.examples import Examples, File
 from pipeline.data.readers import picture
 from pipeline.data.readers.labels import numbered
-from pipeline.errors import UserError, first_line
+from pipeline.errors import UserError, explained
 from pipeline.files import shown
 from pipeline.settings.schema import Dataset
 
@@ -50,10 +51,6 @@ def read(
 
     Parameters
     ----------
-    folder : Path
-        Where the archive lies.
-    dataset : Dataset
-        Whose classes the images are of.
     archive : str
         A .zip file with CLASS/IMAGE, or train/CLASS/IMAGE and test/CLASS/IMAGE.
     labels : list of str, optional
@@ -71,12 +68,12 @@ def read(
     examples = {}
     for part in dict.fromkeys(image.part for image in images):
         names = [image for image in images if image.part == part]
-        values = np.array([image.label for image in names])
+        found = np.array([image.label for image in names])
         examples[part] = Examples(
-            labels=numbered(values, dataset.classes, labels, shown(place)),
+            labels=numbered(found, dataset.classes, labels, shown(place)),
             shape=shape,
             dtype=np.dtype(np.uint8),
-            blocks=_Blocks(place, [image.path for image in names], shape),
+            blocks=partial(_blocks, place, [image.path for image in names], shape),
             place=shown(place),
         )
     return examples
@@ -114,23 +111,18 @@ def find(paths: Sequence[str], place: Path) -> list[Found]:
     return images
 
 
-class _Blocks:
-    """Images of an archive, uint8 (k, *shape) at a time."""
-
-    def __init__(self, place: Path, names: Sequence[str], shape: tuple[int, ...]):
-        self.place, self.names, self.shape = place, names, shape
-
-    def __call__(self) -> Iterator[NDArray[Any]]:
-        size = max(BLOCK_BYTES // prod(self.shape), 1)
-        with _opened(self.place) as members:
-            for start in range(0, len(self.names), size):
-                names = self.names[start : start + size]
-                yield np.stack([self._pixels(members, name) for name in names])
-
-    def _pixels(self, members: zipfile.ZipFile, name: str) -> NDArray[np.uint8]:
-        with _image(members, name, self.place) as image:
-            where = f"{shown(self.place)}: {name}"
-            return picture.pixels(image, where, colour=len(self.shape) == 3)
+def _blocks(
+    place: Path, names: Sequence[str], shape: tuple[int, ...]
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield images of an archive, (k, *shape) at a time."""
+    size = max(BLOCK_BYTES // prod(shape), 1)
+    with _opened(place) as members:
+        for start in range(0, len(names), size):
+            block = []
+            for name in names[start : start + size]:
+                with _image(members, name, place) as (image, where):
+                    block.append(picture.pixels(image, where, colour=len(shape) == 3))
+            yield np.stack(block)
 
 
 def _shape(members: zipfile.ZipFile, images: Sequence[Found], place: Path) -> tuple[int, ...]:
@@ -138,9 +130,9 @@ def _shape(members: zipfile.ZipFile, images: Sequence[Found], place: Path) -> tu
     sizes: Counter[tuple[int, int]] = Counter()
     colours = set()
     for _, _, name in images:
-        with _image(members, name, place) as image:
+        with _image(members, name, place) as (image, where):
             sizes[image.size] += 1
-            colours.add(picture.is_colour(image, f"{shown(place)}: {name}"))
+            colours.add(picture.is_colour(image, where))
     if len(sizes) > 1:
         listed = ", ".join(f"{w} x {h} ({n:,})" for (w, h), n in sizes.most_common(MOST_SIZES))
         more = " ..." if len(sizes) > MOST_SIZES else ""
@@ -154,21 +146,17 @@ def _shape(members: zipfile.ZipFile, images: Sequence[Found], place: Path) -> tu
 
 @contextmanager
 def _opened(place: Path) -> Iterator[zipfile.ZipFile]:
-    try:
-        members = zipfile.ZipFile(place)
-    except Exception as error:  # zipfile fails in many ways
-        raise UserError(f"{shown(place)}: cannot be read: {first_line(error)}") from None
-    with members:
+    with explained(f"{shown(place)}: cannot be read"), zipfile.ZipFile(place) as members:
         yield members
 
 
 @contextmanager
-def _image(members: zipfile.ZipFile, name: str, place: Path) -> Iterator["Image.Image"]:
-    """Open an image of an archive."""
+def _image(members: zipfile.ZipFile, name: str, place: Path) -> Iterator[tuple["Image.Image", str]]:
+    """Open an image of an archive; yield it and what messages call it."""
     where = f"{shown(place)}: {name}"
-    try:
-        opened = members.open(name)  # as bytes
-    except Exception as error:  # zipfile fails in many ways
-        raise UserError(f"{where} cannot be read: {first_line(error)}") from None
-    with opened as file, picture.opened(file, where) as image:
-        yield image
+    with (
+        explained(f"{where} cannot be read"),
+        members.open(name) as file,
+        picture.opened(file, where) as image,
+    ):
+        yield image, where

@@ -30,9 +30,6 @@ def read(
 
     Parameters
     ----------
-    folder : Path
-        Where the files lie.
-    dataset : Dataset
     train, test : pair of str
         The names of the files of images and of labels.
     first_label : int

@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import UserError, first_line
+from pipeline.errors import UserError, explained
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -28,7 +28,7 @@ def opened(file: IO[bytes], name: str) -> Iterator["Image.Image"]:
     """
     from PIL import Image, UnidentifiedImageError
 
-    try:
+    with explained(f"{name} cannot be read"):
         start = file.read(DEPTH + 1)
         if start[:4] == b"\x89PNG" and start[-1] == 16:
             raise UserError(
@@ -36,14 +36,12 @@ def opened(file: IO[bytes], name: str) -> Iterator["Image.Image"]:
                 "array"
             )
         file.seek(0)
-        with Image.open(file, formats=("PNG", "JPEG")) as image:
+        try:
+            image = Image.open(file, formats=("PNG", "JPEG"))
+        except UnidentifiedImageError:
+            raise UserError(f"{name} is neither a PNG nor a JPEG: convert it") from None
+        with image:
             yield image
-    except UserError:
-        raise
-    except UnidentifiedImageError:
-        raise UserError(f"{name} is neither a PNG nor a JPEG: convert it") from None
-    except Exception as error:  # Pillow, zipfile and zlib fail in many ways
-        raise UserError(f"{name} cannot be read: {first_line(error)}") from None
 
 
 def is_colour(image: "Image.Image", name: str) -> bool:

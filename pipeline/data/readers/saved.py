@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.data import npy
 from pipeline.data.examples import NUMBERS
-from pipeline.errors import UserError, first_line
+from pipeline.errors import UserError, explained
 from pipeline.files import shown
 
 
@@ -20,15 +20,9 @@ def names(path: Path) -> list[str]:
     """Return the names of the arrays in FILE.npy or ARCHIVE.npz, as options have them."""
     if path.suffix != ".npz":
         return [path.name]
-    with _explained(path), zipfile.ZipFile(path) as archive:
+    with explained(f"{shown(path)}: cannot be read"), zipfile.ZipFile(path) as archive:
         inside = [name.removesuffix(".npy") for name in archive.namelist()]
     return [f"{path.name}/{name}" for name in inside]
-
-
-def shape(path: Path) -> tuple[int, ...]:
-    """Return the shape of an array."""
-    with opened(path) as array:
-        return array.shape
 
 
 def whole(path: Path) -> NDArray[Any]:
@@ -70,7 +64,7 @@ class Saved(NamedTuple):
 @contextmanager
 def opened(path: Path) -> Iterator[Saved]:
     """Open FILE.npy or ARCHIVE.npz/ARRAY."""
-    with _explained(path), ExitStack() as stack:
+    with explained(f"{shown(path)}: cannot be read"), ExitStack() as stack:
         if packed := next((one for one in path.parents if one.suffix == ".npz"), None):
             archive = stack.enter_context(zipfile.ZipFile(packed))
             name = path.relative_to(packed).as_posix()
@@ -87,15 +81,3 @@ def opened(path: Path) -> Iterator[Saved]:
                 "save numbers or text"
             )
         yield array
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Say in one line what NumPy, zipfile or zlib finds wrong."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        why = error.strerror if isinstance(error, OSError) else first_line(error)
-        raise UserError(f"{shown(path)}: cannot be read: {why}") from None

@@ -1,6 +1,7 @@
 """Tables: a column of labels, and all other columns numbers, in CSV or Parquet."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -34,12 +35,10 @@ def read(
 ) -> dict[str, Examples]:
     """Read a table to train on, and one to test on if there is one.
 
+    If the data set's shape is that of images, rows are images.
+
     Parameters
     ----------
-    folder : Path
-        Where the files lie.
-    dataset : Dataset
-        Whose classes the labels are. If its shape is that of images, rows are images.
     train, test : str
         The files, as `Columns` reads them.
     label : str
@@ -66,23 +65,27 @@ def read(
     """
     given = list(map(str, range(1, columns + 1))) if isinstance(columns, int) else columns
     examples: dict[str, Examples] = {}
-    features: tuple[str, ...] | None = None
+    are_images, expected = len(dataset.shape) > 1, None
     for part, name in (("train", train), ("test", test)):
         if name is not None:
             file = Columns(folder / name, separator, skip, given, decimal)
-            blocks = _Blocks(file, features_of(file, label, drop or ()), dataset.shape)
-            if features not in (None, blocks.features):
+            place, features = shown(file.path), features_of(file, label, drop or ())
+            shape = tuple(dataset.shape) if are_images else (len(features),)
+            if prod(shape) != len(features):
                 raise UserError(
-                    f"{shown(file.path)}: must have the columns of {train}, in their order"
+                    f"{place}: has {len(features)} columns of features, not the {prod(shape)} of "
+                    f"the shape {shape}"
                 )
-            features = blocks.features
+            expected = expected or features
+            if features != expected:
+                raise UserError(f"{place}: must have the columns of {train}, in their order")
             examples[part] = Examples(
-                labels=numbered(text(file, label), dataset.classes, labels, shown(file.path)),
-                shape=blocks.shape,
+                labels=numbered(text(file, label), dataset.classes, labels, place),
+                shape=shape,
                 dtype=np.dtype(np.float64),
-                blocks=blocks,
-                features=None if blocks.are_images else features,
-                place=shown(file.path),
+                blocks=partial(_blocks, file, features, shape),
+                features=None if are_images else features,
+                place=place,
             )
     return examples
 
@@ -132,27 +135,14 @@ def features_of(file: Columns, label: str, drop: Sequence[str]) -> tuple[str, ..
     return features
 
 
-class _Blocks:
-    """The features of a table, float64 (k, features) at a time, or (k, *shape) of images."""
-
-    def __init__(self, file: Columns, features: tuple[str, ...], shape: Sequence[int]):
-        self.file, self.features = file, features
-        self.are_images = len(shape) > 1
-        self.shape = tuple(shape) if self.are_images else (len(features),)
-        if prod(self.shape) != len(features):
-            raise UserError(
-                f"{shown(file.path)}: has {len(features)} columns of features, not the "
-                f"{prod(self.shape)} of the shape {self.shape}"
-            )
-
-    def __call__(self) -> Iterator[NDArray[Any]]:
-        try:
-            for batch in self.file.batches(numbers=self.features):
-                block = np.column_stack([one.to_numpy(zero_copy_only=False) for one in batch])
-                if not np.isfinite(block).all():
-                    raise ValueError
-                yield block.reshape(len(block), *self.shape)
-        except ValueError:
-            raise UserError(
-                f"{shown(self.file.path)}: {problem(self.file, self.features)}"
-            ) from None
+def _blocks(
+    file: Columns, features: Sequence[str], shape: tuple[int, ...]
+) -> Iterator[NDArray[np.float64]]:
+    try:
+        for batch in file.batches(numbers=features):
+            block = np.column_stack([one.to_numpy(zero_copy_only=False) for one in batch])
+            if not np.isfinite(block).all():
+                raise ValueError
+            yield block.reshape(len(block), *shape)
+    except ValueError:
+        raise UserError(f"{shown(file.path)}: {problem(file, features)}") from None
