@@ -26,7 +26,7 @@ from benchmarks.pipeline import ENVIRONMENT, ROOT, seconds
 from benchmarks.training import machine, verdict
 from pipeline.data import description, idx
 from pipeline.data.description import Description
-from pipeline.settings.schema import Dataset
+from pipeline.settings.dataset import Dataset
 
 SMALL, TINY = 60_000, 1_000
 SMALL_EPOCHS = 20

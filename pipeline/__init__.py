@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.settings.check import load as load
+    from pipeline.settings.compose import load as load
 
 if sys.argv[0] == "-m":  # a command starts: imports create no garbage, so none is collected until
     gc.disable()  # they are done, which saves 0.8 of the 4.4 processor seconds of TensorFlow's
@@ -18,7 +18,7 @@ if importlib.util.find_spec("hydra") is None:
 def __getattr__(name: str) -> Any:
     """Return `load`, which is imported when it is asked for."""
     if name == "load":
-        from pipeline.settings.check import load
+        from pipeline.settings.compose import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -35,7 +35,7 @@ from pipeline.cli import arguments
 from pipeline.errors import UserError
 from pipeline.files import replacing, sha256, shown, write_text
 from pipeline.settings import conf_files, params
-from pipeline.settings.schema import NAME, Dataset
+from pipeline.settings.dataset import NAME, Dataset
 
 RAW = Path("data/raw")
 MOST_HELD_OUT = 0.5  # of the training examples

@@ -32,7 +32,7 @@ from pipeline.comparison.side import check_same_examples
 from pipeline.data import arrays, description
 from pipeline.errors import UserError
 from pipeline.files import shown, write_text
-from pipeline.settings.check import load
+from pipeline.settings.compose import load
 
 
 class Options(arguments.Options):

@@ -14,8 +14,9 @@ from tqdm import tqdm
 from pipeline.cli.app import run
 from pipeline.errors import UserError
 from pipeline.files import replacing, sha256
+from pipeline.settings.dataset import Source
 from pipeline.settings.inputs import Inputs
-from pipeline.settings.schema import Config, Source
+from pipeline.settings.schema import Config
 from pipeline.sources.archives import bounded
 from pipeline.sources.kinds import KINDS
 from pipeline.sources.web import Limits, SourceError, UnreachableError

@@ -32,7 +32,7 @@ from pipeline.data.taken import taken
 from pipeline.errors import UserError
 from pipeline.files import reading, replacing, shown
 from pipeline.predicting import asked, drawing
-from pipeline.settings.check import load
+from pipeline.settings.compose import load
 from pipeline.settings.schema import Config
 
 ENLARGED = 8  # times, in the picture of what the model saw

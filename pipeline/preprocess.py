@@ -22,9 +22,10 @@ from pipeline.data.spool import RowWriter, Spool
 from pipeline.errors import UserError
 from pipeline.files import replacing
 from pipeline.readers import READERS, options_of
+from pipeline.settings.dataset import Dataset
 from pipeline.settings.explain import where_set
 from pipeline.settings.inputs import Inputs
-from pipeline.settings.schema import Config, Dataset
+from pipeline.settings.schema import Config
 
 log = logging.getLogger(__name__)
 

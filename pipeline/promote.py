@@ -19,11 +19,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pipeline import yaml_edit
 from pipeline.cli import arguments
 from pipeline.errors import UserError
 from pipeline.files import shown
-from pipeline.settings import conf_files, params, yaml_edit
-from pipeline.settings.check import load
+from pipeline.settings import conf_files, params
+from pipeline.settings.compose import load
 from pipeline.sweeping import folders
 from pipeline.sweeping.folders import ROOT
 from pipeline.tracking import client

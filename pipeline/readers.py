@@ -14,8 +14,8 @@ from pipeline.data.readers import arrays, folder, idx, table
 from pipeline.errors import UserError
 from pipeline.registry import Registry
 from pipeline.settings.check import check_options
+from pipeline.settings.dataset import Dataset
 from pipeline.settings.explain import where_set
-from pipeline.settings.schema import Dataset
 
 Reader = Callable[..., dict[str, Examples]]
 

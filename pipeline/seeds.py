@@ -26,7 +26,7 @@ from pipeline.cli import app, arguments
 from pipeline.data import arrays, description
 from pipeline.errors import UserError
 from pipeline.seeding.group import Group
-from pipeline.settings.check import load
+from pipeline.settings.compose import load
 from pipeline.settings.schema import Config
 
 MOST = 1000

@@ -18,7 +18,7 @@ from pipeline.errors import UserError
 from pipeline.readers import READERS
 from pipeline.settings import params
 from pipeline.settings.check import check_options
-from pipeline.settings.schema import Dataset
+from pipeline.settings.dataset import Dataset
 from tests.conftest import PARAMS, ROOT
 
 RANDOM = np.random.default_rng(1)

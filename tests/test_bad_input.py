@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from pipeline.models import MODELS
 from pipeline.optimizers import OPTIMIZERS
 from pipeline.readers import READERS
-from pipeline.settings.schema import Dataset
+from pipeline.settings.dataset import Dataset
 from tests.conftest import COPIED, ROOT, Project
 from tests.conftest import PARAMS as TINY
 from tests.forks import Forks, forking

@@ -8,7 +8,8 @@ import pytest
 from pipeline.data import arrays, description
 from pipeline.data.description import Description, Scale
 from pipeline.errors import UserError
-from pipeline.settings.schema import Config, Dataset, Paths, Train
+from pipeline.settings.dataset import Dataset
+from pipeline.settings.schema import Config, Paths, Train
 
 
 @pytest.mark.parametrize("rows", [1, 255, 65_536, 65_537, 200_001])

@@ -27,20 +27,21 @@ PLUMBING = (  # code that only finds, checks, reports or records
     "own",
     "registry",
     "settings.check",
+    "settings.compose",
     "settings.conf_files",
     "settings.conf_source",
     "settings.dvc_yaml",
     "settings.explain",
     "settings.inputs",
-    "settings.workspace",
     "tracking",
+    "workspace",
 )
 APART = (  # what these read decides no result
     "pipeline.data.description",  # whether the arrays are those of the configuration
     "pipeline.learning.fingerprint",
     "pipeline.readers",
-    "pipeline.settings.workspace",
     "pipeline.tracking.",
+    "pipeline.workspace",
 )
 GROUPS = ("dataset", "model", "optimizer")
 
@@ -156,7 +157,10 @@ def test_all_code_that_decides_what_a_stage_writes_is_tracked(stage: str) -> Non
 
 
 FLOORS = (  # a package imports those before it; the stages and commands come after them
-    ("errors", "files", "git", "graph", "imports", "masking", "own", "registry"),
+    (
+        *("errors", "files", "git", "graph", "imports", "masking", "own", "registry"),
+        *("workspace", "yaml_edit"),
+    ),
     ("exact",),
     ("modelling",),
     ("metrics", "models", "optimizers", "schedules"),

@@ -23,7 +23,7 @@ from pipeline.data import arrays, description, idx
 from pipeline.data.readers import idx as reader
 from pipeline.errors import UserError
 from pipeline.learning import weights
-from pipeline.settings.schema import Dataset
+from pipeline.settings.dataset import Dataset
 from tests.idx_files import FILES
 
 EXAMPLES = int(os.environ.get("FUZZ", "200"))

@@ -17,7 +17,7 @@ from pipeline.cli import app
 from pipeline.data import arrays
 from pipeline.errors import UserError
 from pipeline.learning import weights
-from pipeline.settings.schema import Dataset, Source
+from pipeline.settings.dataset import Dataset, Source
 from pipeline.sources import kinds
 from pipeline.sources.web import Limits, SourceError
 from tests.conftest import ROOT, Project, make_project

@@ -11,7 +11,7 @@ from PIL import Image
 from pipeline.data.description import Description, Scale
 from pipeline.errors import UserError
 from pipeline.predicting import asked, drawing
-from pipeline.settings.schema import Dataset
+from pipeline.settings.dataset import Dataset
 from tests.conftest import Project
 
 SIDE = 28

@@ -18,7 +18,7 @@ from pipeline.data.readers import idx as idx_reader
 from pipeline.data.readers.idx import BLOCK
 from pipeline.data.scaling import Encoder
 from pipeline.data.splitting import Part
-from pipeline.settings.schema import Dataset
+from pipeline.settings.dataset import Dataset
 from tests.conftest import Project, make_project
 from tests.idx_files import FILES, SHAPE, write_split_files
 

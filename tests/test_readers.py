@@ -20,7 +20,7 @@ from pipeline.data.readers import arrays, columns, folder, table
 from pipeline.errors import UserError
 from pipeline.files import sha256
 from pipeline.readers import READERS, options_of
-from pipeline.settings.schema import Dataset
+from pipeline.settings.dataset import Dataset
 from tests.conftest import ROOT
 
 RANDOM = np.random.default_rng(0)

@@ -26,7 +26,7 @@ from pydantic import ValidationError
 
 from pipeline.data import idx
 from pipeline.download import fetch
-from pipeline.settings.schema import Source
+from pipeline.settings.dataset import Source
 from pipeline.sources.archives import gunzip, untar
 from pipeline.sources.kinds import KINDS
 from pipeline.sources.web import CHUNK, Limits, SourceError

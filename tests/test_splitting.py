@@ -9,7 +9,7 @@ import pytest
 from pipeline.data import splitting
 from pipeline.data.examples import Examples
 from pipeline.errors import UserError
-from pipeline.settings.schema import Dataset
+from pipeline.settings.dataset import Dataset
 
 SORTED = np.repeat(np.arange(4, dtype=np.uint8), [500, 300, 7, 2])  # as a folder a class is read
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from pipeline import yaml_edit
 from pipeline.errors import UserError
-from pipeline.settings import yaml_edit
 
 TEXT = """\
 # what it is

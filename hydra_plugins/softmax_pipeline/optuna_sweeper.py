@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError
 
 from pipeline.errors import UserError, said
 from pipeline.masking import masked_config
-from pipeline.settings.schema import Section
+from pipeline.settings.dataset import Section
 from pipeline.sweeping import folders, progress, pruning, validate
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.settings.schema import Dataset
+from pipeline.settings.dataset import Dataset
 
 SCALES = {
     "bytes": "pixels over 255",

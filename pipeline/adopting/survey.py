@@ -11,7 +11,7 @@ from pipeline.data.examples import Examples
 from pipeline.errors import UserError
 from pipeline.files import sha256
 from pipeline.readers import READERS
-from pipeline.settings.schema import Dataset
+from pipeline.settings.dataset import Dataset
 
 SHARE = 0.2  # of each class, for the test part if the files have none
 

@@ -9,8 +9,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from ruamel.yaml import YAML
 
+from pipeline import yaml_edit
 from pipeline.masking import masked
-from pipeline.settings import conf_files, params, yaml_edit
+from pipeline.settings import conf_files, params
 
 NO_VALUES = re.compile(r"^(?:defaults|hydra):.*?(?=^[^\s#]|\Z)", re.DOTALL | re.MULTILINE)
 COMMENT = re.compile(r"^([^#\n]*\S) +# ", re.MULTILINE)

@@ -19,7 +19,7 @@ from pipeline.evaluate import answers_of, trained
 from pipeline.files import shown
 from pipeline.learning import determinism
 from pipeline.models import is_exact
-from pipeline.settings.check import load
+from pipeline.settings.compose import load
 from pipeline.settings.schema import Choice, Config, Train
 from pipeline.sweeping import folders
 from pipeline.trials import trial_file

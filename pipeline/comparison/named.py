@@ -15,7 +15,7 @@ from pipeline.errors import UserError, first_line
 from pipeline.files import require
 from pipeline.masking import masked
 from pipeline.settings import conf_files, params
-from pipeline.settings.check import load
+from pipeline.settings.compose import load
 from pipeline.settings.schema import Config
 from pipeline.sweeping import folders
 from pipeline.tracking.connection import is_missing

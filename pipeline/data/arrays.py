@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from pipeline.data import description
 from pipeline.errors import UserError
 from pipeline.files import reading, shown
+from pipeline.settings.dataset import Dataset
 from pipeline.settings.explain import where_set
-from pipeline.settings.schema import Config, Dataset
+from pipeline.settings.schema import Config
 
 BLOCK = 256  # rows that lie together in the file
 READ_AHEAD = 2**28  # bytes of rows that are read while as many are used

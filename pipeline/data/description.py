@@ -12,7 +12,7 @@ from pydantic import Field
 
 from pipeline.errors import UserError
 from pipeline.files import reading, shown
-from pipeline.settings.schema import Dataset, Scaling, Section
+from pipeline.settings.dataset import Dataset, Scaling, Section
 
 NAME = "dataset.json"
 UNUSED = {"max_bytes", "sources"}  # keys of a data set that do not decide its arrays

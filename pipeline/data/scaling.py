@@ -12,7 +12,7 @@ from pipeline.data.description import Description, Scale
 from pipeline.data.examples import Examples
 from pipeline.data.splitting import Part
 from pipeline.errors import UserError
-from pipeline.settings.schema import Scaling
+from pipeline.settings.dataset import Scaling
 
 log = logging.getLogger(__name__)
 CHUNK = 1024  # examples whose numbers are added up by themselves, whatever the reader's blocks are

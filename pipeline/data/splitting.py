@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from pipeline.data.examples import Examples
 from pipeline.errors import UserError
+from pipeline.settings.dataset import Dataset
 from pipeline.settings.explain import where_set
-from pipeline.settings.schema import Dataset
 
 Labels = NDArray[np.uint8]
 Rows = NDArray[np.int64]

@@ -18,7 +18,7 @@ from pipeline.errors import UserError
 from pipeline.files import shown
 from pipeline.predicting import drawing
 from pipeline.readers import options_of
-from pipeline.settings.schema import Dataset
+from pipeline.settings.dataset import Dataset
 
 TABLES = (".csv", ".tsv", ".gz", ".bz2", ".zst", *PARQUET)
 OF_BYTES = ("folder", "idx")  # readers whose pixels are those of image files

@@ -34,7 +34,7 @@ class Inputs:
     def __init__(self, stage: str):
         self.stage = stage
         self._files, self._data = dvc_yaml.deps(stage)
-        self._code, self._states = code(stage), _states(self._data)
+        self._before = code(stage) | _hashes(self._data, SMALL)
         self._values = [(*one, _read(*one)) for one in dvc_yaml.params_of(stage)]
 
     def check(self) -> None:
@@ -45,7 +45,7 @@ class Inputs:
         UserError
             With the file, and the keys in it.
         """
-        for name in _changed(self._states | self._code, _states(self._data) | _hashes(self._files)):
+        for name in _changed(self._before, _hashes(self._files) | _hashes(self._data, SMALL)):
             raise _refusal(name, self.stage)
         for path, keys, before in self._values:
             now = _read(path, keys)
@@ -64,7 +64,7 @@ class Inputs:
         UserError
             With the file.
         """
-        for name in _changed(self._states | self._code, _states(self._data) | code(self.stage)):
+        for name in _changed(self._before, code(self.stage) | _hashes(self._data, SMALL)):
             raise UserError(
                 f"{name} changed since the sweep began: "
                 "the same command trains this trial as it is now"
@@ -124,10 +124,6 @@ def _hashes(paths: Iterable[Path], whole: float = math.inf) -> dict[str, str]:
                     date = f"{stat.st_size} {stat.st_mtime_ns}"
                     found[str(file)] = sha256(file) if stat.st_size < whole else date
     return found
-
-
-def _states(data: Iterable[Path]) -> dict[str, str]:
-    return _hashes(data, SMALL)
 
 
 def _read(path: Path, keys: list[str] | None) -> dict[str, str]:

@@ -72,11 +72,7 @@ def resolving_from(tree: dict[str, Any]) -> Iterator[None]:
     try:
         yield
     finally:
-        _resolve_from_file()
-
-
-def _resolve_from_file() -> None:
-    OmegaConf.register_new_resolver("params", lambda key: _value(load(), key), replace=True)
+        OmegaConf.register_new_resolver("params", value, replace=True)
 
 
 def _value(tree: dict[str, Any], key: str) -> Any:

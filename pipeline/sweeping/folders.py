@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from pipeline.errors import UserError
 from pipeline.files import sha256_once, shown, write_text
 from pipeline.learning.fingerprint import ARRAYS, code
-from pipeline.settings.check import in_force
+from pipeline.settings.compose import in_force
 from pipeline.settings.params import CONF, FILE
 from pipeline.sweeping import validate
 from pipeline.trials import trial_file

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from pipeline.errors import UserError
 from pipeline.learning.fingerprint import SETTINGS, identity
-from pipeline.settings.check import check_in_force
+from pipeline.settings.compose import check_in_force
 from pipeline.settings.conf_files import VALUES_ONLY
 from pipeline.settings.params import CONF
 from pipeline.settings.schema import Config

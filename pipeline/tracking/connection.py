@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from pipeline import workspace
 from pipeline.files import replacing
-from pipeline.settings import workspace
 from pipeline.tracking import relocation
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
-from pipeline import git, schedules
+from pipeline import git, schedules, workspace
 from pipeline.errors import UserError
 from pipeline.learning.history import Epoch
 from pipeline.models import is_exact
-from pipeline.settings import conf_files, params, workspace
+from pipeline.settings import conf_files, params
 from pipeline.settings.schema import Config, Train
 from pipeline.tracking import provenance
 from pipeline.tracking.open_run import NOTE

@@ -8,11 +8,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pipeline import yaml_edit
 from pipeline.errors import UserError
 from pipeline.files import shown
 from pipeline.learning.fingerprint import settings
-from pipeline.settings import conf_files, params, yaml_edit
-from pipeline.settings.check import load
+from pipeline.settings import conf_files, params
+from pipeline.settings.compose import load
 from pipeline.settings.schema import Config
 from pipeline.trials.trial_file import Trial
 

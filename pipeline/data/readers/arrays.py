@@ -15,7 +15,7 @@ from pipeline.data.readers.labels import numbered
 from pipeline.data.readers.saved import opened
 from pipeline.errors import UserError
 from pipeline.files import shown
-from pipeline.settings.schema import Dataset
+from pipeline.settings.dataset import Dataset
 
 BLOCK_BYTES = 2**24
 BLOCK = 4096  # examples at a time, at most

@@ -21,7 +21,7 @@ from pipeline.data.readers import picture
 from pipeline.data.readers.labels import numbered
 from pipeline.errors import UserError, explained
 from pipeline.files import shown
-from pipeline.settings.schema import Dataset
+from pipeline.settings.dataset import Dataset
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -11,7 +11,7 @@ from pydantic import Field
 from pipeline.data import idx
 from pipeline.data.examples import Examples, File
 from pipeline.errors import UserError
-from pipeline.settings.schema import Dataset
+from pipeline.settings.dataset import Dataset
 
 BLOCK = 512  # examples at a time: few enough for a cache
 Pair = Annotated[list[File], Field(min_length=2, max_length=2)]

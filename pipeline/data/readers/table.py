@@ -16,7 +16,7 @@ from pipeline.data.readers.diagnosis import problem
 from pipeline.data.readers.labels import numbered
 from pipeline.errors import UserError
 from pipeline.files import shown
-from pipeline.settings.schema import Dataset
+from pipeline.settings.dataset import Dataset
 
 
 def read(
