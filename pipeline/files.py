@@ -93,13 +93,7 @@ def shown(path: Path) -> str:
 
 
 def require(path: Path, stage: str) -> Path:
-    """Return `path` if it is a file, else say which stage makes it.
-
-    Raises
-    ------
-    UserError
-        If there is no such file.
-    """
+    """Return `path`; refuse one that is no file, and say which stage makes it."""
     if not path.is_file():
         raise UserError(f"{shown(path)}: not found: run `dvc repro {stage}`, which makes it")
     return path

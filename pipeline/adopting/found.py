@@ -54,7 +54,7 @@ def part_of(name: str) -> str:
 
 
 def paired(are_labels: Mapping[str, bool], place: Path) -> tuple[dict[str, list[str]], list[str]]:
-    """Return the names of examples and of labels, of each part, and what is left out.
+    """Return the names of examples and of labels, one each of a part, and what is left out.
 
     Parameters
     ----------
@@ -62,11 +62,6 @@ def paired(are_labels: Mapping[str, bool], place: Path) -> tuple[dict[str, list[
         Whether an array or a file holds labels, by its name.
     place : Path
         What an error line begins with.
-
-    Raises
-    ------
-    UserError
-        If a part has not one of each.
     """
     parts, left_out = {}, []
     for part in ("train", "test", "val"):

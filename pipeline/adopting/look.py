@@ -23,7 +23,7 @@ def look(path: Path, staging: Path, label: str | None, drop: list[str]) -> Found
     Raises
     ------
     UserError
-        If there is none, or it is not clear which.
+        If there is none, it is not clear which, or its labels make no classes.
     """
     inside = sorted(path.iterdir()) if path.is_dir() else [path]
     if path.is_dir() and folders.has_images(path):

@@ -4,7 +4,8 @@ import math
 import os
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,11 +44,6 @@ def split(config: Config) -> Split:
     """Return the training set, less the last `train.validation_size` rows, and those rows.
 
     Preprocess has written the rows in an order in which any number of last ones can be held out.
-
-    Raises
-    ------
-    UserError
-        If there is nothing left to train on, and as `load` does.
     """
     folder = config.paths.processed
     x, y = load(folder, "train", config.dataset)
@@ -168,14 +164,14 @@ def streamed(
     mapped: Any = x
     most = READ_AHEAD // x[:1].nbytes
     with Path(mapped.filename).open("rb") as file, ThreadPoolExecutor(READERS) as pool:
-        coming: deque[tuple[Any, Any, Any, list[Future[None]]]] = deque()
+        coming: deque[tuple[Any, Any, Any, Iterator[None]]] = deque()
         for piece in pieces(len(x), size, seed, epoch, most):
             rows = np.sort(piece)
             buffer = np.empty((len(rows), x.shape[1]), x.dtype)
             starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
             offsets = mapped.offset + rows[starts] * x[:1].nbytes
-            parts = zip(offsets.tolist(), np.split(buffer, starts[1:]), strict=True)
-            reads = [pool.submit(_read, file, offset, part) for offset, part in parts]
+            parts = np.split(buffer, starts[1:])
+            reads = pool.map(partial(_read, file), offsets.tolist(), parts)
             coming.append((buffer, y[rows].astype(np.int32), np.searchsorted(rows, piece), reads))
             if len(coming) > 1:
                 yield _arrived(*coming.popleft())
@@ -187,7 +183,6 @@ def _read(file: BufferedReader, offset: int, into: Pixels) -> None:
         raise OSError(f"{file.name}: was cut off while it was read")
 
 
-def _arrived(x: Pixels, y: Any, order: Any, reads: list[Future[None]]) -> tuple[Any, Any, Any]:
-    for read in reads:
-        read.result()
+def _arrived(x: Pixels, y: Any, order: Any, reads: Iterator[None]) -> tuple[Any, Any, Any]:
+    list(reads)  # waits for them, and raises what one has raised
     return x, y, order

@@ -54,14 +54,11 @@ def taken(
         )
     array = array.reshape(len(array), features)
     if described.scale.kind == "bytes":
-        if array.dtype != np.uint8:
-            _refuse(
-                ~((array >= 0) & (array <= 1)),  # NaN is neither
-                array,
-                "but pixels lie between 0 and 1: divide bytes by 255, or give them as an array "
-                "of uint8.",
-            )
-        return array if array.dtype == np.uint8 else array.astype(np.float32)
+        if array.dtype == np.uint8:
+            return array
+        why = "but pixels lie between 0 and 1: divide bytes by 255, or give them as an array of "
+        _refuse(~((array >= 0) & (array <= 1)), array, f"{why}uint8.")  # NaN is neither
+        return array.astype(np.float32)
     _refuse(~np.isfinite(array), array, "which is not finite.")
     with np.errstate(over="ignore"):
         x = described.scaled(array)

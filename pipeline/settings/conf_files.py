@@ -40,13 +40,7 @@ class Loader(yaml.CSafeLoader):
 
 
 def read(path: Path) -> str:
-    """Return the text of a file that is UTF-8 and not too large.
-
-    Raises
-    ------
-    UserError
-        If it is not, or cannot be read.
-    """
+    """Return the text of a file; refuse one that is not UTF-8, or too large."""
     try:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)

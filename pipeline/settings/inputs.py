@@ -38,13 +38,7 @@ class Inputs:
         self._values = [(*one, _read(*one)) for one in dvc_yaml.params_of(stage)]
 
     def check(self) -> None:
-        """Refuse to go on if something is different by now.
-
-        Raises
-        ------
-        UserError
-            With the file, and the keys in it.
-        """
+        """Refuse to go on if something is different by now."""
         for name in _changed(self._before, _hashes(self._files) | _hashes(self._data, SMALL)):
             raise _refusal(name, self.stage)
         for path, keys, before in self._values:
@@ -58,11 +52,6 @@ class Inputs:
         """Refuse to go on with a trial on other data or by other code than its sweep began with.
 
         Code that has been edited since does not matter to a process that had imported it.
-
-        Raises
-        ------
-        UserError
-            With the file.
         """
         for name in _changed(self._before, code(self.stage) | _hashes(self._data, SMALL)):
             raise UserError(
@@ -83,13 +72,7 @@ def code(stage: str) -> dict[str, str]:
 
 @cache
 def import_all(stage: str) -> None:
-    """Import the code of a stage that is not imported yet, before somebody edits it.
-
-    Raises
-    ------
-    UserError
-        If somebody has, since this process began.
-    """
+    """Import the code of a stage that is not imported yet; refuse what was edited before."""
     for name in code(stage):
         if name.endswith(".py") and name.startswith(f"{PACKAGE}/"):
             module = name.removesuffix(".py").removesuffix("/__init__")

@@ -36,13 +36,7 @@ def load(folder: Path = Path()) -> dict[str, Any]:
 
 
 def value(key: str) -> Any:
-    """Return a value of params.yaml by its dotted key.
-
-    Raises
-    ------
-    UserError
-        If it is missing, and as `load` does.
-    """
+    """Return a value of params.yaml, in which it must be, by its dotted key."""
     return _value(load(), key)
 
 
@@ -91,13 +85,7 @@ def known_keys(conf: Path = CONF) -> list[str]:
 
 
 def check(root: Path = Path(), conf: Path = CONF) -> None:
-    """Refuse keys that conf/config.yaml does not read, missing ones, and choices without a file.
-
-    Raises
-    ------
-    UserError
-        With the most similar known key, the key that is missing, or what can be chosen.
-    """
+    """Refuse keys that conf/config.yaml does not read, missing ones, and choices without a file."""
     known, tree = known_keys(conf), load(root)
     for key in leaves(tree):
         if inside := [name for name in known if name.startswith(f"{key}.")]:

@@ -77,13 +77,7 @@ def read(
 
 
 def text(path: Path) -> NDArray[Any]:
-    """Return the labels of an array: integers, truth values or text (n,).
-
-    Raises
-    ------
-    UserError
-        If it holds something else.
-    """
+    """Return the labels of an array, (n,); refuse all but integers, truth values and text."""
     with opened(path) as array:
         shape = array.shape[:1] if array.shape[1:] == (1,) else array.shape
         if len(shape) != 1 or array.dtype.kind not in LABELS:

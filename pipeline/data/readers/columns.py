@@ -28,14 +28,10 @@ class Columns:
     ----------
     path : Path
         Parquet if it ends in .parquet or .pq, else CSV, which may be packed: .gz, .bz2, .zst.
-    separator : str
-        Between the values of a row of a CSV file.
-    skip : int
-        Lines of a CSV file before its header, or before its first row if it has no header.
+    separator, skip, decimal
+        Of a CSV file, as the options of the reader have them.
     given : sequence of str, optional
         The names of the columns of a CSV file that has no header.
-    decimal : str
-        What stands before the fraction of a number in a CSV file.
     """
 
     path: Path

@@ -45,13 +45,7 @@ def opened(file: IO[bytes], name: str) -> Iterator["Image.Image"]:
 
 
 def is_colour(image: "Image.Image", name: str) -> bool:
-    """Tell whether an image has colours.
-
-    Raises
-    ------
-    UserError
-        If it is neither grey nor RGB.
-    """
+    """Tell whether an image has colours; refuse one that is neither grey nor RGB."""
     if image.mode not in (*GREY, *COLOUR):
         raise UserError(f"{name} is {image.mode}, not grey or RGB: convert it")
     return image.mode in COLOUR
@@ -60,10 +54,7 @@ def is_colour(image: "Image.Image", name: str) -> bool:
 def pixels(image: "Image.Image", name: str, *, colour: bool) -> NDArray[np.uint8]:
     """Return an image as uint8 (height, width), or (height, width, 3) in colour.
 
-    Raises
-    ------
-    UserError
-        If it is transparent somewhere.
+    One that is transparent somewhere is refused.
     """
     if "A" in image.getbands() or "transparency" in image.info:
         alpha = image.convert("RGBA").getchannel("A")

@@ -26,13 +26,7 @@ def names(path: Path) -> list[str]:
 
 
 def whole(path: Path) -> NDArray[Any]:
-    """Return an array of numbers.
-
-    Raises
-    ------
-    UserError
-        If it holds something else, or cannot be read.
-    """
+    """Return an array; refuse all but numbers."""
     with opened(path) as array:
         if array.dtype.kind not in NUMBERS:
             raise UserError(f"{shown(path)}: holds {array.dtype}: save numbers")

@@ -91,13 +91,7 @@ def read(
 
 
 def text(file: Columns, name: str) -> NDArray[Any]:
-    """Return the labels, text (rows,), of a column.
-
-    Raises
-    ------
-    UserError
-        If one is missing.
-    """
+    """Return the labels, text (rows,), of a column in which none may be missing."""
     from pyarrow import compute
 
     parts = [np.empty(0, object)]
