@@ -57,14 +57,16 @@ FULL = Extent(ARM + X86, (1, 2, 16), len(WAYS), 5, x86_stages=True)
 SMALL = Extent(ARM[:1] + X86[:2], (1,), 2, 1, x86_stages=False)
 
 
-def bits(processor: Processor, extent: Extent, committed: Bits) -> Bits:
-    """Return the hashes of what a processor computes, and say how long it took."""
+def bits(processor: Processor, extent: Extent, committed: Bits, expected: Bits) -> Bits:
+    """Return the hashes of what a processor computes; say how long it took and what differs."""
     started = time.monotonic()
     lines = processor.run("-m", "benchmarks.bits", str(extent.ways)).splitlines()
     found = dict(line.rsplit(": ", 1) for line in lines)
     if extent.x86_stages or processor.model in ("", *arm_models()):
         found |= stages(processor, extent.epochs, committed)
-    print(f"{processor}: {time.monotonic() - started:.0f} s", flush=True)
+    differing = [what for what, bit in found.items() if expected.get(what, bit) != bit]
+    seconds = time.monotonic() - started
+    print(f"{processor}: {seconds:.0f} s; differing: {', '.join(differing) or 'none'}", flush=True)
     return found
 
 
@@ -110,14 +112,15 @@ def main() -> None:
     whole = {f"{out}, epochs: all": committed.pop(out) for out in TRAINED}
 
     print(f"{machine()}\n{prepare(extent.models)}\n", flush=True)
-    native = [Processor(threads=count) for count in extent.threads]
-    columns = {str(one): bits(one, extent, committed) for one in native}
+    columns = {lock.NAME: committed | whole}
+    first, *more = (Processor(threads=count) for count in extent.threads)
+    expected = columns[str(first)] = bits(first, extent, committed, committed | whole)
+    for one in more:
+        columns[str(one)] = bits(one, extent, committed, expected)
     emulated = [Processor(model) for model in extent.models]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as side_by_side:
-        found = side_by_side.map(lambda one: bits(one, extent, committed), emulated)
+        found = side_by_side.map(lambda one: bits(one, extent, committed, expected), emulated)
         columns |= dict(zip(extent.models, found, strict=True))
-    expected = columns[str(native[0])]
-    columns = {lock.NAME: committed | whole} | columns
     print(f"\n{'':40}  {'  '.join(columns)}")
     wrong = False
     for what, bit in expected.items():

@@ -81,8 +81,8 @@ class MLP(Model):
     classes : int
         Columns of the logits.
     seed : int
-        Of the initial weights: normal with variance 2 / fan-in, biases zero. They are drawn as
-        float64: NumPy's float32 normals depend on the C library's log1pf.
+        Of the initial weights: uniform with variance 2 / fan-in, biases zero. Normal numbers would
+        depend on the C library's exp and log1p.
     hidden : list of int
         Units of each hidden layer.
     l2 : float
@@ -111,7 +111,7 @@ class MLP(Model):
         self.layers = len(hidden) + 1
         self.weights = {}
         for number, (rows, columns) in enumerate(pairwise([math.prod(shape), *hidden, classes])):
-            values = generator.standard_normal((rows, columns)) * np.sqrt(2 / rows)
+            values = (2 * generator.random((rows, columns)) - 1) * np.sqrt(6 / rows)
             for kind, value in (("weight", values), ("bias", np.zeros(columns))):
                 name = f"{kind}_{number}"
                 self.weights[name] = tf.Variable(value.astype(np.float32), name=name)
