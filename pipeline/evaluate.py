@@ -4,6 +4,7 @@ import json
 import logging
 import math
 from collections.abc import Iterator
+from itertools import chain
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -93,7 +94,11 @@ def answers_of(model: "Model", x: arrays.Pixels, y: NDArray[np.uint8]) -> Answer
 
 
 def write(config: Config, y: NDArray[np.uint8], answers: Answers) -> dict[str, float]:
-    """Write evaluation.json, which is returned, classes.csv, predictions.csv and mistakes.csv."""
+    """Write evaluation.json, which is returned, classes.csv, predictions.csv and mistakes.csv.
+
+    Losses, in nats, have so many decimals that their mean is that of evaluation.json within 1e-9.
+    Mistakes come by the probability of what was predicted, the most confident first.
+    """
     predicted, probability, losses, probabilities = answers
     evaluation = summary(losses, predicted == y, measure(config, y, probabilities))
     names, folder = config.dataset.classes, config.paths.metrics
@@ -101,9 +106,17 @@ def write(config: Config, y: NDArray[np.uint8], answers: Answers) -> dict[str, f
     write_text(folder / "evaluation.json", json.dumps(evaluation, indent=2) + "\n")
     columns = (column.tolist() for column in of_classes.values())
     write_csv(folder / "classes.csv", [("class", *of_classes), *zip(names, *columns, strict=True)])
-    write_csv(folder / "predictions.csv", predictions(y, predicted, probability, losses))
-    header = "example", "actual", "predicted", "probability"
-    write_csv(folder / "mistakes.csv", [header, *mistakes(y, predicted, probability)])
+
+    labels, said = y.tolist(), predicted.tolist()
+    shares = [f"{share:.6f}" for share in probability.tolist()]
+    nats = (f"{loss:.9f}" for loss in losses.tolist())
+    header = "actual", "predicted", "probability", "loss"
+    rows = zip(labels, said, shares, nats, strict=True)
+    write_csv(folder / "predictions.csv", chain([header], rows))
+    wrong = np.flatnonzero(predicted != y)
+    order = wrong[np.argsort(-probability[wrong], kind="stable")].tolist()
+    mistakes = ((k, labels[k], said[k], shares[k]) for k in order)
+    write_csv(folder / "mistakes.csv", chain([("example", *header[:3])], mistakes))
     return evaluation
 
 
@@ -112,12 +125,7 @@ def measure(
 ) -> dict[str, float]:
     """Return the chosen metrics, those with options under names such as top_3.
 
-    What does not apply is left out.
-
-    Raises
-    ------
-    UserError
-        If one gives something else than a number.
+    What does not apply is left out; what is no number is refused.
     """
     found: dict[str, float] = {}
     for metric in config.metrics:
@@ -156,40 +164,8 @@ def in_words(evaluation: dict[str, Any]) -> str:
     return (line + " ({accuracy_low:.4f} to {accuracy_high:.4f})").format(**evaluation)
 
 
-def predictions(
-    actual: NDArray[np.uint8],
-    predicted: NDArray[np.int64],
-    probability: NDArray[np.float32],
-    losses: NDArray[np.float64],
-) -> Iterator[tuple[object, ...]]:
-    """Yield the header and the rows of predictions.csv, an example each, in the file's order.
-
-    Its columns are the class, the predicted class with its probability, and the loss in nats, with
-    so many decimals that their mean is that of evaluation.json within 1e-9.
-    """
-    yield "actual", "predicted", "probability", "loss"
-    columns = (column.tolist() for column in (actual, predicted, probability, losses))
-    for label, answer, share, loss in zip(*columns, strict=True):
-        yield label, answer, f"{share:.6f}", f"{loss:.9f}"
-
-
-def mistakes(
-    actual: NDArray[np.uint8], predicted: NDArray[np.int64], probability: NDArray[np.float32]
-) -> Iterator[tuple[int, int, int, str]]:
-    """Yield (example, actual, predicted, its probability) of mistakes, most confident first."""
-    wrong = np.flatnonzero(predicted != actual)
-    for k in wrong[np.lexsort((wrong, -probability[wrong]))]:
-        yield int(k), int(actual[k]), int(predicted[k]), f"{probability[k]:.6f}"
-
-
 def read_evaluation(path: Path) -> dict[str, Any]:
-    """Read evaluation.json back.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or not an evaluation.
-    """
+    """Read evaluation.json back."""
     with reading(path, "evaluate"):
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         in_words(values)

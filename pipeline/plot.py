@@ -33,12 +33,9 @@ def main(config: Config, inputs: Inputs) -> None:
     x, _ = arrays.load(paths.processed, "test", config.dataset)
     described = description.read(paths.processed, config.dataset)
     shape = described.shape
-    with (
-        reading(paths.models / "weights.npz", "train") as path,
-        np.load(path, allow_pickle=False) as file,
-    ):
+    with reading(paths.models / "weights.npz", "train") as path, np.load(path) as file:
         learned = dict(file)
-    pictures = MODELS[config.model.name].pictures(learned, tuple(shape))
+    pictures = MODELS[config.model.name].pictures(learned, shape)
 
     run = Run.look_up(config)
     from pipeline.report import cells, figures
@@ -46,8 +43,8 @@ def main(config: Config, inputs: Inputs) -> None:
     from pipeline.report.mistakes import mistakes
     from pipeline.report.weights import weights
 
-    figures.loss(paths.plots / "loss.png", epochs)
-    figures.accuracy(paths.plots / "accuracy.png", epochs)
+    figures.curves(paths.plots / "loss.png", epochs, "loss")
+    figures.curves(paths.plots / "accuracy.png", epochs, "accuracy")
     confusion_matrix(paths.plots / "confusion_matrix.png", matrix, classes)
     weights(paths.plots / "weights.png", pictures, shape, classes, described.features)
     images = described.unscaled(x[rows[:, 0].astype(int)]) if cells.is_image(shape) else None
@@ -60,13 +57,7 @@ def main(config: Config, inputs: Inputs) -> None:
 
 
 def read_csv(path: Path, columns: int, most: int | None = None) -> NDArray[Any]:
-    """Return the first columns, and at most so many rows, of a CSV file of numbers with a header.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or not of numbers.
-    """
+    """Return the first columns, and at most so many rows, of numbers below a header."""
     with reading(path, "evaluate"), path.open(encoding="utf-8") as file:
         if not (file.readline() and (first := file.readline())):
             return np.empty((0, columns))

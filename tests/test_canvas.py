@@ -24,9 +24,9 @@ def draw(folder: Path) -> dict[str, bytes]:
     generator = np.random.default_rng(0)
     names = ["left", "right", "straight on"]
     epochs = [Epoch(n, 1 - value, value, None, value / 2) for n, value in enumerate(STEADY, 1)]
-    figures.loss(folder / "loss.png", epochs)
-    figures.accuracy(folder / "accuracy.png", epochs)
-    figures.accuracy(folder / "one epoch.png", epochs[:1])
+    figures.curves(folder / "loss.png", epochs, "loss")
+    figures.curves(folder / "accuracy.png", epochs, "accuracy")
+    figures.curves(folder / "one epoch.png", epochs[:1], "accuracy")
     matrix = generator.integers(0, 50, (3, 3))
     confusion_matrix(folder / "matrix.png", matrix, names)
     units = generator.standard_normal((3, 20)).astype(np.float32)

@@ -29,8 +29,8 @@ def draw(folder: Path) -> None:
     """Draw each figure once."""
     generator = np.random.default_rng(0)
     names = ["left", "right", "straight on"]
-    figures.loss(folder / "loss.png", EPOCHS)
-    figures.accuracy(folder / "accuracy.png", EPOCHS[:1])
+    figures.curves(folder / "loss.png", EPOCHS, "loss")
+    figures.curves(folder / "accuracy.png", EPOCHS[:1], "accuracy")
     confusion_matrix(folder / "matrix.png", generator.integers(0, 50, (3, 3)), names)
     units = generator.standard_normal((3, 20)).astype(np.float32)
     weights(folder / "weights.png", units, (4, 5), names)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -50,17 +51,9 @@ def saved(path: Path, width: float, height: float) -> Iterator[Figure]:
         log.warning("%s: %s", shown(path), said)
 
 
-def loss(path: Path, epochs: Sequence[Epoch]) -> None:
-    """Draw the loss, in nats, against the epoch, as in the tutorial."""
-    _curves(path, epochs, "loss", "Loss", "Loss against the epoch")
-
-
-def accuracy(path: Path, epochs: Sequence[Epoch]) -> None:
-    """Draw the accuracy against the epoch."""
-    _curves(path, epochs, "accuracy", "Accuracy", "Accuracy against the epoch")
-
-
-def _curves(path: Path, epochs: Sequence[Epoch], metric: str, label: str, title: str) -> None:
+def curves(path: Path, epochs: Sequence[Epoch], metric: str) -> None:
+    """Draw the `loss`, in nats, or the `accuracy` against the epoch, as in the tutorial."""
+    label = metric.capitalize()
     with saved(path, 7, 4) as figure:
         axes = figure.subplots()
         numbers = [row.epoch for row in epochs]
@@ -70,7 +63,7 @@ def _curves(path: Path, epochs: Sequence[Epoch], metric: str, label: str, title:
             if values:
                 last = text(metric, values[-1])
                 axes.plot(numbers, values, marker=marker, label=f"{name} ({last} at the end)")
-        axes.set(xlabel="Epoch", ylabel=label, title=title)
+        axes.set(xlabel="Epoch", ylabel=label, title=f"{label} against the epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         axes.grid()
         axes.legend(frameon=False)
@@ -82,6 +75,16 @@ def sentence(path: Path, text: str) -> None:
         axes = figure.subplots()
         axes.set_axis_off()
         axes.text(0.5, 0.5, textwrap.fill(text, 66), ha="center", va="center")
+
+
+def panels(figure: Figure, titles: Sequence[str], size: float) -> list[Axes]:
+    """Return axes without frames in a `grid`, one for each title; those left over are empty."""
+    every = figure.subplots(*grid(len(titles)), squeeze=False).ravel().tolist()
+    for axes in every:
+        axes.set_axis_off()
+    for axes, name in zip(every, titles, strict=False):
+        axes.set_title(name, fontsize=size)
+    return every
 
 
 def grid(count: int) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from pipeline.report import cells
-from pipeline.report.figures import grid, saved, sentence
+from pipeline.report.figures import grid, panels, saved, sentence
 from pipeline.report.lettering import height, inches, longest, short, title, wrapped
 
 SIZE = 9  # of a font, in points
@@ -60,12 +60,8 @@ def _images(
     down, across = grid(len(rows))
     size = max(width * across, 3.6), (width + LINE * height(titles)) * down + 0.6
     with saved(path, *size) as figure:
-        every = figure.subplots(down, across, squeeze=False)
-        for axes, name, values in zip(every.flat, titles, images, strict=False):
+        for axes, values in zip(panels(figure, titles, SIZE), images[: len(rows)], strict=False):
             cells.draw(axes, cells.picture(values), most=180, cmap="gray", vmin=0, vmax=255)
-            axes.set_title(name, fontsize=SIZE)
-        for axes in every.flat:
-            axes.set_axis_off()
         title(figure, f"{TITLE}: predicted class and its probability, actual class")
 
 

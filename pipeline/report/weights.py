@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from pipeline.report import cells
-from pipeline.report.figures import grid, saved, sentence
+from pipeline.report.figures import grid, panels, saved, sentence
 from pipeline.report.lettering import height, inches, longest, short, title, wrapped
 
 Floats = NDArray[np.float64]
@@ -79,15 +78,12 @@ def _images(path: Path, units: Floats, classes: Sequence[str] | None, *, weights
     rows, columns = grid(len(shown))
     tall = width + size / 72 * 1.3 * (height(titles) - 1)
     with saved(path, max(width * columns, 3) + 0.9, (tall + 0.15) * rows + 0.6) as figure:
-        every = figure.subplots(rows, columns, squeeze=False)
-        for axes, name, unit in zip(every.flat, titles, shown, strict=False):
+        every = panels(figure, titles, size)
+        for axes, unit in zip(every, shown, strict=False):
             if weights and unit.ndim == 3:  # how a pixel counts, whatever its color
                 unit = cells.mean(list(unit.transpose(2, 0, 1)))  # noqa: PLW2901
             in_color = unit.ndim == 3
             image = cells.draw(axes, unit / (2 * end) + 0.5 if in_color else unit, **colors)
-            axes.set_title(name, fontsize=size)
-        for axes in every.flat:
-            axes.set_axis_off()
         text = BY_CLASS if classes else "Learned weights of the first layer"
         title(figure, text + _part(len(shown), len(units), "classes" if classes else "units"))
         if not in_color:
@@ -106,6 +102,7 @@ def _bars(
     sizes = np.nan_to_num(np.abs(panels)).max(0)
     chosen = np.argsort(-sizes, kind="stable")[:most]
     end = end_of(panels[:, chosen])
+    start = -end if classes else 0.0
     names = [short(features[number]) for number in chosen]
     titles = [wrapped(short(name), 24) for name in classes or [""]]
     places = range(len(chosen))
@@ -120,7 +117,10 @@ def _bars(
             values = np.nan_to_num(panels[number, chosen])
             axes.barh(places, values, color=np.where(values > 0, RED, BLUE).tolist(), height=0.7)
             axes.set_title(titles[number], fontsize=10)
-            _scale(axes, end, signed=classes is not None)
+            axes.set_xlim(start, end)
+            axes.set_xticks(sorted({start, 0.0, end}))
+            axes.axvline(0, color="0.3", linewidth=0.8)
+            axes.spines["left"].set_visible(False)
             axes.set_ylim(len(chosen) - 0.5, -0.5)
             axes.set_yticks(places, names if number % columns == 0 else [""] * len(names))
             axes.tick_params(labelsize=8, left=False)
@@ -128,14 +128,6 @@ def _bars(
         text += _part(len(panels), len(units), "classes") if classes else ""
         title(figure, text + _part(len(chosen), len(features), "features", "largest"))
         figure.supxlabel(RELATIVE if classes else "mean size over the units", fontsize=10)
-
-
-def _scale(axes: Axes, end: float, *, signed: bool) -> None:
-    start = -end if signed else 0.0
-    axes.set_xlim(start, end)
-    axes.set_xticks([start, 0, end] if signed else [start, end])
-    axes.axvline(0, color="0.3", linewidth=0.8)
-    axes.spines["left"].set_visible(False)
 
 
 def _part(shown: int, every: int, what: str, which: str = "first") -> str:
