@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.description import Description
-from pipeline.data.readers import picture, saved
+from pipeline.data.readers import picture, saved, table
 from pipeline.data.readers.arrow import PARQUET
 from pipeline.data.readers.columns import Columns
-from pipeline.data.readers.diagnosis import not_a_number, problem
+from pipeline.data.readers.diagnosis import not_a_number
 from pipeline.errors import UserError
 from pipeline.files import shown
 from pipeline.predicting import drawing
@@ -125,17 +125,8 @@ def _table(path: Path, described: Description, dataset: Dataset) -> NDArray[np.f
     features = described.features or [name for name in names if name not in left_out]
     if missing := [name for name in features if name not in names]:
         raise UserError(f"{path}: lacks the columns {', '.join(missing[:20])}")
-    try:
-        parts = [
-            np.column_stack([one.to_numpy(zero_copy_only=False) for one in batch])
-            for batch in file.batches(numbers=features)
-        ]
-    except ValueError:
-        raise UserError(f"{path}: {problem(file, features, needed=True)}") from None
-    values = np.concatenate(parts or [np.empty((0, len(features)))])
-    if not np.isfinite(values).all():
-        raise UserError(f"{path}: {problem(file, features, needed=True)}")
-    return values
+    parts = [*table.blocks(file, features, (len(features),), needed=True)]
+    return np.concatenate(parts or [np.empty((0, len(features)))])
 
 
 def _refuse_skipped(path: Path, *, skip: int, **form: Any) -> None:

@@ -83,7 +83,7 @@ def read(
                 labels=numbered(text(file, label), dataset.classes, labels, place),
                 shape=shape,
                 dtype=np.dtype(np.float64),
-                blocks=partial(_blocks, file, features, shape),
+                blocks=partial(blocks, file, features, shape),
                 features=None if are_images else features,
                 place=place,
             )
@@ -129,9 +129,10 @@ def features_of(file: Columns, label: str, drop: Sequence[str]) -> tuple[str, ..
     return features
 
 
-def _blocks(
-    file: Columns, features: Sequence[str], shape: tuple[int, ...]
+def blocks(
+    file: Columns, features: Sequence[str], shape: tuple[int, ...], *, needed: bool = False
 ) -> Iterator[NDArray[np.float64]]:
+    """Yield columns as examples (k, *shape); an error says if these are `needed`."""
     try:
         for batch in file.batches(numbers=features):
             block = np.column_stack([one.to_numpy(zero_copy_only=False) for one in batch])
@@ -139,4 +140,4 @@ def _blocks(
                 raise ValueError
             yield block.reshape(len(block), *shape)
     except ValueError:
-        raise UserError(f"{shown(file.path)}: {problem(file, features)}") from None
+        raise UserError(f"{shown(file.path)}: {problem(file, features, needed=needed)}") from None
