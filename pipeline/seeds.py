@@ -54,13 +54,7 @@ def main(given: list[str]) -> int:
 
 
 def refuse(overrides: Sequence[str]) -> None:
-    """Refuse what would not be a group of seeds.
-
-    Raises
-    ------
-    UserError
-        With the argument.
-    """
+    """Refuse what would not be a group of seeds."""
     for item in overrides:
         key = item.partition("=")[0].lstrip("+~")
         if item.startswith("-") or "=" not in item:

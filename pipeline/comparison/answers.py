@@ -36,13 +36,7 @@ class Answers(NamedTuple):
 
 
 def parse(text: str, name: str) -> Answers:
-    """Return what the text of a predictions.csv holds; earlier ones have no losses.
-
-    Raises
-    ------
-    UserError
-        If it is no such file.
-    """
+    """Return what the text of a predictions.csv holds; earlier ones have no losses."""
     header, _, _ = text.partition("\n")
     names = header.strip().split(",")
     try:

@@ -17,6 +17,7 @@ from pipeline.seeding import results
 from pipeline.seeding.results import Results
 from pipeline.settings.params import leaves
 from pipeline.trials.spread import spread
+from pipeline.trials.tables import lines
 
 METRICS = ("accuracy", "loss")
 LEAST = 2  # seeds that a deviation needs
@@ -35,15 +36,10 @@ class Groups:
         """The seeds that both have."""
         return [seed for seed in self.a.scores if seed in self.b.scores]
 
-    def values(self, metric: str) -> tuple[list[float], list[float], list[float]]:
-        """Return a metric of A, of B, and B's less A's, seed by seed."""
-        ours, theirs = ([g.scores[k][metric] for k in self.seeds] for g in (self.a, self.b))
-        return ours, theirs, [b - a for a, b in zip(ours, theirs, strict=True)]
-
-    def means(self, metric: str) -> tuple[Estimate, Estimate, Estimate]:
-        """Return the mean of A, of B, and of B's less A's."""
-        a, b, difference = (_mean(values) for values in self.values(metric))
-        return a, b, difference
+    def values(self, metric: str) -> dict[str, list[float]]:
+        """Return a metric of A, of B, and the difference B - A, seed by seed."""
+        a, b = ([group.scores[seed][metric] for seed in self.seeds] for group in (self.a, self.b))
+        return {"a": a, "b": b, "difference": [y - x for x, y in zip(a, b, strict=True)]}
 
     @property
     def settings(self) -> dict[str, dict[str, Any]]:
@@ -54,8 +50,8 @@ class Groups:
     def sentence(self) -> str:
         """What follows."""
         mean = f"the mean of {len(self.seeds)} seeds"
-        *_, difference = self.means("accuracy")
-        value, low, high = difference.points
+        points = _mean(self.values("accuracy")["difference"]).points
+        value, low, high = points
         if low == high:
             return (
                 f"B - A is {value:+.2f} points with every seed, so what a seed "
@@ -66,28 +62,28 @@ class Groups:
                 f"The seeds do not tell them apart: B - A is {value:+.2f} points, "
                 f"{mean}, 95 % interval {low:+.2f} to {high:+.2f}."
             )
-        return f"{words.better(difference.points)}, {mean}."
+        return f"{words.better(points)}, {mean}."
 
     def report(self) -> str:
         """Return the tables above the sentence."""
-        rows = [words.row(metric, *self.means(metric)) for metric in METRICS]
-        lines = [
+        rows = [words.row(name, *map(_mean, self.values(name).values())) for name in METRICS]
+        parts = [
             f"A  {self.titles[0]}",
             f"B  {self.titles[1]}",
             f"Means of the same {len(self.seeds)} seeds, each tested on the same examples of "
             f"{self.a.about.get('dataset')}; 95 % intervals (Student), of B - A seed by seed.",
             "",
-            *words.aligned([words.HEADER, *rows]),
+            *lines([words.HEADER, *rows]),
             *words.settings(self.settings),
         ]
-        return "\n".join(lines)
+        return "\n".join(parts)
 
     def numbers(self) -> dict[str, Any]:
         """Return all of it, as comparison.json has it."""
         metrics = {
             metric: {
                 name: {"values": values, **spread(values)._asdict()}
-                for name, values in zip(("a", "b", "difference"), self.values(metric), strict=True)
+                for name, values in self.values(metric).items()
             }
             for metric in METRICS
         }
@@ -106,15 +102,15 @@ class Groups:
 
         from pipeline.report.figures import saved
 
-        ours, theirs, differences = self.values("accuracy")
-        _, low, high = _mean(differences)
+        values = self.values("accuracy")
+        _, low, high = _mean(values["difference"])
         with saved(path, 9, 4) as figure:
             both, apart = figure.subplots(1, 2)
-            both.scatter(self.seeds, ours, label="A", zorder=3)
-            both.scatter(self.seeds, theirs, label="B", zorder=3)
+            both.scatter(self.seeds, values["a"], label="A", zorder=3)
+            both.scatter(self.seeds, values["b"], label="B", zorder=3)
             both.legend(frameon=False)
             both.set(xlabel="Seed", title="Test accuracy")
-            apart.scatter(self.seeds, differences, color="C2", zorder=3)
+            apart.scatter(self.seeds, values["difference"], color="C2", zorder=3)
             apart.axhline(0, color="0.5", lw=1)
             apart.axhspan(low, high, color="C2", alpha=0.15, lw=0)
             apart.set(xlabel="Seed", title="B - A, and the 95 % interval of its mean")

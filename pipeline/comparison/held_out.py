@@ -26,7 +26,6 @@ from pipeline.trials import trial_file
 from pipeline.trials.trial_file import Trial
 
 WEIGHTS = "weights.npz"
-WAYS = "name two trials, or a trial and the workspace"
 
 
 def trial(name: str) -> Trial | None:
@@ -80,7 +79,8 @@ def _config(one: Trial | str) -> Config:
     if isinstance(one, str):
         if one != WORKSPACE:
             raise UserError(
-                f"{one} cannot be compared with a trial, whose weights lie here: {WAYS}"
+                f"{one} cannot be compared with a trial, whose weights lie here: name two trials, "
+                "or a trial and the workspace"
             )
         return load()
     folder = Path(one.repeats or one.folder) / "models"

@@ -1,6 +1,7 @@
 """What a name means that A or B was given: the workspace, a commit, an experiment, a run."""
 
 import difflib
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,18 +30,11 @@ WORKSPACE = "workspace"
 EXPERIMENTS = "refs/exps"
 DVCS_OWN = ("celery", "exec", "stash", "running")  # below refs/exps, but no experiments
 OF_A_RUN = ("predictions.csv", "config.yaml")
-ID = 32  # characters of an MLflow run's
 MOST = 6  # names that an error lists
 
 
 def find(name: str) -> Side:
-    """Return what the name means, with its answers to its test examples.
-
-    Raises
-    ------
-    UserError
-        If it means nothing, or what it means has no answers.
-    """
+    """Return what the name means, with its answers to its test examples."""
     for way in (_workspace, _seed, _commit, _experiment, _run):
         if found := way(name):
             return found
@@ -126,7 +120,7 @@ def _experiments() -> list[str]:
 
 
 def _run(name: str) -> Side | None:
-    if len(name) != ID or set(name) - set("0123456789abcdef"):
+    if not re.fullmatch("[0-9a-f]{32}", name):
         return None
     tracking = load().tracking
     if is_missing(tracking.uri):

@@ -84,13 +84,7 @@ def unlike(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, dict
 
 
 def check_same_examples(a: Side, b: Side) -> None:
-    """Check that both have answered the same examples.
-
-    Raises
-    ------
-    UserError
-        If these are of other data, or were chosen otherwise.
-    """
+    """Refuse answers to examples that are of other data, or were chosen otherwise."""
     for key, what in (("name", "data set"), ("files", "files of the data set"), ("split", "split")):
         ours, theirs = a.dataset.get(key), b.dataset.get(key)
         if None not in (ours, theirs) and ours != theirs:

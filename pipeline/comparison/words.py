@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.comparison import paired
 from pipeline.comparison.paired import Estimate
 from pipeline.comparison.result import Result
+from pipeline.trials.tables import lines
 
 MOST = 8  # files of code that are named
 HEADER = ["", "A", "B", "B - A"]
@@ -49,12 +50,12 @@ def report(found: Result) -> str:
         scores.append(["loss", *("not known" if one is None else "known" for one in losses), ""])
     more = f" and {len(found.code) - MOST} more" if len(found.code) > MOST else ""
     code = f"Their code is not the same: {', '.join(found.code[:MOST])}{more}"
-    lines = [
+    parts = [
         f"A  {found.a.title}",
         f"B  {found.b.title}",
         f"Both were asked the same {counts.examples:,} {found.of}.",
         "",
-        *aligned(scores),
+        *lines(scores),
         "",
         f"Right by one alone: A {counts.only_a:,}, B {counts.only_b:,}; "
         f"McNemar's exact test: p = {_p(counts.p)}",
@@ -62,7 +63,7 @@ def report(found: Result) -> str:
         *settings(found.settings),
         *([code] if found.code else []),
     ]
-    return "\n".join(lines)
+    return "\n".join(parts)
 
 
 def row(name: str, a: Estimate, b: Estimate, difference: Estimate) -> list[str]:
@@ -75,13 +76,7 @@ def settings(differing: Mapping[str, Mapping[str, Any]]) -> list[str]:
     if not differing:
         return ["Their settings are the same."]
     rows = [[key, *map(_value, both.values())] for key, both in differing.items()]
-    return ["", *aligned([["setting", "A", "B"], *rows])]
-
-
-def aligned(rows: list[list[str]]) -> list[str]:
-    """Return rows as lines with aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return ["", *lines([["setting", "A", "B"], *rows])]
 
 
 def _classes(found: Result) -> list[str]:
@@ -101,7 +96,7 @@ def _classes(found: Result) -> list[str]:
     if not rows:
         return [f"No class differs {how}."]
     header = ["class", "examples", "only A", "only B", "B - A", "p"]
-    return [f"Classes that differ {how}:", *aligned([header, *rows])]
+    return [f"Classes that differ {how}:", *lines([header, *rows])]
 
 
 def _shown(one: Estimate, sign: str = "") -> str:

@@ -1,9 +1,7 @@
 """The figure of a group of seeds: what the seed moves, and what another test set would move."""
 
 from pathlib import Path
-from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.learning.history import text
@@ -22,26 +20,14 @@ def seeds(path: Path, results: Results) -> None:
         if low is not None and high is not None:
             said = f"95 % interval of the mean: {text('accuracy', low)} to {text('accuracy', high)}"
             near.axhspan(low, high, color="C0", alpha=0.15, lw=0, label=said)
-        far.axhspan(
-            mean - error,
-            mean + error,
-            color="C1",
-            alpha=0.15,
-            lw=0,
-            label=f"what another test set moves: ±{text('accuracy', error)}",
-        )
+        said = f"what another test set moves: ±{text('accuracy', error)}"
+        far.axhspan(mean - error, mean + error, color="C1", alpha=0.15, lw=0, label=said)
         for axes, title in ((near, "What the seed moves"), (far, "Beside what the test set moves")):
-            _points(axes, results)
+            axes.scatter(list(results.scores), results.values("accuracy"), color="C0", zorder=3)
+            axes.xaxis.set_major_locator(MaxNLocator(min(len(results.scores), TICKS), integer=True))
+            axes.grid()
             axes.axhline(mean, color="C0", lw=1, label=f"mean {text('accuracy', mean)}")
             axes.set(xlabel="Seed", title=title)
             axes.set_ymargin(0.3)
             axes.legend(frameon=False, fontsize=8, loc="upper left")
         near.set_ylabel("Test accuracy")
-
-
-def _points(axes: Axes, results: Results) -> None:
-    numbers = list(results.scores)
-    style: dict[str, Any] = {"color": "C0", "zorder": 3}
-    axes.scatter(numbers, results.values("accuracy"), **style)
-    axes.xaxis.set_major_locator(MaxNLocator(min(len(numbers), TICKS), integer=True))
-    axes.grid()

@@ -12,7 +12,6 @@ from pipeline.settings.schema import Config
 from pipeline.tracking import description
 from pipeline.tracking.run import EVALUATION, Run
 from pipeline.trials import tables
-from pipeline.trials.spread import Spread
 from pipeline.trials.trial_file import Trial
 
 log = logging.getLogger(__name__)
@@ -103,11 +102,10 @@ def about(config: Config, trial: Trial) -> dict[str, object]:
 
 def metrics_of(results: Results) -> dict[str, float]:
     """Return the numbers for the group's run."""
-    spreads: dict[str, Spread] = {name: results.spread(name) for name in results.metrics}
     numbers = {
         f"{name}_{key}": value
-        for name, one in spreads.items()
-        for key, value in one._asdict().items()
+        for name in results.metrics
+        for key, value in results.spread(name)._asdict().items()
         if value is not None
     }
     numbers["accuracy_sampling_error"] = results.sampling_error

@@ -3,7 +3,7 @@
 import csv
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from pipeline.trials.spread import Spread, spread
 from pipeline.trials.tables import Row
 
 TABLE, SUMMARY = "seeds.csv", "seeds.json"
+SHOWN = ("accuracy", "accuracy_low", "accuracy_high", "loss")
 NOT_AVERAGED = ("examples", "_low", "_high")  # ends of names
 
 
@@ -67,25 +68,22 @@ class Results:
 
     def write(self, folder: Path) -> list[Path]:
         """Write both files; return their paths. Numbers of seeds.json have nine digits."""
-        rows = [[seed, *(one[name] for name in self.names)] for seed, one in self.scores.items()]
-        write_csv(folder / TABLE, [["seed", *self.names], *rows])
-        spreads = {name: self.spread(name)._asdict() for name in self.metrics}
+        write_csv(folder / TABLE, self.table(self.names))
         summary = {
             **self.about,
             "planned": self.planned,
             "seeds": list(self.scores),
             "sampling_error": _rounded(self.sampling_error),
             "metrics": {
-                name: {key: _rounded(value) for key, value in one.items()}
-                for name, one in spreads.items()
+                name: {key: _rounded(value) for key, value in self.spread(name)._asdict().items()}
+                for name in self.metrics
             },
         }
         write_text(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
         return [folder / TABLE, folder / SUMMARY]
 
-    def table(self) -> list[Row]:
+    def table(self, names: Sequence[str] = SHOWN) -> list[Row]:
         """Return a header and a row for each seed, with the interval that its test set leaves."""
-        names = ["accuracy", "accuracy_low", "accuracy_high", "loss"]
         rows: list[Row] = [[seed, *map(one.get, names)] for seed, one in self.scores.items()]
         return [["seed", *names], *rows]
 
@@ -95,16 +93,15 @@ class Results:
         return [["metric", *Spread._fields], *rows]
 
     def __str__(self) -> str:
-        count, of = len(self.scores), "" if len(self.scores) == self.planned else " of "
-        over = f"{count}{of}{self.planned if of else ''} seeds"
-        mean, deviation, low, high = (
-            "" if value is None else text("accuracy", value) for value in self.spread("accuracy")
-        )
+        count = len(self.scores)
+        of = "" if count == self.planned else f" of {self.planned}"
+        mean, *more = (text("accuracy", one) for one in self.spread("accuracy") if one is not None)
         if count == 1:
-            line = f"Test accuracy of 1{of}{self.planned} seeds: {mean}; a deviation needs two."
+            line = f"Test accuracy of 1{of} seeds: {mean}; a deviation needs two."
         else:
+            deviation, low, high = more
             line = (
-                f"Test accuracy over {over}: {mean}, standard deviation {deviation}, "
+                f"Test accuracy over {count}{of} seeds: {mean}, standard deviation {deviation}, "
                 f"95 % interval of the mean {low} to {high}."
             )
         error = text("accuracy", self.sampling_error)
@@ -118,13 +115,7 @@ class Results:
 
 
 def read(folder: Path) -> Results:
-    """Read the results of a group back from its folder.
-
-    Raises
-    ------
-    UserError
-        If they are not there, or cannot be read.
-    """
+    """Read the results of a group back from its folder."""
     table, summary = folder / TABLE, folder / SUMMARY
     try:
         about = json.loads(summary.read_text(encoding="utf-8"))

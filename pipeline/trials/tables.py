@@ -55,9 +55,13 @@ def aligned(rows: Sequence[Row], objective: str) -> str:
         for row in rows
     ]
     columns = [column for column in zip(*cells, strict=True) if any(column[1:])]
-    widths = [max(map(len, column)) for column in columns]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in zip(*columns, strict=True)]
-    return "\n".join(["", *lines, ""])
+    return "\n".join(["", *lines(list(zip(*columns, strict=True))), ""])
+
+
+def lines(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of text as lines with aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def _cell(item: Cell, column: Cell, objective: str) -> str:

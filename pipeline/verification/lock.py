@@ -23,13 +23,7 @@ class Out(NamedTuple):
 
 
 def read(path: Path) -> Stages:
-    """Return the stages of a dvc.lock, each after those whose outs it reads.
-
-    Raises
-    ------
-    UserError
-        If there is none, or it holds no stages.
-    """
+    """Return the stages of a dvc.lock, each after those whose outs it reads."""
     try:
         return parse(path.read_bytes())
     except FileNotFoundError:
@@ -37,13 +31,7 @@ def read(path: Path) -> Stages:
 
 
 def parse(content: str | bytes) -> Stages:
-    """Return the stages of the content of a dvc.lock, each after those whose outs it reads.
-
-    Raises
-    ------
-    UserError
-        If it holds no stages.
-    """
+    """Return the stages of the content of a dvc.lock, each after those whose outs it reads."""
     try:
         stages = yaml.safe_load(content)["stages"]
         makers = {out["path"]: name for name in stages for out in stages[name].get("outs", [])}
@@ -68,10 +56,7 @@ def outs(stages: Stages) -> list[Out]:
 
 
 def inputs(stages: Stages, made: set[str]) -> dict[tuple[str, str], Any]:
-    """Return the code, parameters and commands of the stages, but not what stages have made.
-
-    The keys are the stage and what the input is called.
-    """
+    """Return code, parameters and commands, but not what stages have made, by stage and name."""
     found: dict[tuple[str, str], Any] = {}
     for name, stage in stages.items():
         found[name, "cmd"] = stage.get("cmd")

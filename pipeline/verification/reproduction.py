@@ -67,23 +67,16 @@ class Reproduction:
             conf.write_bytes(OTHER_STORE.sub(rb"\1 sqlite:///mlflow.db", conf.read_bytes()))
 
     def start_from_nothing(self, stages: Stages, results: list[Out], stage: str | None) -> None:
-        """Remove all results; bring in the raw files, or all that the one stage reads.
-
-        Raises
-        ------
-        UserError
-            If what the one stage reads is nowhere.
-        """
+        """Remove all results; bring in the raw files, or all that the one stage reads."""
         (self.project / lock.NAME).rename(self._folder / lock.NAME)
-        outs = {out.path: out for out in results}
-        for path, out in outs.items():
-            if stage in (None, out.stage) and (self.project / path).exists():
-                kept = self._folder / "expected" / path
+        for out in results:
+            made, kept = self.project / out.path, self._folder / "expected" / out.path
+            if stage in (None, out.stage) and made.exists():
                 kept.parent.mkdir(parents=True, exist_ok=True)
-                (self.project / path).rename(kept)
+                made.rename(kept)
         reads = {dep["path"] for dep in stages[stage].get("deps", [])} if stage else set()
-        for path, out in outs.items():
-            if path in reads:
+        for out in results:
+            if out.path in reads:
                 self._supply(out, required=True)
             elif out.stage == "download" and stage in (None, "download"):
                 self._supply(out, required=False)
@@ -91,20 +84,18 @@ class Reproduction:
     def _supply(self, out: Out, *, required: bool) -> None:
         """Copy an out into the project: a link would share its mode with the user's file."""
         source, target = self.find(out), self.project / out.path
-        if not source and not required:  # the download checks what is there by its SHA-256
-            there = self._root / out.path
-            source = there if there.exists() else None
-        if source and source != target:
+        if required and not source:
+            raise UserError(
+                f"{out.path}: no file with the MD5 {out.md5} is in the workspace or in DVC's "
+                "cache: run `dvc repro`, or verify without stage="
+            )
+        source = source or self._root / out.path  # download checks what is there by its SHA-256
+        if source.exists() and source != target:
             target.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():
                 shutil.copytree(source, target, copy_function=shutil.copyfile, dirs_exist_ok=True)
             else:
                 shutil.copyfile(source, target)
-        elif not source and required:
-            raise UserError(
-                f"{out.path}: no file with the MD5 {out.md5} is in the workspace or in DVC's "
-                "cache: run `dvc repro`, or verify without stage="
-            )
 
     def find(self, out: Out) -> Path | None:
         """Return a file with the bytes of an out: of the commit, the workspace or DVC's cache."""
@@ -128,10 +119,7 @@ class Reproduction:
     def run(self, stage: str | None) -> Generator[str]:
         """Run the pipeline, or one stage; yield the name of each stage as it starts.
 
-        Raises
-        ------
-        UserError
-            With the last lines of a stage that fails.
+        The error of a stage that fails has its last lines.
         """
         command = [sys.executable, "-m", "dvc", "repro", "--no-commit", "--no-run-cache"]
         process = subprocess.Popen(
