@@ -20,6 +20,7 @@ from pipeline.learning.checkpoint import Checkpoint
 from pipeline.learning.history import Epoch
 from pipeline.learning.learner import Learner, Listener
 from pipeline.learning.promise import trains_exactly
+from pipeline.settings.dataset import MOST_CLASSES
 from pipeline.settings.params import CONF
 from pipeline.settings.schema import Config
 
@@ -85,7 +86,7 @@ def train(
     x, shape = given.examples(x)
     y = given.labels(y, len(x))
     count = max(int(y.max()) + 1, 2) if classes is None else classes
-    if not max(int(y.max()) + 1, 2) <= count <= given.MOST_CLASSES:
+    if not max(int(y.max()) + 1, 2) <= count <= MOST_CLASSES:
         raise UserError(f"classes: {count} do not go with labels up to {y.max()}")
     names = [str(number) for number in range(count)]
     config = config.model_copy(

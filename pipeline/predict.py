@@ -28,7 +28,7 @@ from pipeline import evaluate
 from pipeline.cli import arguments
 from pipeline.data import description
 from pipeline.data.description import Description
-from pipeline.data.taken import taken
+from pipeline.data.given import as_trained
 from pipeline.errors import UserError
 from pipeline.files import reading, replacing, shown
 from pipeline.predicting import asked, drawing
@@ -66,7 +66,7 @@ def main(given: list[str]) -> int:
     answers: list[dict[str, Any]] = []
     for path, examples in zip(paths, files, strict=True):
         try:
-            x = taken(examples, described, exact=model.exact)
+            x = as_trained(examples, described, exact=model.exact)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
         answers += of_file(path, probabilities(model, x), described.classes)

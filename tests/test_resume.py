@@ -310,7 +310,7 @@ def test_a_foreign_checkpoint_is_ignored(
     else:
         name, old = {"code": ("models", "The models"), "lock": ("", "# This")}[change]
         reproduced.edit(f"pipeline/{name}.py" if name else "requirements.txt", old, f"{old} ")
-        inputs.code.cache_clear()  # as another process, which imports what is there now
+        inputs._code.cache_clear()  # as another process, which imports what is there now
     assert Training(config, **DEFAULT).epochs == []
     assert caplog.messages == [
         f"{path} is ignored: it is of other settings, data, code or versions; training starts anew"

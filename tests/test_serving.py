@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from pipeline.data.description import Description, Scale
-from pipeline.data.taken import taken
+from pipeline.data.given import as_trained
 from pipeline.errors import UserError
 from pipeline.learning import determinism
 from pipeline.tracking.served_model import Classifier
@@ -92,7 +92,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize("case", TAKEN | BYTES)
 def test_pixels_are_taken_as(case: str) -> None:
-    found = taken((TAKEN | BYTES)[case], PIXELS, exact=True)
+    found = as_trained((TAKEN | BYTES)[case], PIXELS, exact=True)
     np.testing.assert_array_equal(found, X if case in BYTES else SCALED, strict=True)
 
 
@@ -100,7 +100,7 @@ def test_pixels_are_taken_as(case: str) -> None:
 def test_pixels_are_refused_as(case: str) -> None:
     data, sentence = REFUSED[case]
     with pytest.raises(UserError) as caught:
-        taken(data, PIXELS, exact=True)
+        as_trained(data, PIXELS, exact=True)
     assert str(caught.value) == sentence
 
 
@@ -109,9 +109,9 @@ def test_a_table_is_scaled_as_it_was_for_training() -> None:
     rows = [[2.0, 2.0], [1.0, 1.0]]
     other_order = pd.DataFrame([[2, 7, 2], [1, 7, 1]], columns=["hue", "more", "ash"])
     for data in (rows, np.array(rows, int), pd.DataFrame(rows), other_order):
-        np.testing.assert_array_equal(taken(data, WINES, exact=True), right, strict=True)
+        np.testing.assert_array_equal(as_trained(data, WINES, exact=True), right, strict=True)
     far = [[2.0, 1.0], [2.0 + 0.5 * 512, 1.0]]
-    assert taken(far, WINES, exact=False).max() == 512
+    assert as_trained(far, WINES, exact=False).max() == 512
     for data, sentence in {
         "far": (
             far,
@@ -121,7 +121,7 @@ def test_a_table_is_scaled_as_it_was_for_training() -> None:
         "shape": ([[1.0]], "The input has the shape (1, 1), but must be (n, 2), also if n is 1."),
     }.values():
         with pytest.raises(UserError) as caught:
-            taken(data, WINES, exact=True)
+            as_trained(data, WINES, exact=True)
         assert str(caught.value) == sentence
 
 

@@ -18,16 +18,7 @@ SCALES = {
 
 
 def text(dataset: Dataset, title: str, rows: Mapping[str, int]) -> str:
-    """Return the text of the file.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    title : str
-        What is adopted, for the first line.
-    rows : mapping of str to int
-        How many examples each part has.
-    """
+    """Return the text of the file; it begins with what is adopted, and the rows of each part."""
     split = "this share of each class is the test part, drawn with `seed`"
     if dataset.split == "files":
         split = "the test part has files of its own"

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from pipeline.errors import UserError
 from pipeline.files import shown
+from pipeline.settings.dataset import MOST_CLASSES
 
 PARTS = {"test": "test|t10k", "val": "val|valid|validation|dev"}
 LABELS = re.compile(r"(?<![a-z])(y|labels?|targets?|classes)(?![a-z])", re.IGNORECASE)
-MOST_CLASSES = 256
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,7 @@ def part_of(name: str) -> str:
 def paired(are_labels: Mapping[str, bool], place: Path) -> tuple[dict[str, list[str]], list[str]]:
     """Return the names of examples and of labels, one each of a part, and what is left out.
 
-    Parameters
-    ----------
-    are_labels : mapping of str to bool
-        Whether an array or a file holds labels, by its name.
-    place : Path
-        What an error line begins with.
+    `are_labels` says of each array or file of a place, by its name, whether it holds labels.
     """
     parts, left_out = {}, []
     for part in ("train", "test", "val"):

@@ -10,15 +10,9 @@ FORMS = "a table, a folder of images for each class, .npy or .npz arrays, or IDX
 
 
 def look(path: Path, staging: Path, label: str | None, drop: list[str]) -> Found:
-    """Return the data set that lies at a path.
+    """Return the data set that lies at a path; what is packed goes into the folder `staging`.
 
-    Parameters
-    ----------
-    path : Path
-    staging : Path
-        A folder for what is packed.
-    label, drop
-        The column of labels of a table, and those that are no features.
+    Of a table, `label` is the column of the labels, and `drop` are those that are no features.
 
     Raises
     ------
@@ -26,7 +20,7 @@ def look(path: Path, staging: Path, label: str | None, drop: list[str]) -> Found
         If there is none, it is not clear which, or its labels make no classes.
     """
     inside = sorted(path.iterdir()) if path.is_dir() else [path]
-    if path.is_dir() and folders.has_images(path):
+    if folders.has_images(path):
         found = folders.look(path, staging)
     elif any(map(arrays.is_array, inside)):
         found = arrays.look(path)

@@ -22,7 +22,7 @@ from pipeline.settings.schema import Config
 
 BLOCK = 256  # rows that lie together in the file
 READ_AHEAD = 2**28  # bytes of rows that are read while as many are used
-READERS = 4  # threads: enough to keep a disk busy
+THREADS = 4  # that read: enough to keep a disk busy
 WINDOW = 65_536  # rows that are shuffled together; smaller sets are shuffled as a whole
 
 Pixels = NDArray[np.float32] | NDArray[np.uint8]
@@ -163,7 +163,7 @@ def streamed(
     """
     mapped: Any = x
     most = READ_AHEAD // x[:1].nbytes
-    with Path(mapped.filename).open("rb") as file, ThreadPoolExecutor(READERS) as pool:
+    with Path(mapped.filename).open("rb") as file, ThreadPoolExecutor(THREADS) as pool:
         coming: deque[tuple[Any, Any, Any, Iterator[None]]] = deque()
         for piece in pieces(len(x), size, seed, epoch, most):
             rows = np.sort(piece)

@@ -14,6 +14,7 @@ from pydantic import (
 
 NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"  # of a file and a folder, the same on every file system
 PACKAGE = r"(@[a-z0-9][\w.-]*/)?[a-z0-9][\w.-]*(@[\w.^~+-]+)?"  # SCOPE/NAME@VERSION
+MOST_CLASSES = 256  # a label is a byte
 Scaling = Literal["bytes", "minmax", "standardise", "none"]
 
 
@@ -87,7 +88,7 @@ class Dataset(Section):
     name: str
     reader: str
     options: dict[str, Any] = Field(default_factory=dict)
-    classes: Annotated[list[str], Field(min_length=2, max_length=256)]
+    classes: Annotated[list[str], Field(min_length=2, max_length=MOST_CLASSES)]
     shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=3)]
     split: Annotated[Literal["files"] | float, BeforeValidator(_files_or_share)]
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

@@ -60,17 +60,21 @@ class Inputs:
             )
 
 
-@cache
 def code(stage: str) -> dict[str, str]:
     """Return the SHA-256 of the hand-made files that a stage depends on.
 
     They are those of the code that this process has imported, whatever is there later: a command
     begins with this, and Python imports a module once. `import_all` is for modules imported later.
     """
+    return _code(stage, Path.cwd())
+
+
+@cache  # as long as `sys.modules` keeps the code
+def _code(stage: str, _project: Path) -> dict[str, str]:
     return _hashes(dvc_yaml.deps(stage)[0])
 
 
-@cache
+@cache  # once they are imported, an edit changes nothing
 def import_all(stage: str) -> None:
     """Import the code of a stage that is not imported yet; refuse what was edited before."""
     for name in code(stage):

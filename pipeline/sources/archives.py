@@ -20,7 +20,6 @@ NPZ_ARRAYS = {  # of Keras's mnist.npz, by the file that each is
     "t10k-images-idx3-ubyte": "x_test",
     "t10k-labels-idx1-ubyte": "y_test",
 }
-GZIP = b"\x1f\x8b"  # how a member begins
 Files = Iterator[tuple[str, Iterable[bytes]]]
 
 
@@ -48,9 +47,9 @@ def gunzip(packed: Iterable[bytes]) -> Iterator[bytes]:
             waiting += chunk
             while waiting:
                 if unpacker.eof:
-                    if len(waiting) < len(GZIP):
+                    if len(waiting) < len(idx.GZIP):
                         break
-                    if not waiting.startswith(GZIP):
+                    if not waiting.startswith(idx.GZIP):
                         return
                     unpacker = zlib.decompressobj(wbits=31)
                 yield unpacker.decompress(waiting, CHUNK)

@@ -77,10 +77,8 @@ def from_npm(package: str, names: Collection[str], limits: Limits) -> Files:
             raise SourceError(f"npm took longer than {limits.total_timeout:g} s") from None
         archives = list(Path(folder).glob("*.tgz"))
         if done.returncode or not archives:
-            lines = re.findall(
-                r"(?m)^npm (?:error|ERR!) (?!code |errno |syscall )(.+)", done.stderr
-            )
-            raise SourceError(f"npm pack: {lines[0] if lines else f'exit code {done.returncode}'}")
+            said = re.search(r"(?m)^npm (?:error|ERR!) (?!code |errno |syscall )(.+)", done.stderr)
+            raise SourceError(f"npm pack: {said[1] if said else f'exit code {done.returncode}'}")
         yield from untar(archives[0], names, limits)
 
 

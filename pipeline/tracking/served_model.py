@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline import own
 from pipeline.data.description import NAME, Description
-from pipeline.data.taken import taken
+from pipeline.data.given import as_trained
 from pipeline.errors import UserError
 from pipeline.learning import determinism
 
@@ -109,7 +109,7 @@ class Classifier:
         from pipeline.learning.inference import probabilities
 
         try:
-            x = taken(data, self.described, exact=self.model.exact)
+            x = as_trained(data, self.described, exact=self.model.exact)
         except UserError as error:
             raise InputError(str(error)) from None
         return probabilities(self.model, x)

@@ -67,16 +67,16 @@ class Columns:
         if not names:
             raise UserError(f"{shown(self.path)}: has no header: its first line names the columns")
         for name, count in Counter(names).items():
+            problem = ""
             if not name:
                 remedy = "give it one, or write without pandas's index: to_csv(index=False)"
-                raise UserError(f"{shown(self.path)}: a column has no name: {remedy}")
-            if not name.isprintable():
-                raise UserError(f"{shown(self.path)}: the column {name!r} needs a printable name")
-            if count > 1:
-                remedy = "give each a name of its own"
-                raise UserError(
-                    f"{shown(self.path)}: {count} columns are called {name!r}: {remedy}"
-                )
+                problem = f"a column has no name: {remedy}"
+            elif not name.isprintable():
+                problem = f"the column {name!r} needs a printable name"
+            elif count > 1:
+                problem = f"{count} columns are called {name!r}: give each a name of its own"
+            if problem:
+                raise UserError(f"{shown(self.path)}: {problem}")
         return names
 
     def batches(self, numbers: Sequence[str] = (), texts: Sequence[str] = ()) -> Iterator[Any]:
@@ -148,11 +148,10 @@ class Columns:
                 raise UserError(f"{shown(self.path)}: is empty")
             with pa.input_stream(str(self.path)) as file:
                 start = file.read(MOST_BYTES)
-        whole, newline, _ = (
-            start.rpartition(b"\n") if len(start) == MOST_BYTES else (start, b"", b"")
-        )
+        if len(start) == MOST_BYTES:
+            start = start[: start.rfind(b"\n") + 1]  # whole lines
         try:
-            text = (whole + newline).decode("utf-8-sig")
+            text = start.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = start.count(b"\n", 0, error.start) + 1
             raise UserError(

@@ -12,7 +12,7 @@ from pipeline.errors import UserError
 def numbered(
     values: NDArray[Any], classes: Sequence[str], labels: Sequence[int | str] | None, where: str
 ) -> NDArray[np.uint8]:
-    """Return the number of the class of each label.
+    """Return the number of the class of each label, uint8 (n,).
 
     Parameters
     ----------
@@ -24,10 +24,6 @@ def numbered(
         What the file holds for each class. Without it, that is the name of the class.
     where : str
         What an error line begins with.
-
-    Returns
-    -------
-    array of uint8 (n,)
 
     Raises
     ------
