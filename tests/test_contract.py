@@ -15,7 +15,7 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from pipeline.data import arrays
+from pipeline.data import shuffling
 from pipeline.learning import checkpoint, determinism, history, weights
 from pipeline.learning.checkpoint import Checkpoint
 from pipeline.models import MODELS, Model
@@ -216,9 +216,9 @@ def test_all_ways_of_training_give_the_same_bits(
 
 def same_bits_in_all_ways(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one go, from a file that is streamed, and from the checkpoint of the first epoch."""
-    monkeypatch.setattr(arrays, "WINDOW", 2 * arrays.BLOCK)  # two windows, the last one short
+    monkeypatch.setattr(shuffling, "WINDOW", 2 * shuffling.BLOCK)  # two windows, the last one short
     monkeypatch.setattr(
-        arrays, "READ_AHEAD", 100 * 4 * math.prod(SHAPE)
+        shuffling, "READ_AHEAD", 100 * 4 * math.prod(SHAPE)
     )  # a hundred rows at a time
     monkeypatch.setattr(checkpoint, "COST", math.inf)  # it is written after each epoch
     epochs, found = whole = trained(config)

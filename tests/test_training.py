@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.data import arrays
+from pipeline.data import arrays, shuffling
 from pipeline.learning import determinism
 
 determinism.enable(seed=0)
@@ -103,7 +103,7 @@ def test_an_epoch_of_updates(examples: arrays.Arrays, batch_size: int | None, ex
     epochs = list(train(model, sgd(0.1), (x, y), (x[:0], y[:0]), **options))
     w, b = np.ones((FEATURES, CLASSES)), np.zeros(CLASSES)
     for epoch in epochs:
-        rows = arrays.order(ROWS, 5, epoch.epoch) if batch_size else np.arange(ROWS)
+        rows = shuffling.order(ROWS, 5, epoch.epoch) if batch_size else np.arange(ROWS)
         size, total = batch_size or ROWS, 0.0
         for start in range(0, ROWS, size):
             batch = rows[start : start + size]
@@ -155,7 +155,9 @@ def history_and_weights(make: type[Model], split: arrays.Arrays, **options: Any)
 def test_streamed_and_resident_training_give_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: type[Model], batch_size: int | None
 ) -> None:
-    monkeypatch.setattr(arrays, "WINDOW", 2 * arrays.BLOCK)  # four windows, the last of them short
+    monkeypatch.setattr(
+        shuffling, "WINDOW", 2 * shuffling.BLOCK
+    )  # four windows, the last one short
     generator = np.random.default_rng(1)
     pixels = generator.integers(0, 256, (2100, 8), np.uint8)
     y = generator.integers(0, CLASSES, len(pixels)).astype(np.uint8)
@@ -164,7 +166,7 @@ def test_streamed_and_resident_training_give_the_same_bits(
         np.save(tmp_path / f"{name}.npy", x)
         mapped = np.load(tmp_path / f"{name}.npy", mmap_mode="c")
         for resident, read_ahead in ((True, 0), (False, 2**28), (False, 100 * x[:1].nbytes)):
-            monkeypatch.setattr(arrays, "READ_AHEAD", read_ahead)
+            monkeypatch.setattr(shuffling, "READ_AHEAD", read_ahead)
             options = {"batch_size": batch_size, "resident": resident}
             found.append(history_and_weights(make, (mapped, y), **options))
     assert found == found[:1] * 6
@@ -181,7 +183,7 @@ def test_bytes_are_divided_as_preprocess_divides_them() -> None:
 def test_a_file_that_is_streamed_stays_out_of_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arrays, "WINDOW", 16 * arrays.BLOCK)  # 13 MB
+    monkeypatch.setattr(shuffling, "WINDOW", 16 * shuffling.BLOCK)  # 13 MB
     np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float32, (100_000, 784))  # sparse
     x = np.load(tmp_path / "x.npy", mmap_mode="c")
     y = np.zeros(len(x), np.uint8)

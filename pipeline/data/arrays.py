@@ -1,12 +1,6 @@
-"""Examples for training: the arrays, their order in each epoch, and batches of them."""
+"""The arrays of examples: read, and divided into those to train on and those held out."""
 
 import math
-import os
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from io import BufferedReader
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,11 +13,6 @@ from pipeline.files import reading, shown
 from pipeline.settings.dataset import Dataset
 from pipeline.settings.explain import where_set
 from pipeline.settings.schema import Config
-
-BLOCK = 256  # rows that lie together in the file
-READ_AHEAD = 2**28  # bytes of rows that are read while as many are used
-THREADS = 4  # that read: enough to keep a disk busy
-WINDOW = 65_536  # rows that are shuffled together; smaller sets are shuffled as a whole
 
 Pixels = NDArray[np.float32] | NDArray[np.uint8]
 Arrays = tuple[Pixels, NDArray[np.uint8]]
@@ -52,13 +41,7 @@ def split(config: Config) -> Split:
 
 
 def divided(x: Pixels, y: NDArray[np.uint8], shape: tuple[int, ...], size: float) -> Split:
-    """Return examples, less the last ones, and those: so many, or such a share.
-
-    Raises
-    ------
-    UserError
-        If there is nothing left to train on.
-    """
+    """Return examples, less the last ones, and those: so many, or such a share, but not all."""
     held_out = size if isinstance(size, int) else max(math.floor(size * len(x) + 0.5), 1)
     rows = len(x) - held_out
     if rows < 1:
@@ -102,87 +85,3 @@ def _map(path: Path) -> NDArray[Any]:
     with reading(path, "preprocess"):
         array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
     return array
-
-
-def windows(rows: int, seed: int, epoch: int) -> Iterator[NDArray[np.int64]]:
-    """Yield the order of the examples in an epoch, a window of rows at a time.
-
-    A pure function of (seed, epoch). Up to `WINDOW` rows it is one uniform permutation. Beyond,
-    blocks of neighbouring rows are permuted, and then the rows within each window of blocks, so
-    that a file larger than memory is read in long stretches.
-    """
-    generator = np.random.default_rng([seed, epoch])
-    if rows <= WINDOW:
-        yield generator.permutation(rows)
-        return
-    blocks = generator.permutation(-(-rows // BLOCK))
-    for start in range(0, len(blocks), WINDOW // BLOCK):
-        chosen = blocks[start : start + WINDOW // BLOCK]
-        window = (chosen[:, None] * BLOCK + np.arange(BLOCK)).ravel()
-        yield generator.permutation(window[window < rows])
-
-
-def order(rows: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Return the whole order of an epoch, int64 (rows,): each row once."""
-    return np.concatenate(list(windows(rows, seed, epoch)))
-
-
-def pieces(rows: int, size: int, seed: int, epoch: int, most: int) -> Iterator[NDArray[np.int64]]:
-    """Yield `order` in pieces, each of whole batches of `size` rows of one window if that can be.
-
-    A piece has at most `most` rows, unless a single batch has more.
-    """
-    rest = np.empty(0, np.int64)
-    for window in windows(rows, seed, epoch):
-        ready = np.concatenate([rest, window])
-        whole = len(ready) - len(ready) % size
-        step = max(most // size, 1) * size
-        for start in range(0, whole, step):
-            yield ready[start : min(start + step, whole)]
-        rest = ready[whole:]
-    if len(rest):
-        yield rest
-
-
-def streamed(
-    x: Pixels, y: NDArray[np.uint8], size: int, seed: int, epoch: int
-) -> Iterator[tuple[Pixels, NDArray[np.int32], NDArray[np.int64]]]:
-    """Yield rows of x and y in the order of the file, and the positions in them of some batches.
-
-    All positions together are the `pieces` of the epoch. While one is used, threads read the next:
-    by `read`, since pages that are mapped are slow to be dropped when memory is short. tf.data's
-    own prefetching would do nothing: with op determinism, it is left out around Python code.
-
-    Parameters
-    ----------
-    x : array of float32 or uint8 (n, features)
-        Mapped, from the first row of the file on.
-    y : array of uint8 (n,)
-    size, seed, epoch : int
-        Rows of a batch; what the order depends on.
-    """
-    mapped: Any = x
-    most = READ_AHEAD // x[:1].nbytes
-    with Path(mapped.filename).open("rb") as file, ThreadPoolExecutor(THREADS) as pool:
-        coming: deque[tuple[Any, Any, Any, Iterator[None]]] = deque()
-        for piece in pieces(len(x), size, seed, epoch, most):
-            rows = np.sort(piece)
-            buffer = np.empty((len(rows), x.shape[1]), x.dtype)
-            starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
-            offsets = mapped.offset + rows[starts] * x[:1].nbytes
-            parts = np.split(buffer, starts[1:])
-            reads = pool.map(partial(_read, file), offsets.tolist(), parts)
-            coming.append((buffer, y[rows].astype(np.int32), np.searchsorted(rows, piece), reads))
-            if len(coming) > 1:
-                yield _arrived(*coming.popleft())
-        yield _arrived(*coming.popleft())
-
-
-def _read(file: BufferedReader, offset: int, into: Pixels) -> None:
-    if os.preadv(file.fileno(), [into.data], offset) != into.nbytes:
-        raise OSError(f"{file.name}: was cut off while it was read")
-
-
-def _arrived(x: Pixels, y: Any, order: Any, reads: Iterator[None]) -> tuple[Any, Any, Any]:
-    list(reads)  # waits for them, and raises what one has raised
-    return x, y, order

@@ -26,8 +26,8 @@ class RowWriter:
     ----------
     temporary, path : Path
         The file that is written, and the name that messages call it by.
-    shape : pair of int
-    dtype : dtype
+    shape, dtype
+        Of the array.
     """
 
     def __init__(self, temporary: Path, path: Path, shape: tuple[int, int], dtype: np.dtype[Any]):

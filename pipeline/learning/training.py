@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from pipeline.data import arrays
+from pipeline.data import arrays, shuffling
 from pipeline.exact import features
 from pipeline.graph import apart, graph
 from pipeline.learning.history import Epoch
@@ -126,7 +126,7 @@ def _make_run_epoch(
 
     if resident:
         whole_epoch = graph(steps, x, y, tf.TensorSpec([rows], tf.int64))
-        return lambda epoch: whole_epoch(x, y, tf.constant(arrays.order(rows, seed, epoch)))
+        return lambda epoch: whole_epoch(x, y, tf.constant(shuffling.order(rows, seed, epoch)))
 
     labels, positions = (tf.TensorSpec([None], dtype) for dtype in (tf.int32, tf.int64))
     signature = any_rows(training[0]), labels, positions
@@ -134,7 +134,7 @@ def _make_run_epoch(
 
     def streamed_epoch(epoch: int) -> Sums:
         def pieces() -> Iterator[Any]:
-            return arrays.streamed(*training, batch_size, seed, epoch)
+            return shuffling.streamed(*training, batch_size, seed, epoch)
 
         sums = zero_sums(model)
         for piece in apart(

@@ -20,13 +20,7 @@ CONF = Path(__file__).parents[2] / "conf"
 
 
 def load(folder: Path = Path()) -> dict[str, Any]:
-    """Return the params.yaml of a folder as plain dictionaries.
-
-    Raises
-    ------
-    UserError
-        If it is not there, or not a file that `conf_files.parse` takes.
-    """
+    """Return the params.yaml of a folder, which `conf_files.parse` must take, as dictionaries."""
     if not (folder / FILE).exists():
         raise UserError(f"{FILE}: not found in {Path.cwd()}: run from the project's root")
     text = conf_files.read(folder / FILE)
