@@ -131,6 +131,6 @@ def where_set(key: str, composed: DictConfig | None = None) -> str:
 
 def chosen(group: str) -> str:
     """Return the name of the file that was chosen of a group, empty outside of Hydra's command."""
-    return (
-        str(HydraConfig.get().runtime.choices.get(group, "*")) if HydraConfig.initialized() else ""
-    )
+    if not HydraConfig.initialized():
+        return ""
+    return str(HydraConfig.get().runtime.choices.get(group, "*"))

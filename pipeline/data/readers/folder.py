@@ -67,13 +67,13 @@ def read(
         shape = _shape(members, images, place)
     examples = {}
     for part in dict.fromkeys(image.part for image in images):
-        names = [image for image in images if image.part == part]
-        found = np.array([image.label for image in names])
+        own = [image for image in images if image.part == part]
+        values = np.array([image.label for image in own])
         examples[part] = Examples(
-            labels=numbered(found, dataset.classes, labels, shown(place)),
+            labels=numbered(values, dataset.classes, labels, shown(place)),
             shape=shape,
             dtype=np.dtype(np.uint8),
-            blocks=partial(_blocks, place, [image.path for image in names], shape),
+            blocks=partial(_blocks, place, [image.path for image in own], shape),
             place=shown(place),
         )
     return examples
