@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline.files import sha256
+from pipeline.settings import inputs
 from pipeline.trials.trial_file import Trial
 from tests.conftest import Project
 from tests.test_sweep import runs, start, sweep, trials
@@ -93,6 +95,20 @@ def test_what_a_stage_does_not_read_can_be_edited(
 ) -> None:
     done = edited(reproduced, *case)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_code_of_a_process_stays_and_is_that_of_its_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for project in ("one", "other"):
+        (tmp_path / project).mkdir()
+        monkeypatch.chdir(tmp_path / project)
+        Path("dvc.yaml").write_text("stages: {train: {deps: [lock.txt]}}", encoding="utf-8")
+        Path("lock.txt").write_text(project, encoding="utf-8")
+        before = {"lock.txt": sha256(Path("lock.txt"))}
+        assert inputs.code("train") == before
+        Path("lock.txt").write_text("edited", encoding="utf-8")
+        assert inputs.code("train") == before
 
 
 def test_dvc_believes_no_training_with_edited_settings(reproduced: Project) -> None:
