@@ -85,16 +85,12 @@ def train(
     """
     x, shape = given.examples(x)
     y = given.labels(y, len(x))
-    count = max(int(y.max()) + 1, 2) if classes is None else classes
-    if not max(int(y.max()) + 1, 2) <= count <= MOST_CLASSES:
+    least = max(int(y.max()) + 1, 2)
+    count = least if classes is None else classes
+    if not least <= count <= MOST_CLASSES:
         raise UserError(f"classes: {count} do not go with labels up to {y.max()}")
-    names = [str(number) for number in range(count)]
-    config = config.model_copy(
-        update={
-            "dataset": config.dataset.model_copy(update={"classes": names}),
-            "resident_bytes": sys.maxsize,
-        }
-    )
+    dataset = config.dataset.model_copy(update={"classes": [str(k) for k in range(count)]})
+    config = config.model_copy(update={"dataset": dataset, "resident_bytes": sys.maxsize})
     exact = trains_exactly(config.determinism, config.model.name, config.optimizer.name)
     given.check(x, exact=exact)
     split = arrays.divided(x, y, shape, config.train.validation_size)

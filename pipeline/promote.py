@@ -52,8 +52,7 @@ def main(given: list[str]) -> int:
     if found.over_seeds and not with_seed:
         print(f"Setting {found.settings[0].name}, the best mean over {found.seeds} seeds")
     else:
-        own = load().tracking
-        run = client.described(chosen.run_id, chosen.uri, own)
+        run = client.described(chosen.run_id, chosen.uri, load().tracking)
         print(f"Trial {chosen.number} ({chosen.name}), MLflow run {run}")
     if not with_seed:
         print(f"{params.FILE} keeps its seed, {params.load()['seed']}: {folder} varies it")

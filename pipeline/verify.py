@@ -21,8 +21,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -93,7 +92,12 @@ def scope(options: Options, commit: str) -> str:
 def verify(options: Options, commit: str) -> bool:
     """Reproduce once, print what came out, and tell whether it is as it should be."""
     started = time.monotonic()
-    with temporary_folder(keep=options.keep) as folder:
+    with ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="softmax-verify-")).resolve()
+        if options.keep:
+            stack.callback(print, f"Kept: {folder}/project")
+        else:
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
         reproduction = Reproduction(folder, options.threads)
         reproduction.clone(commit, workspace=options.workspace)
         expected = lock.read(reproduction.project / lock.NAME)
@@ -126,19 +130,6 @@ def verify(options: Options, commit: str) -> bool:
     elif options.record:
         print(f"{machine.FILE} is left as it was.")
     return report.good
-
-
-@contextmanager
-def temporary_folder(*, keep: bool) -> Iterator[Path]:
-    """Yield a temporary folder, which is removed in the end unless it is kept."""
-    folder = Path(tempfile.mkdtemp(prefix="softmax-verify-"))
-    try:
-        yield folder.resolve()
-    finally:
-        if keep:
-            print(f"Kept: {folder}/project")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """What a model has answered to each of some examples, as predictions.csv holds it."""
 
-import io
 from typing import NamedTuple
 
 import numpy as np
@@ -37,17 +36,13 @@ class Answers(NamedTuple):
 
 def parse(text: str, name: str) -> Answers:
     """Return what the text of a predictions.csv holds; earlier ones have no losses."""
-    header, _, _ = text.partition("\n")
-    names = header.strip().split(",")
     try:
-        actual, predicted = names.index("actual"), names.index("predicted")
-        with io.StringIO(text) as file:
-            columns = np.loadtxt(file, delimiter=",", skiprows=1, ndmin=2).T
-        loss = columns[names.index("loss")] if "loss" in names else None
-        return Answers(
-            columns[actual].astype(np.int64), columns[predicted].astype(np.int64), in_units(loss)
-        )
-    except (ValueError, IndexError) as error:
+        header, *rows = text.splitlines()
+        columns = np.loadtxt(rows, delimiter=",", ndmin=2).T
+        named = dict(zip(header.split(","), columns, strict=True))
+        actual, predicted = (named[key].astype(np.int64) for key in ("actual", "predicted"))
+        return Answers(actual, predicted, in_units(named.get("loss")))
+    except (ValueError, KeyError) as error:
         raise UserError(f"{name} cannot be read ({first_line(error)})") from None
 
 

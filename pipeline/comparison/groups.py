@@ -120,13 +120,7 @@ class Groups:
 
 
 def find(a: str, b: str) -> Groups | None:
-    """Return two groups by their folders; None if neither is one.
-
-    Raises
-    ------
-    UserError
-        If one alone is, they were tested on other examples, or have too few seeds in common.
-    """
+    """Return two groups that can be compared, by their folders; None if neither is a group."""
     there = [(Path(name) / results.SUMMARY).exists() for name in (a, b)]
     if not any(there):
         return None

@@ -29,13 +29,7 @@ WEIGHTS = "weights.npz"
 
 
 def trial(name: str) -> Trial | None:
-    """Return the trial whose folder or run has this name, if there is one.
-
-    Raises
-    ------
-    UserError
-        If it has not finished, or it is the folder of a sweep.
-    """
+    """Return the finished trial whose folder or run has this name, if there is one."""
     path = Path(name)
     if (path / "sweep.json").exists():
         inside = [one.folder for one in folders.trials(path)]
@@ -54,13 +48,7 @@ def trial(name: str) -> Trial | None:
 
 
 def both(one: Trial | str, other: Trial | str) -> tuple[Side, Side]:
-    """Return two sides, each a trial or the name of the workspace, with what they answer.
-
-    Raises
-    ------
-    UserError
-        If one is neither, the held-out examples are not the same, or there are none.
-    """
+    """Return two sides, each a trial or the workspace, with answers to the same examples."""
     a, b = _config(one), _config(other)
     exact = all(is_exact(config.determinism, config.model.name) for config in (a, b))
     determinism.enable(None, a.determinism, exact=exact, keras=False)  # as both need it

@@ -14,6 +14,7 @@ from pipeline.comparison.result import Result
 from pipeline.metrics import confusion_matrix
 from pipeline.report import cells
 from pipeline.report.figures import saved
+from pipeline.report.lettering import short
 
 COLUMNS, ROWS = 6, 2  # examples that one alone has right
 MOST_CLASSES = 30  # with numbers in the cells, and a name each
@@ -79,7 +80,7 @@ def _matrix(figure: Figure, axes: Axes, found: Result, count: int) -> None:
     else:
         cells.number(axes, difference, np.abs(difference) > 0.6 * most, 8, sign="+")
     places = range(0, count, -(-count // MOST_CLASSES))
-    names = [short(found.name(number)) for number in places]
+    names = [_name(found, number) for number in places]
     turned = max(map(len, names)) > 3
     axes.set_xticks(places, names, rotation=45 if turned else 0, ha="right" if turned else "center")
     axes.set_yticks(places, names)
@@ -94,12 +95,11 @@ def _example(axes: Axes, found: Result, image: Image, row: int, right: str) -> N
     """Draw an example that one has right, with what the other has said."""
     other, wrong = ("B", found.b) if right == "A" else ("A", found.a)
     said, actual = (
-        found.name(int(one[row])) for one in (wrong.answers.predicted, wrong.answers.actual)
+        _name(found, int(one[row])) for one in (wrong.answers.predicted, wrong.answers.actual)
     )
     cells.draw(axes, cells.picture(image), cmap="gray", vmin=0, vmax=255)
-    axes.set_title(f"{right}: {short(actual)}\n{other}: {short(said)}", fontsize=8)
+    axes.set_title(f"{right}: {actual}\n{other}: {said}", fontsize=8)
 
 
-def short(name: str) -> str:
-    """Return a name that leaves room for the others."""
-    return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…"
+def _name(found: Result, number: int) -> str:
+    return short(found.name(number), MOST_LETTERS, 0)

@@ -15,9 +15,9 @@ def inches(letters: int, size: float) -> float:
     return letters * WIDTH * size / 72
 
 
-def short(name: str) -> str:
-    """Return a name, a long one without its middle."""
-    return name if len(name) <= MOST else f"{name[: MOST // 2 - 1]}…{name[-MOST // 2 :]}"
+def short(name: str, most: int = MOST, end: int = MOST // 2) -> str:
+    """Return a name; of a long one, `most` letters, of which so many are its end."""
+    return name if len(name) <= most else f"{name[: most - end - 1]}…{name[len(name) - end :]}"
 
 
 def wrapped(text: str, letters: int) -> str:

@@ -16,13 +16,14 @@ HEADER = ("example", "predicted", "probability", "actual")
 TITLE = "The most confident mistakes"
 
 Mistake = tuple[int, int, int, float]
+Images = Sequence[NDArray[Any]] | NDArray[Any]
 
 
 def mistakes(
     path: Path,
     rows: Sequence[Mistake],
     classes: Sequence[str],
-    images: Sequence[NDArray[Any]] | NDArray[Any] | None = None,
+    images: Images | None = None,
 ) -> None:
     """Draw mistakes.
 
@@ -44,12 +45,7 @@ def mistakes(
         _images(path, rows, classes, images)
 
 
-def _images(
-    path: Path,
-    rows: Sequence[Mistake],
-    classes: Sequence[str],
-    images: Sequence[NDArray[Any]] | NDArray[Any],
-) -> None:
+def _images(path: Path, rows: Sequence[Mistake], classes: Sequence[str], images: Images) -> None:
     width = 1.75
     letters, names = int(width / inches(1, SIZE)), [short(name) for name in classes]
     titles = [
@@ -66,13 +62,9 @@ def _images(
 
 
 def _table(path: Path, rows: Sequence[Mistake], classes: Sequence[str]) -> None:
+    names = [wrapped(name, 60) for name in classes]
     texts = [
-        (
-            f"{example}",
-            wrapped(classes[predicted], 60),
-            f"{share:.1%}",
-            wrapped(classes[actual], 60),
-        )
+        (f"{example}", names[predicted], f"{share:.1%}", names[actual])
         for example, actual, predicted, share in rows
     ]
     columns = list(zip(HEADER, *texts, strict=True))

@@ -103,9 +103,9 @@ class Report:
 
     def _causes(self) -> list[str]:
         unlike = machine.unlike(self._project / "requirements.txt")
-        more = [f"and {len(unlike) - MOST_NAMED} more"] if len(unlike) > MOST_NAMED else []
-        versions = ", ".join(unlike[:MOST_NAMED] + more)
-        return [*self._changes, *([versions] if versions else [])]
+        if len(unlike) > MOST_NAMED:
+            unlike[MOST_NAMED:] = [f"and {len(unlike) - MOST_NAMED} more"]
+        return [*self._changes, *filter(None, [", ".join(unlike)])]
 
     def _conclusion(self) -> str:
         total, other, bad = len(self._verdicts), len(self._other), len(self._bad)
