@@ -5,11 +5,14 @@ import resource
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
 
+from pipeline.errors import UserError
 from pipeline.models import MODELS
+from pipeline.settings.compose import load
 from tests.conftest import Project
 from tests.defaults import choices
 from tests.forks import Forks, forking
@@ -69,6 +72,7 @@ OVERRIDES = {  # HERE is the override, "on the command line"
     ),
     "train.epochs=${nothing}": "HERE: Interpolation key 'nothing' not found",
 }
+OF_THE_COMMAND = ("model=null", "dataset=2024")
 NEEDS_DATA = {
     "train.validation_size=200": "HERE should be less than the 200 training examples, not 200",
 }
@@ -117,10 +121,17 @@ def run(ready: Project) -> Iterator[Forks]:
         yield forks
 
 
-@pytest.mark.parametrize("override", OVERRIDES)
-def test_a_bad_override_is_refused(run: Forks, override: str) -> None:
+@pytest.mark.parametrize("override", ["train.epochs=0", *OF_THE_COMMAND])
+def test_a_command_refuses_a_bad_override(run: Forks, override: str) -> None:
     done = run(override)
     assert (done.code, done.said) == (1, f"train: {expected(override)}\n")
+
+
+@pytest.mark.parametrize("override", [one for one in OVERRIDES if one not in OF_THE_COMMAND])
+def test_a_bad_override_is_refused(ready: Project, override: str) -> None:
+    with chdir(ready.folder), pytest.raises(UserError) as caught:
+        load([override])
+    assert str(caught.value) == expected(override)
 
 
 def test_an_epsilon_that_a_step_cannot_use_is_refused(run: Forks) -> None:

@@ -95,12 +95,12 @@ def states(study: optuna.Study) -> Counter[str]:
 
 
 def test_a_study_searches_its_space_and_goes_on(reproduced: Project) -> None:
-    output = sweep(reproduced, *SPACE, "hydra.sweeper.n_trials=5")
+    output = sweep(reproduced, *SPACE, "hydra.sweeper.n_trials=3")
     ended = trials(reproduced)
-    assert [one.number for one in ended] == list(range(5))
-    assert [one.status for one in ended] == ["FINISHED"] * 5
-    assert output.count("FINISHED") == 10  # a line and a row of the table each
-    assert "in sqlite:///optuna.db: 0 trials done, 5 left" in output
+    assert [one.number for one in ended] == list(range(3))
+    assert [one.status for one in ended] == ["FINISHED"] * 3
+    assert output.count("FINISHED") == 6  # a line and a row of the table each
+    assert "in sqlite:///optuna.db: 0 trials done, 3 left" in output
     for one in ended:
         train, optimizer = one.settings["train"], one.settings["optimizer"]
         assert 0.01 <= train["learning_rate"] <= 1
@@ -111,20 +111,20 @@ def test_a_study_searches_its_space_and_goes_on(reproduced: Project) -> None:
         assert optimizer["momentum"] in {0.0, 0.1, 0.2, 0.3, 0.4}
         assert one.settings["model"]["name"] in {"logistic_regression", "mlp"}
         assert one.settings["seed"] == 7
-    assert len({one.settings["train"]["learning_rate"] for one in ended}) == 5
+    assert len({one.settings["train"]["learning_rate"] for one in ended}) == 3
     (study,) = studies(reproduced)
     assert study.study_name == reproduced.folder.joinpath(ended[0].folder).parent.name
     assert [one.value for one in study.trials] == [one.metrics["val_accuracy"] for one in ended]
 
-    again = sweep(reproduced, *SPACE, "hydra.sweeper.n_trials=5")
-    assert "5 trials done, 0 left" in again
-    assert again.count("FINISHED") == 5
+    again = sweep(reproduced, *SPACE, "hydra.sweeper.n_trials=3")
+    assert "3 trials done, 0 left" in again
+    assert again.count("FINISHED") == 3
     assert trials(reproduced) == ended
 
-    more = sweep(reproduced, *SPACE, "hydra.sweeper.n_trials=7", "hydra.sweeper.batch=2")
-    assert "5 trials done, 2 left" in more
-    assert trials(reproduced)[:5] == ended
-    assert len({one.settings["train"]["learning_rate"] for one in trials(reproduced)}) == 7
+    more = sweep(reproduced, *SPACE, "hydra.sweeper.n_trials=5", "hydra.sweeper.batch=2")
+    assert "3 trials done, 2 left" in more
+    assert trials(reproduced)[:3] == ended
+    assert len({one.settings["train"]["learning_rate"] for one in trials(reproduced)}) == 5
 
 
 def test_a_trial_that_fails_is_told_so(reproduced: Project) -> None:

@@ -3,7 +3,7 @@
 import json
 import tracemalloc
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, chdir
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,10 @@ from pipeline.data.readers import idx as idx_reader
 from pipeline.data.readers.idx import BLOCK
 from pipeline.data.scaling import Encoder
 from pipeline.data.splitting import Part
+from pipeline.errors import UserError
+from pipeline.settings.compose import load
 from pipeline.settings.dataset import Dataset
+from pipeline.settings.inputs import Inputs
 from tests.conftest import Project, make_project
 from tests.idx_files import FILES, SHAPE, write_split_files
 
@@ -226,13 +229,18 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return with_raw_files(tmp_path_factory.mktemp("preprocess"))
 
 
-def refused(project: Project, message: str) -> None:
+def refused(project: Project, message: str, *, command: bool = True) -> None:
     """Preprocess, which must say one line and leave what was processed before, or nothing."""
     processed = project / "data/processed"
     before = {path.name: path.read_bytes() for path in processed.glob("*")}
-    done = project.stage("preprocess", code=1)
-    assert done.stdout == ""
-    assert done.stderr == f"preprocess: {message}\n"
+    if command:
+        done = project.stage("preprocess", code=1)
+        assert done.stdout == ""
+        assert done.stderr == f"preprocess: {message}\n"
+    else:
+        with chdir(project.folder), pytest.raises(UserError) as caught:
+            preprocess.main(load(), Inputs("preprocess"))
+        assert str(caught.value) == message
     assert {path.name: path.read_bytes() for path in processed.glob("*")} == before
 
 
@@ -241,7 +249,7 @@ def test_a_bad_input_is_refused(ready: Project, case: str) -> None:
     damage, message = BAD[case]
     write_split_files(ready / "data/raw/tiny")
     damage(ready / "data/raw/tiny")
-    refused(ready, f"data/raw/tiny/{message}")
+    refused(ready, f"data/raw/tiny/{message}", command=False)
     assert not (ready / "data/processed").exists()
 
 

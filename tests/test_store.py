@@ -17,6 +17,18 @@ from tests.commands.session import fork_recorders
 from tests.conftest import ROOT, Project
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that has the experiment `e`, and a run."""
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        fork_recorders(patch)
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.chdir(folder)
+        record(folder)
+    return folder / "mlflow.db"
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, which is not the store's."""
@@ -102,9 +114,9 @@ def problem(folder: Path, **settings: Any) -> str:
 
 
 def test_a_deleted_experiment_is_named_with_its_remedy(
-    here: Path, caplog: pytest.LogCaptureFixture
+    here: Path, store: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    record(here)
+    shutil.copy(store, here)
     client(here).delete_experiment("1")
     reason = problem(here)
     restore = f"MLFLOW_TRACKING_URI='sqlite:///{here / 'mlflow.db'}' mlflow experiments restore"
@@ -118,8 +130,8 @@ def test_a_deleted_experiment_is_named_with_its_remedy(
     assert problem(here) == ""
 
 
-def test_a_reason_keeps_its_remedy(here: Path) -> None:
-    record(here)
+def test_a_reason_keeps_its_remedy(here: Path, store: Path) -> None:
+    shutil.copy(store, here)
     with closing(sqlite3.connect("mlflow.db")) as database, database:
         database.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
     assert "mlflow db upgrade" in problem(here)
@@ -128,13 +140,18 @@ def test_a_reason_keeps_its_remedy(here: Path) -> None:
 
 
 def test_a_variable_of_mlflow_is_honoured_or_said(
-    project: Project, here: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    project: Project,
+    here: Path,
+    store: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     composed = project.stage(
         "train", "--cfg", "job", "--resolve", MLFLOW_TRACKING_URI="", MLFLOW_EXPERIMENT_NAME="mine"
     ).stdout
     assert "  uri: sqlite:///mlflow.db\n  experiment: mine\n" in composed
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "7")
+    shutil.copy(store, here)
     record(here)
     said = "MLFLOW_EXPERIMENT_ID is not read: the record goes to the experiment 'e'"
     assert said in caplog.text

@@ -1,8 +1,6 @@
 """weights.npz that is not the model's: one line from evaluate and from the served model."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,7 @@ from pipeline.data.description import Description, Scale
 from pipeline.errors import UserError
 from pipeline.learning import weights
 from pipeline.models import LogisticRegression
-from tests.conftest import ROOT
+from pipeline.tracking import served_model
 
 GOOD = {"weight": np.ones((5, 3), np.float32), "bias": np.zeros(3, np.float32)}
 NEEDED = "but the model and the data set need weight (5, 3), bias (3,): run `dvc repro train`"
@@ -69,20 +67,10 @@ def test_the_served_model_refuses_them_too(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text(described.text(), encoding="utf-8")
     choices = {"name": "logistic_regression", "exact": True}
     (tmp_path / "model.json").write_text(json.dumps(choices), encoding="utf-8")
-    code = (
-        "import sys; from pipeline.tracking import served_model; "
-        "served_model._load_pyfunc(sys.argv[1])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, tmp_path],
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-        cwd=ROOT,
-    )
-    assert done.stderr.splitlines()[-1] == (
-        f"pipeline.errors.UserError: {tmp_path}/weights.npz: "
-        f"holds weight (4, 3), bias (3,), {NEEDED}"
+    with pytest.raises(UserError) as caught:
+        served_model._load_pyfunc(str(tmp_path))
+    assert str(caught.value) == (
+        f"{tmp_path}/weights.npz: holds weight (4, 3), bias (3,), {NEEDED}"
     )
 
 
