@@ -18,6 +18,7 @@ def below(project: Project, parent: Run) -> list[str]:
     )
 
 
+@pytest.mark.slow
 def test_what_is_deleted_or_cut_short_is_recorded_again_from_its_files(reproduced: Project) -> None:
     arguments = ("train.batch_size=16,32", "train.epochs=2")
     sweep(reproduced, *arguments)

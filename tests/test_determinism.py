@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from pipeline.errors import UserError
+from pipeline.learning import determinism
 from pipeline.settings.check import check
 from tests.conftest import ROOT, Project
 
@@ -68,6 +70,7 @@ def test_the_users_environment_does_not_change_portable_bits(tmp_path: Path) -> 
     assert bits("portable") == bits("portable", KERAS_HOME=str(tmp_path), **HOSTILE)
 
 
+@pytest.mark.slow
 def test_machine_gives_the_same_bits_on_one_core_and_on_all() -> None:
     assert bits("machine", cores="0") == bits("machine", ONEDNN_MAX_CPU_ISA="SSE41")
 
@@ -86,6 +89,19 @@ def test_a_bare_off_is_off(reproduced: Project, monkeypatch: pytest.MonkeyPatch)
     assert chosen("determinism=machine") == "machine"
 
 
+def test_another_choice_is_refused_in_the_same_process() -> None:
+    determinism.enable(seed=0)
+    line = (
+        "^determinism=machine needs a process of its own, .* imported with determinism=portable: "
+    )
+    with pytest.raises(UserError, match=line):
+        determinism.enable(0, "machine")
+    assert determinism.notice("off", exact=True) == (
+        "with determinism=off the bits are those of this run alone"
+    )
+
+
+@pytest.mark.slow
 def test_two_choices_do_not_meet_in_one_process(reproduced: Project) -> None:
     sweep = ["-m", "determinism=off,machine", "train.epochs=1"]
     done = reproduced.stage("train", *sweep, code=1)

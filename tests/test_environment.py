@@ -27,6 +27,7 @@ def has_users() -> bool:
     return not subprocess.run([*NO_NAME, "true"], check=False, capture_output=True).returncode
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not has_users(), reason="no user namespaces")
 def test_a_user_without_a_name_in_a_folder_of_another_user(reproduced: Project) -> None:
     unnamed = ("env", *(f"--unset={name}" for name in NAMES), *NO_NAME, *TRAIN)
@@ -40,23 +41,45 @@ def test_a_user_without_a_name_in_a_folder_of_another_user(reproduced: Project) 
     assert "mlflow.source.git.commit" not in run.data.tags
 
 
+@pytest.mark.slow
 def test_a_home_that_cannot_be_written(reproduced: Project) -> None:
     done = reproduced.stage("plot", HOME="/dev/null")
     assert done.stdout.startswith("plots: loss, accuracy, confusion_matrix, weights, mistakes\n")
     assert "matplotlib" not in (done.stdout + done.stderr).lower()
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_stops_nothing(reproduced: Project) -> None:
     done = reproduced.run("sh", "-c", f"{sys.executable} -m pipeline.train <&- 2>&-")
     assert done.stdout.count("val_accuracy") == 3
 
 
-@pytest.mark.parametrize("columns", [80, 0])
+TERMINALS = [80, 0]  # columns
+BAR = """
+from pipeline.learning.bar import Bar
+from pipeline.learning.history import Epoch
+with Bar(0, 1000) as bar:
+    for epoch in range(1, 1001):
+        bar.show(Epoch(epoch, *[0.5] * 4))
+"""
+
+
+@pytest.mark.parametrize("columns", TERMINALS)
+def test_a_bar_shows_all_values(project: Project, columns: int) -> None:
+    on_a_terminal(project, columns, sys.executable, "-c", BAR)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", TERMINALS)
 def test_a_terminal_shows_all_values(reproduced: Project, columns: int) -> None:
+    on_a_terminal(reproduced, columns, *TRAIN, "train.epochs=1000")
+
+
+def on_a_terminal(project: Project, columns: int, *command: str) -> None:
+    """Run a command whose last line must have the values of epoch 1000, and fit."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", min(columns, 24), columns, 0, 0))
-    options = {"stdout": theirs, "stderr": theirs}
-    process = reproduced.start(*TRAIN, "train.epochs=1000", **options)
+    process = project.start(*command, stdout=theirs, stderr=theirs)
     os.close(theirs)
     shown = b""
     try:

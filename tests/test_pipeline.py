@@ -89,12 +89,12 @@ CHANGES = {  # what is edited, and which stages read it
 RUNS = {  # what runs then: a stage whose inputs came out with the same bits does not
     "a comment in params.yaml": [],
     "epochs": ["train", "evaluate", "plot"],
-    "how x is kept": EVERYTHING[1:],
     "how long a source may take": ["download"],
-    "code of the figures": ["plot"],
-    "code of the models": ["train", "evaluate", "plot"],
 }
 RUN_SLOWLY = {
+    "how x is kept": EVERYTHING[1:],
+    "code of the figures": ["plot"],
+    "code of the models": ["train", "evaluate", "plot"],
     "seed": ["train", "evaluate", "plot"],
     "model": ["train", "evaluate", "plot"],
     "a model's option": ["train", "evaluate", "plot"],
@@ -190,6 +190,7 @@ def test_what_the_stages_write(reproduced: Project) -> None:
     assert not list(reproduced.folder.rglob("*.part"))
 
 
+@pytest.mark.slow
 def test_another_clone_gives_the_same_lock(reproduced: Project, project: Project) -> None:
     conf = "conf/dataset/tiny.yaml"
     shutil.copy(reproduced / conf, project / conf)  # the same source folder

@@ -22,6 +22,7 @@ def ended(reproduced: Project, monkeypatch: pytest.MonkeyPatch) -> dict[str, lis
         f"hydra.sweep.dir='{elsewhere}'",
         "hydra.sweep.subdir=deep/${hydra:job.override_dirname}",
         "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=1",
     )
     usual, other = folders.begun()
     assert other == elsewhere
@@ -43,7 +44,7 @@ def test_a_trial_is_promoted_wherever_it_lies(
         )
     reproduced.stage("promote")
     assert float(rate(reproduced)) in (1e-6, 2e-6)
-    for one in (*ended["usual"], *ended["elsewhere"]):
+    for one in (ended["usual"][0], *ended["elsewhere"]):
         reproduced.stage("promote", f"run_id={one.run_id}")
         assert float(rate(reproduced)) == one.settings["train"]["learning_rate"]
     sweep(reproduced, "train.learning_rate=0.5,0.6", "train.learning_rate=0.5,0.6", code=0)
@@ -71,15 +72,16 @@ def test_a_folder_holds_one_sweep(reproduced: Project) -> None:
             "train: hydra.sweep.subdir: should be another folder for each trial, below the "
             "sweep's, as deep/${hydra:job.num}\n"
         )
-    sweep(reproduced, folder, NUMBER, "seed=1,2,3")
+    sweep(reproduced, folder, NUMBER, "seed=1,2")
     assert refused(folder, "seed=4,5") == (
         "train: hydra.sweep.dir: multirun/mine has a sweep of another command, or of other "
         "settings, data or code: give another folder, or remove this one\n"
     )
-    again = sweep(reproduced, folder, NUMBER, "seed=1,2,3")
-    assert again.stdout.count("(done before, in multirun/mine/deep/") == 3
+    again = sweep(reproduced, folder, NUMBER, "seed=1,2")
+    assert again.stdout.count("(done before, in multirun/mine/deep/") == 2
 
 
+@pytest.mark.slow
 def test_optuna_finds_its_trials_in_other_folders(
     reproduced: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

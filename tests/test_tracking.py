@@ -171,7 +171,7 @@ def test_a_bare_mlflow_ui_shows_the_run(reproduced: Project) -> None:
         "To look at it: `mlflow ui`, then http://127.0.0.1:5000/"
         f"#/experiments/{experiment_id}/runs?workflowType=machine_learning\n"
     )
-    with server(reproduced, port, "mlflow", "ui"):
+    with server(reproduced, port, "mlflow", "ui", "--workers", "1"):
         page = get(port, "/")
         (script,) = re.findall(r'src="(static-files/static/js/main[^"]*)"', page)
         code = get(port, f"/{script}")  # it reads what stands after the `#`
@@ -193,9 +193,9 @@ INTERRUPTED = "train: interrupted: the same command goes on where it was\n"
 @pytest.mark.parametrize(
     ("number", "code"),
     [
-        (signal.SIGHUP, 129),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
         (signal.SIGINT, 130),
-        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
         (signal.SIGKILL, -9),
     ],
 )
@@ -244,6 +244,7 @@ def test_a_store_out_of_reach_costs_seconds_and_no_results(reproduced: Project, 
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_server_that_comes_back_gets_the_whole_record(reproduced: Project) -> None:
     port = free_port()
     uri = f"http://127.0.0.1:{port}"

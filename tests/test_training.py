@@ -146,10 +146,10 @@ def history_and_weights(make: type[Model], split: arrays.Arrays, **options: Any)
     ("make", "batch_size"),
     [
         (LogisticRegression, 1700),
-        (LogisticRegression, 700),
+        pytest.param(LogisticRegression, 700, marks=pytest.mark.slow),
         (LogisticRegression, 256),
         (LogisticRegression, None),
-        (MLP, 97),
+        pytest.param(MLP, 97, marks=pytest.mark.slow),
     ],
 )
 def test_streamed_and_resident_training_give_the_same_bits(
@@ -258,6 +258,7 @@ def test_evaluate_counts_every_example() -> None:
     assert loss == pytest.approx(oracle_loss(x, y, w, b).mean(), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_tutorials_own_run(mnist: Path, tmp_path: Path) -> None:
     """60 losses to 1e-5, and the test accuracy."""
     project = Project(mnist)
