@@ -30,7 +30,7 @@ from tests.defaults import EXPERIMENT
 
 determinism.enable(seed=0)
 
-from pipeline.learning import learner  # noqa: E402
+from pipeline.learning import optimizer  # noqa: E402
 from pipeline.learning.learner import Learner  # noqa: E402
 from tests import oracle  # noqa: E402
 
@@ -196,7 +196,7 @@ def test_patience_keeps_the_best_epoch(
     best = (min if objective == "val_loss" else max)(values)
     place = values.index(best) + 1
     assert len(rows) == place + 3 < 40
-    assert history.best(rows, objective, direction).epoch == place
+    assert history.best(rows, config).epoch == place
     _, longer = trained(composed(ready, *PATIENT, "train.patience=null"))
     assert longer.startswith(table)
     short = composed(ready, *PATIENT, "train.patience=null", f"train.epochs={place}")
@@ -216,7 +216,7 @@ def test_an_optimizer_with_a_schedule_of_its_own_takes_no_other(
         rate = keras.optimizers.schedules.ExponentialDecay(learning_rate, 5, 0.5)
         return keras.optimizers.SGD(rate)
 
-    monkeypatch.setattr(learner, "OPTIMIZERS", {"adam": lambda rate, **_: decaying(rate)})
+    monkeypatch.setattr(optimizer, "OPTIMIZERS", {"adam": lambda rate, **_: decaying(rate)})
     monkeypatch.setattr(promise, "EXACT", set())
     config = composed(ready, "optimizer=adam", "train.schedule=linear")
     line = "train.schedule: 'linear' is not for the optimizer 'adam', which has learning rates of"

@@ -22,7 +22,7 @@ determinism.enable(seed=0)
 from pipeline.learning.training import train  # noqa: E402
 from pipeline.models import LogisticRegression  # noqa: E402
 from pipeline.side_by_side.model import SideBySide  # noqa: E402
-from pipeline.side_by_side.training import _epoch_of_each, learning_rates  # noqa: E402
+from pipeline.side_by_side.training import _epoch_of_each  # noqa: E402
 
 FEATURES, CLASSES = 63, 10
 RATES = (0.02, 0.1, 0.7)
@@ -49,7 +49,8 @@ def test_side_by_side_each_has_the_bits_that_it_has_alone(
         return LogisticRegression((FEATURES,), CLASSES, 0, l2=0.01)
 
     wide = SideBySide([initial() for _ in RATES])
-    optimizer = OPTIMIZERS[name](learning_rates(RATES, CLASSES))  # type: ignore[operator]
+    columns = np.repeat(np.array(RATES, np.float32), CLASSES)
+    optimizer = OPTIMIZERS[name](lambda: columns)  # type: ignore[operator]
     epochs = train(wide, optimizer, *split, **options)  # type: ignore[arg-type]
     histories = zip(*map(_epoch_of_each, epochs), strict=True)
     for head, (rate, history) in enumerate(zip(RATES, histories, strict=True)):

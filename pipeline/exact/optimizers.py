@@ -7,9 +7,7 @@ import math
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 LEAST = 2.0**-60  # of what is added to a weight, or of a momentum; anything smaller is 0
 LEAST_SQUARE = 2.0**-100  # of Adam's mean square
@@ -50,17 +48,6 @@ class Adam(keras.optimizers.Adam):  # type: ignore[misc]  # they have no types
         square.assign(mean_square)
         step = mean * tf.cast(rate, tf.float32) / (tf.sqrt(mean_square) + self.epsilon)
         variable.assign_sub(settled(step))
-
-
-class Rates(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """The learning rate of each step, float32, from a table."""
-
-    def __init__(self, rates: NDArray[np.float32]):
-        self._rates = tf.constant(rates)
-
-    def __call__(self, step: Any) -> tf.Tensor:
-        """Return the learning rate of a step; the first is 0."""
-        return tf.gather(self._rates, tf.convert_to_tensor(step))
 
 
 def is_plain(optimizer: keras.optimizers.Optimizer) -> bool:

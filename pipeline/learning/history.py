@@ -2,10 +2,11 @@
 
 import csv
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 
-from pipeline.files import reading, replacing
+from pipeline.files import reading, write_csv
+from pipeline.settings.schema import Config
 
 DIGITS = ".9g"
 
@@ -31,10 +32,11 @@ class Epoch:
         return {k: v for k, v in asdict(self).items() if k != "epoch" and v is not None}
 
 
-def best(epochs: Sequence[Epoch], objective: str, direction: str) -> Epoch:
+def best(epochs: Sequence[Epoch], config: Config) -> Epoch:
     """Return the first epoch with the best objective, to the digits that `write` writes."""
-    sign = 1 if direction == "maximize" else -1
-    return max(epochs, key=lambda epoch: sign * float(f"{epoch.metrics[objective]:{DIGITS}}"))
+    find = max if config.sweep.direction == "maximize" else min
+    objective = config.sweep.objective
+    return find(epochs, key=lambda epoch: float(f"{epoch.metrics[objective]:{DIGITS}}"))
 
 
 def text(metric: str, value: float) -> str:
@@ -44,14 +46,11 @@ def text(metric: str, value: float) -> str:
 
 def write(path: Path, epochs: Iterable[Epoch]) -> None:
     """Write the history, numbers with nine digits, nothing for a metric that was not measured."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(field.name for field in fields(Epoch))
-        for row in epochs:
-            values = list(asdict(row).values())
-            writer.writerow(
-                [values[0], *("" if v is None else f"{v:{DIGITS}}" for v in values[1:])]
-            )
+    rows = [
+        [epoch, *("" if value is None else f"{value:{DIGITS}}" for value in metrics)]
+        for epoch, *metrics in map(astuple, epochs)
+    ]
+    write_csv(path, [[field.name for field in fields(Epoch)], *rows])
 
 
 def read(path: Path) -> list[Epoch]:
@@ -66,10 +65,7 @@ def read(path: Path) -> list[Epoch]:
         _, *rows = csv.reader(file)
         return [
             Epoch(
-                int(epoch),
-                float(loss),
-                float(accuracy),
-                *map(_optional, (val_loss, val_accuracy)),
+                int(epoch), float(loss), float(accuracy), *map(_optional, (val_loss, val_accuracy))
             )
             for epoch, loss, accuracy, val_loss, val_accuracy in rows
         ]

@@ -2,19 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import Any
 
-import numpy as np
-
-from pipeline import schedules
 from pipeline.data.arrays import Split
 from pipeline.errors import UserError
 from pipeline.learning import determinism, history, weights
 from pipeline.learning.checkpoint import Checkpoint
 from pipeline.learning.history import Epoch
+from pipeline.learning.optimizer import make_optimizer
 from pipeline.learning.promise import trains_exactly
-from pipeline.optimizers import OPTIMIZERS
 from pipeline.settings.inputs import import_all
 from pipeline.settings.schema import Config
 
@@ -36,33 +31,19 @@ class Learner:
     Raises
     ------
     UserError
-        If this process computes with another `determinism`, if the optimizer claims to be exact and
-        is not, or if it cannot follow the schedule.
+        If this process computes with another `determinism`, or as `make_optimizer` does.
     """
 
     def __init__(self, config: Config, split: Split, checkpoint: Checkpoint):
-        name = config.optimizer.name
-        exact = trains_exactly(config.determinism, config.model.name, name)
+        exact = trains_exactly(config.determinism, config.model.name, config.optimizer.name)
         determinism.enable(config.seed, config.determinism, exact=exact)
         import_all("train")
-        from pipeline.exact.optimizers import is_plain
-
         self.config, self.split, self.checkpoint = config, split, checkpoint
         self.model = weights.build(config, split.shape)
-        self.optimizer = OPTIMIZERS[name](config.train.learning_rate, **config.optimizer.options)
-        if exact and not is_plain(self.optimizer):
-            raise UserError(
-                f"optimizer: {name!r} is in EXACT of pipeline/optimizers.py, but is not the SGD or "
-                "Adam of pipeline/exact, or has a schedule, clipping or averaging: take it out of "
-                "EXACT"
-            )
-        if config.train.schedule != "constant":
-            self._follow_schedule()
+        self.optimizer = make_optimizer(config, len(split.training[0]))
         self.epochs = checkpoint.restore(self.model, self.optimizer)
-        sweep = config.sweep
-        self._better = partial(history.best, objective=sweep.objective, direction=sweep.direction)
         patient = config.train.patience is not None
-        self._best = self._better(self.epochs) if patient and self.epochs else None
+        self._best = history.best(self.epochs, config) if patient and self.epochs else None
 
     @property
     def kept(self) -> Epoch:
@@ -103,7 +84,9 @@ class Learner:
             if self._best and self.ended:
                 break
         if self._best:
-            for variable, array in zip(self._saved(), self.checkpoint.best, strict=True):
+            for variable, array in zip(
+                self.model.saved.values(), self.checkpoint.best, strict=True
+            ):
                 variable.assign(array)
 
     def save(self) -> None:
@@ -111,29 +94,11 @@ class Learner:
         weights.save(self.model, self.config.paths.models / "weights.npz")
         history.write(self.config.paths.metrics / "history.csv", self.epochs)
 
-    def _follow_schedule(self) -> None:
-        """Let each step have its own learning rate."""
-        from pipeline.exact.optimizers import Rates
-
-        train, rows = self.config.train, len(self.split.training[0])
-        if self.optimizer.get_config()["learning_rate"] != np.float32(train.learning_rate):
-            raise UserError(
-                f"train.schedule: {train.schedule!r} is not for the optimizer "
-                f"{self.config.optimizer.name!r}, which has learning rates of its own: take "
-                "train.schedule=constant, or another optimizer"
-            )
-        steps = train.epochs * -(-rows // (train.batch_size or rows))
-        rates = schedules.learning_rates(train.schedule, train.learning_rate, steps)
-        self.optimizer.learning_rate = Rates(rates)
-
     def _note(self, epoch: Epoch) -> None:
         """Note the weights if they are the best so far."""
-        self._best = self._better([self._best or epoch, epoch])
+        self._best = history.best([self._best or epoch, epoch], self.config)
         if self._best is epoch:
-            self.checkpoint.best = [variable.numpy() for variable in self._saved()]
-
-    def _saved(self) -> list[Any]:
-        return list(self.model.saved.values())
+            self.checkpoint.best = [variable.numpy() for variable in self.model.saved.values()]
 
     def _refuse_divergence(self, epoch: Epoch) -> None:
         for name, value in epoch.metrics.items():

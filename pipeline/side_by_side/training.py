@@ -8,20 +8,15 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.learning.history import Epoch
 from pipeline.learning.learner import Learner, rest
 from pipeline.learning.promise import trains_exactly
 from pipeline.optimizers import OPTIMIZERS
 from pipeline.settings.schema import Config
-
-if TYPE_CHECKING:
-    import keras
-
 
 log = logging.getLogger(__name__)
 MOST = 32  # trainings at once
@@ -74,9 +69,8 @@ def train(learners: Sequence[Learner]) -> Iterator[Epoch]:
     models: Any = [learner.model for learner in learners]
     rates = [learner.config.train.learning_rate for learner in learners]
     wide = SideBySide(models)
-    optimizer = OPTIMIZERS[config.optimizer.name](
-        learning_rates(rates, classes), **config.optimizer.options
-    )
+    columns = np.repeat(np.array(rates, np.float32), classes)
+    optimizer = OPTIMIZERS[config.optimizer.name](lambda: columns, **config.optimizer.options)
     optimizer.build(list(wide.weights.values()))
     trained = [*wide.weights.values(), *optimizer.variables]
     _join(trained, learners)
@@ -140,18 +134,3 @@ def _join(variables: Sequence[Any], learners: Sequence[Learner]) -> None:
     for variable, parts in zip(variables, of_all, strict=True):
         arrays = [part.numpy() for part in parts]
         variable.assign(np.concatenate(arrays, -1) if arrays[0].ndim else arrays[0])
-
-
-def learning_rates(
-    rates: Sequence[float], classes: int
-) -> "keras.optimizers.schedules.LearningRateSchedule":
-    """Return a learning rate for each column."""
-    import keras
-
-    columns = np.repeat(np.array(rates, np.float32), classes)
-
-    class Rates(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-        def __call__(self, step: Any) -> NDArray[np.float32]:
-            return columns
-
-    return Rates()
