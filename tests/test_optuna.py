@@ -11,7 +11,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
-from hydra_plugins.softmax_pipeline.optuna_sweeper import values
+from hydra_plugins.softmax_pipeline._search_space import values
 from pipeline.errors import UserError
 from pipeline.trials import trial_file
 from pipeline.trials.trial_file import Trial

@@ -20,10 +20,8 @@ class GridSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Begin the sweep and run its trials."""
         from pipeline.masking import masked_config
-        from pipeline.side_by_side import later_trials
         from pipeline.sweeping import validate
         from pipeline.sweeping.sweep import Sweep
-        from pipeline.trials import spread
 
         assert self.hydra_context is not None
         assert self.config is not None
@@ -31,10 +29,8 @@ class GridSweeper(BasicSweeper):
         arguments = arguments + (group.overrides if group else [])
         overrides = validate.parse(loader, self._parse_config() + arguments)
         (trials,) = self.split_arguments([*overrides.values()], None)
-        seeds = spread.planned_seeds(trials)
-        self.task.sweep = Sweep(loader, self.config, trials, seeds=seeds, group=group)
+        self.task.sweep = Sweep(loader, self.config, trials, planned=trials, group=group)
         self.task.sweep.begin(here=isinstance(self.launcher, BasicLauncher))
-        later_trials.plan(trials)
         self.config = masked_config(self.config)  # is written into multirun.yaml
         super().sweep(arguments)
 

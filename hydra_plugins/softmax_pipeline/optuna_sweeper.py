@@ -2,7 +2,6 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.override_parser import types
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from pydantic import Field, ValidationError
 
+from hydra_plugins.softmax_pipeline._search_space import samples, text, values
 from pipeline.errors import UserError, said
 from pipeline.masking import masked_config
 from pipeline.settings.dataset import Section
@@ -180,56 +179,3 @@ class OptunaSweeper(Sweeper):
 def ended_in(one: "BaseTrial") -> Path:
     """Return where a trial's trial.json is, if it was launched."""
     return Path(one.user_attrs.get("folder", "not launched")) / "trial.json"
-
-
-def values(override: types.Override) -> "BaseDistribution":
-    """Return what the value of an override may be.
-
-    Raises
-    ------
-    UserError
-        If it may be nothing, or the space is tagged with something else than `log`.
-    """
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    space: Any = override.value()
-    low: Any
-    high: Any
-    step: Any
-    try:
-        if getattr(space, "tags", set()) - {"log"}:
-            raise ValueError("the only tag is log, as in tag(log, interval(0.01, 1))")
-        if isinstance(space, types.IntervalSweep):  # of floats, unless int(interval(...)) casts
-            low, high, step = space.start, space.end, None
-        elif isinstance(space, types.RangeSweep):
-            numbers = space.range()
-            ends = numbers if isinstance(numbers, range) else list(numbers)
-            low, high, step = *sorted((ends[0], ends[-1])), abs(space.step)
-        else:
-            return CategoricalDistribution(list(override.sweep_string_iterator()))
-        if isinstance(low, int):
-            return IntDistribution(low, high, "log" in space.tags, step or 1)
-        return FloatDistribution(low, high, "log" in space.tags, step)
-    except IndexError:
-        raise UserError(f"{override.input_line}: the range is empty") from None
-    except (ValueError, HydraException) as error:
-        raise UserError(f"{override.input_line}: {error}") from error
-
-
-def samples(given: dict[str, str], space: "dict[str, BaseDistribution]") -> Iterator[list[str]]:
-    """Yield overrides that the study could ask for, in which each choice and each end occurs."""
-    some = {key: _some(values) for key, values in space.items()}
-    for number in range(max(map(len, some.values()))):
-        chosen = {key: f"{key}={text(each[number % len(each)])}" for key, each in some.items()}
-        yield [*(given | chosen).values()]
-
-
-def _some(space: Any) -> list[Any]:
-    if hasattr(space, "choices"):
-        return list(space.choices)
-    return [space.low, type(space.low)((space.low + space.high) / 2), space.high]
-
-
-def text(value: Any) -> str:
-    """Return a value as an override has it; a float with the 15 digits that sums of steps keep."""
-    return repr(float(f"{value:.15g}")) if isinstance(value, float) else str(value)

@@ -65,7 +65,7 @@ class Task:
         with suppress(ValueError):  # not in the main thread of its process
             end_in_order()
         if self.sweep:
-            trial.run(composed, self._inputs, self.sweep.client)
+            trial.run(composed, self._inputs, self.sweep.client, self.sweep.planned)
         else:
             self._client = self._client or trial.connect(composed)
             trial.run(composed, self._inputs, self._client)

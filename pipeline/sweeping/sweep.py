@@ -30,6 +30,7 @@ from pipeline.tracking.client import REPEAT, Client
 from pipeline.tracking.open_run import NOTE
 from pipeline.tracking.run import Run
 from pipeline.trials import answer, ranking, trial_file
+from pipeline.trials.spread import planned_seeds
 from pipeline.trials.trial_file import Trial
 
 log = logging.getLogger(__name__)
@@ -44,8 +45,8 @@ class Sweep:
         What the trials are composed from.
     trials : sequence of sequences of str
         The overrides of each, or of some in which every value occurs.
-    seeds : int
-        How many seeds each setting is to be trained with, as far as that is known.
+    planned : sequence of sequences of str
+        The overrides of all trials in their order, as far as they are known.
     group : Group, optional
         What else is to be done, if the sweep is one of `python -m pipeline.seeds`.
 
@@ -61,10 +62,11 @@ class Sweep:
         config: DictConfig,
         trials: Sequence[Sequence[str]],
         *,
-        seeds: int = 0,
+        planned: Sequence[Sequence[str]] = (),
         group: Group | None = None,
     ):
-        self._config, self._trials, self._seeds = config, trials, seeds
+        self._config, self._trials, self.planned = config, trials, planned
+        self._seeds = planned_seeds(planned)
         self._command, self._group = ("seeds" if group else "train"), group
         self._arguments = group.arguments if group else sys.argv[1:]
         self._settings = check_section(settings.Sweep, config, "sweep")

@@ -8,7 +8,7 @@ import logging
 import os
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from pipeline.settings.check import check, check_section
 from pipeline.settings.conf_files import VALUES_ONLY
 from pipeline.settings.inputs import Inputs
 from pipeline.settings.schema import Config, Tracking
-from pipeline.side_by_side import later_trials
+from pipeline.side_by_side.later_trials import with_other_rates
 from pipeline.side_by_side.training import train_with
 from pipeline.sweeping import folders, known, progress, pruning
 from pipeline.sweeping.pruning import Pruned
@@ -52,11 +52,14 @@ def connect(composed: DictConfig) -> Client:
     return Client(store.model_copy(update={"uri": uri}), folder, REPEAT)
 
 
-def run(composed: DictConfig, inputs: Inputs, client: Client) -> None:
+def run(
+    composed: DictConfig, inputs: Inputs, client: Client, planned: Sequence[Sequence[str]] = ()
+) -> None:
     """Train as one trial of a sweep, unless a finished and recorded one has the same fingerprint.
 
-    The inputs are those that the sweep began with, in the process that launches its trials. Only an
-    interruption leaves this function as an exception; every other end is in trial.json.
+    The inputs are those that the sweep began with, in the process that launches its trials, and
+    `planned` are the overrides of the trials that this process will run. Only an interruption
+    leaves this function as an exception; every other end is in trial.json.
     """
     logging.raiseExceptions = False  # a closed stdout must not print tracebacks of logging
     hydra = HydraConfig.get()
@@ -92,16 +95,27 @@ def run(composed: DictConfig, inputs: Inputs, client: Client) -> None:
     with _kept(trial, run, saved):
         if problem or not config or not saved:
             raise problem or AssertionError
-        _train(trial, config, saved, run, inputs, exact=definition["exact"])
+        others = _others(trial, config, planned) if config.sweep.together else []
+        _train(trial, config, saved, run, inputs, others=others, exact=definition["exact"])
     if saved and trial.status != "FAILED":
         saved.remove()
     progress.log_end(trial, folder)
 
 
 def _train(
-    trial: Trial, config: Config, saved: Checkpoint, run: Run, inputs: Inputs, *, exact: bool
+    trial: Trial,
+    config: Config,
+    saved: Checkpoint,
+    run: Run,
+    inputs: Inputs,
+    *,
+    others: list[Config],
+    exact: bool,
 ) -> None:
-    """Train as the train stage does, and tell each epoch to the study that may prune the trial."""
+    """Train as the train stage does, and tell each epoch to the study that may prune the trial.
+
+    Of the `others`, those are trained with it that can be.
+    """
     run.settings(config)
     split = arrays.split(config)
     trial.held_out = len(split.validation[1])
@@ -118,18 +132,17 @@ def _train(
             lambda epoch: inputs.check_sweep(),
             report,
         ]
-        others = _others(config, run.client.uri) if config.sweep.together else []
         learner.fit(listeners, train_with(others))
     learner.save()
     run.training(config)
     trial.metrics = learner.kept.metrics
 
 
-def _others(config: Config, uri: str) -> list[Config]:
-    """Return the later trials of this process that can be trained together with this one."""
-    others = later_trials.with_other_rates(config, HydraConfig.get().job.num)
+def _others(trial: Trial, config: Config, planned: Sequence[Sequence[str]]) -> list[Config]:
+    """Return the trials that are still to be trained and differ in the learning rate alone."""
+    others = with_other_rates(config, planned, trial.number)
     again = config.sweep.rerun
-    return [one for one in others if again or not find(fingerprint(**identity(one)), uri)]
+    return [one for one in others if again or not find(fingerprint(**identity(one)), trial.uri)]
 
 
 @contextmanager
