@@ -46,7 +46,7 @@ def trained(model: str, optimizer: str, size: int | None, split: Any) -> str:
         seed=0,
     )
     digest = hashlib.sha256(repr(list(epochs)).encode())
-    evaluate = inference.make_evaluate(made, often=False)
+    evaluate = inference.make_evaluate(made)
     digest.update(repr(evaluate(inference.tensor_blocks(made, *held_out))).encode())
     digest.update(inference.probabilities(made, held_out[0]).tobytes())
     for variable in made.weights.values():

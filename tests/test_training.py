@@ -252,7 +252,7 @@ def test_evaluate_counts_every_example() -> None:
     y[:100] = 1
     model = LogisticRegression((CLASSES,), CLASSES, seed=0)
     model.weight.assign(9 * np.eye(CLASSES, dtype=np.float32))
-    loss, accuracy = make_evaluate(model, often=False)(tensor_blocks(model, x, y))
+    loss, accuracy = make_evaluate(model)(tensor_blocks(model, x, y))
     assert accuracy == 0.99
     w, b = model.weight.numpy().astype(np.float64), np.zeros(CLASSES)
     assert loss == pytest.approx(oracle_loss(x, y, w, b).mean(), abs=1e-6)

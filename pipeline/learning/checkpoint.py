@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from pipeline.errors import UserError
 from pipeline.files import replacing, shown
 from pipeline.learning import determinism
-from pipeline.learning.fingerprint import fingerprint, identity
+from pipeline.learning.fingerprint import fingerprint, settings
 from pipeline.learning.history import Epoch
 from pipeline.settings.schema import Config
 
@@ -48,8 +48,8 @@ class Checkpoint:
 
     Attributes
     ----------
-    path : Path
-        The file.
+    path, place : Path
+        The file, and the folder that is trained into, or a sweep's.
     reached : int
         The last epoch that is kept.
     best : list of arrays
@@ -64,12 +64,11 @@ class Checkpoint:
     """
 
     def __init__(self, config: Config, place: Path):
-        known = identity(config)
-        name = json.dumps([shown(place), known["settings"], known["folder"]], sort_keys=True)
-        name = hashlib.sha256(name.encode()).hexdigest()[:16]
+        known = [shown(place), settings(config), str(config.paths.processed)]
+        name = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
         self.path = config.paths.checkpoints / f"{name}.npz"
-        self.config, self._place = config, place
-        self._key = ThreadPoolExecutor(1).submit(_key, known)  # while TensorFlow is imported
+        self.config, self.place = config, place
+        self._key = ThreadPoolExecutor(1).submit(_key, config)  # while TensorFlow is imported
         self._found = self._read()
         self.reached = len(self._found.get("history", ()))
         training = str(self._found.get("training", uuid4().hex))
@@ -128,10 +127,6 @@ class Checkpoint:
         self._written = time.monotonic()
         self._took = 0.0 if first else self._written - started  # the first takes longer
 
-    def of(self, config: Config) -> "Checkpoint":
-        """Return the checkpoint of another training at the same place."""
-        return Checkpoint(config, self._place)
-
     def remove(self) -> None:
         """Remove the file, and what a process that was killed while it wrote one has left."""
         for path in self.path.parent.glob(f"*{self.path.name}*"):
@@ -168,11 +163,10 @@ def _packed(arrays: dict[str, NDArray[Any]]) -> bytes:
     return buffer.getvalue() + hashlib.sha256(buffer.getbuffer()).digest()
 
 
-def _key(known: dict[str, Any]) -> str:
+def _key(config: Config) -> str:
     """Return a hash of everything that decides the result."""
-    portable = known["settings"]["determinism"] == "portable"
-    processor = "" if portable else determinism.processor()
-    content = fingerprint(**known), {name: version(name) for name in VERSIONS}, processor
+    processor = "" if config.determinism == "portable" else determinism.processor()
+    content = fingerprint(config), {name: version(name) for name in VERSIONS}, processor
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

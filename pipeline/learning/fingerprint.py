@@ -6,7 +6,6 @@ It covers what decides them: the settings, the bytes of the data, and the hand-m
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 from pipeline.files import sha256_once
@@ -25,16 +24,10 @@ def settings(config: Config) -> dict[str, Any]:
     return found | {"classes": len(config.dataset.classes), "shape": config.dataset.shape}
 
 
-def identity(config: Config) -> dict[str, Any]:
-    """Return the arguments of `fingerprint` for a configuration, as plain values."""
-    folder = str(config.paths.processed)
-    return {"settings": settings(config), "folder": folder, "code": code()}
-
-
-def fingerprint(settings: dict[str, Any], folder: str, code: list[str]) -> str:
-    """Return the SHA-256, in hexadecimal, of the settings, the data in the folder and the code."""
-    data = [sha256_once(Path(folder) / name) for name in ARRAYS]
-    content = {"settings": settings, "files": data + code}
+def fingerprint(config: Config) -> str:
+    """Return the SHA-256, in hexadecimal, of the settings, the data and the code."""
+    data = [sha256_once(config.paths.processed / name) for name in ARRAYS]
+    content = {"settings": settings(config), "files": data + code()}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

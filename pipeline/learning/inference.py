@@ -26,11 +26,8 @@ ALIGNED = 64  # bytes: where the memory of a tensor may begin
 Blocks = Iterable[tuple[tf.Tensor, tf.Tensor]]
 
 
-def make_evaluate(model: Model, *, often: bool) -> Callable[[Blocks], tuple[Any, Any]]:
-    """Return the mean of the model's loss and the accuracy as a function of `tensor_blocks`.
-
-    If it is called often, it pays to make a graph of it first.
-    """
+def make_evaluate(model: Model) -> Callable[[Blocks], tuple[Any, Any]]:
+    """Return the mean of the model's loss and the accuracy as a function of `tensor_blocks`."""
 
     def sums(x: tf.Tensor, y: tf.Tensor) -> Sums:
         def of_block(start: Any) -> Sums:
@@ -40,7 +37,7 @@ def make_evaluate(model: Model, *, often: bool) -> Callable[[Blocks], tuple[Any,
 
         return bounded(sum_blocks(of_block, tf.size(y), BLOCK, zero_sums(model)))
 
-    compute = None if often else sums
+    compute: Any = None  # the graph, once the type of the examples is known
 
     def evaluate(blocks: Blocks) -> tuple[Any, Any]:
         nonlocal compute

@@ -15,13 +15,7 @@ from pipeline.data import arrays, shuffling
 from pipeline.exact import features
 from pipeline.graph import apart, graph
 from pipeline.learning.history import Epoch
-from pipeline.learning.inference import (
-    any_rows,
-    make_evaluate,
-    scaled,
-    tensor,
-    tensor_blocks,
-)
+from pipeline.learning.inference import any_rows, make_evaluate, scaled, tensor, tensor_blocks
 from pipeline.modelling.model import Model
 from pipeline.modelling.step import make_step
 from pipeline.modelling.sums import Sums, add, bounded, sum_blocks, zero_sums
@@ -71,7 +65,7 @@ def train(
     run_epoch = _make_run_epoch(
         model, optimizer, training, batch_size=batch_size, seed=seed, resident=resident
     )
-    evaluate = make_evaluate(model, often=True)
+    evaluate = make_evaluate(model)
     held_out = list(tensor_blocks(model, *validation)) if resident else None
     for epoch in range(start, epochs + 1):
         metrics = [sums.numpy() / rows for sums in run_epoch(epoch)]

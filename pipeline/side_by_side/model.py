@@ -19,11 +19,9 @@ class SideBySide(Model):
 
     def __init__(self, models: Sequence[LogisticRegression]):
         self.batch, self.l2 = (len(models),), models[0].l2
-        weight = tf.concat([model.weight for model in models], 1)
-        bias = tf.concat([model.bias for model in models], 0)
         self.weights = {
-            "weight": tf.Variable(weight, name="weight"),
-            "bias": tf.Variable(bias, name="bias"),
+            name: tf.Variable(tf.concat([model.weights[name] for model in models], -1), name=name)
+            for name in ("weight", "bias")
         }
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.learning.checkpoint import Checkpoint
 from pipeline.learning.history import Epoch
 from pipeline.learning.learner import Learner, rest
 from pipeline.learning.promise import trains_exactly
@@ -50,7 +51,7 @@ def trainable_together(first: Learner, others: Sequence[Config]) -> list[Learner
         or first.ended
     ):
         return [first]
-    found = [first.checkpoint.of(other) for other in others[: MOST - 1]]
+    found = [Checkpoint(other, first.checkpoint.place) for other in others[: MOST - 1]]
     level = [one for one in found if one.reached == len(first.epochs)]
     return [first, *(Learner(one.config, first.split, one) for one in level)]
 

@@ -8,12 +8,11 @@ from pipeline.files import replacing
 from pipeline.settings.schema import Config
 from pipeline.tracking import description
 from pipeline.tracking.client import Client
+from pipeline.tracking.open_run import PARENT
 from pipeline.tracking.run import Run
-from pipeline.trials import trial_file
-from pipeline.trials.trial_file import Trial, find, keep
+from pipeline.trials.trial_file import RESULTS, Trial, find, keep
 
 log = logging.getLogger(__name__)
-PARENT = "mlflow.parentRunId"
 
 
 def settled(trial: Trial, config: Config, client: Client, sweep_run_id: str) -> bool:
@@ -23,15 +22,15 @@ def settled(trial: Trial, config: Config, client: Client, sweep_run_id: str) -> 
     """
     found = find(trial.fingerprint, trial.uri)
     if trial.tested:
-        found = _own(trial) or (_copied(found, trial) if found else None)
+        own = find(trial.fingerprint, trial.uri, trial.folder)
+        found = own or (_copied(found, trial) if found else None)
     if not found:
         return False
     ours = found.folder == trial.folder
     if sweep_run_id:
         _record_again(found, config, client, sweep_run_id, adopt=ours)
-    trial.status, trial.repeats, trial.run_id = found.status, found.folder, found.run_id
-    trial.metrics, trial.seconds = found.metrics, found.seconds
-    trial.held_out = found.held_out
+    trial.take_over(found)
+    trial.repeats, trial.run_id = found.folder, found.run_id
     if not ours:
         trial.write()
     return True
@@ -46,21 +45,12 @@ def tags(trial: Trial, sweep_run_id: str) -> dict[str, str]:
     return known | parent | {"pipeline.fingerprint": trial.fingerprint}
 
 
-def _own(trial: Trial) -> Trial | None:
-    """Return the trial that has finished in this one's folder, if it was the same training."""
-    path = Path(trial.folder) / "trial.json"
-    found = trial_file.read(path) if path.exists() else None
-    same = found and (found.fingerprint, found.uri) == (trial.fingerprint, trial.uri)
-    return found if found and same and found.status == "FINISHED" and found.is_whole() else None
-
-
 def _copied(found: Trial, trial: Trial) -> Trial:
     """Return a sweep's trial as one of this one's folder, with its results there and no run."""
-    for name in trial_file.RESULTS:
+    for name in RESULTS:
         with replacing(Path(trial.folder) / name) as temporary:
             shutil.copyfile(Path(found.folder) / name, temporary)
-    trial.status, trial.metrics, trial.seconds = found.status, found.metrics, found.seconds
-    trial.held_out = found.held_out
+    trial.take_over(found)
     trial.write()
     return trial
 

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from pipeline.errors import UserError
 from pipeline.files import require, sha256_once, shown, write_text
 from pipeline.learning import determinism
-from pipeline.learning.fingerprint import ARRAYS, fingerprint, identity
+from pipeline.learning.fingerprint import ARRAYS, fingerprint
 from pipeline.learning.promise import trains_exactly
 from pipeline.masking import masked
 from pipeline.seeding.group import Group
@@ -172,7 +172,7 @@ class Sweep:
 
     def _is_known(self, config: Config) -> bool:
         """Tell whether a trial is not going to be trained: the last one, when a sweep goes on."""
-        known = trial_file.find(fingerprint(**identity(config)), config.tracking.uri)
+        known = trial_file.find(fingerprint(config), config.tracking.uri)
         return bool(known) and not config.sweep.rerun
 
     def _ended(self) -> list[Trial]:

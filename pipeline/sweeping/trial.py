@@ -21,7 +21,7 @@ from pipeline.files import shown
 from pipeline.learning import determinism
 from pipeline.learning.bar import Bar
 from pipeline.learning.checkpoint import Checkpoint
-from pipeline.learning.fingerprint import fingerprint, identity
+from pipeline.learning.fingerprint import fingerprint, settings
 from pipeline.learning.learner import Learner
 from pipeline.masking import masked
 from pipeline.settings.check import check, check_section
@@ -80,8 +80,8 @@ def run(
         inputs.check_sweep()
         config = check(composed)
         trial.choices = {group: str(hydra.runtime.choices[group]) for group in VALUES_ONLY}
-        trial.settings = identity(config)["settings"]
-        trial.fingerprint = fingerprint(**identity(config))
+        trial.settings = settings(config)
+        trial.fingerprint = fingerprint(config)
         if not config.sweep.rerun and known.settled(trial, config, client, definition["run_id"]):
             progress.log_end(trial, folder)
             return
@@ -142,7 +142,7 @@ def _others(trial: Trial, config: Config, planned: Sequence[Sequence[str]]) -> l
     """Return the trials that are still to be trained and differ in the learning rate alone."""
     others = with_other_rates(config, planned, trial.number)
     again = config.sweep.rerun
-    return [one for one in others if again or not find(fingerprint(**identity(one)), trial.uri)]
+    return [one for one in others if again or not find(fingerprint(one), trial.uri)]
 
 
 @contextmanager

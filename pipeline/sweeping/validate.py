@@ -9,7 +9,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig
 
 from pipeline.errors import UserError
-from pipeline.learning.fingerprint import SETTINGS, identity
+from pipeline.learning.fingerprint import SETTINGS, settings
 from pipeline.settings.compose import check_in_force
 from pipeline.settings.conf_files import VALUES_ONLY
 from pipeline.settings.params import CONF
@@ -131,7 +131,7 @@ def _refuse_same(
     One number that makes another training says so of its key; a word may mean what another means.
     """
     for key, items in varied(trials).items():
-        before = {str(identity(right)): next(item for item in overrides if _key(item) == key)}
+        before = {_training(right): next(item for item in overrides if _key(item) == key)}
         for item in items:
             if item in overrides:
                 continue
@@ -140,7 +140,7 @@ def _refuse_same(
                 checked = check_in_force(loader.load_sweep_config(config, other))
             except (UserError, HydraException):  # such a trial fails alone
                 continue
-            same = before.setdefault(str(identity(checked)), item)
+            same = before.setdefault(_training(checked), item)
             if same != item:
                 raise UserError(
                     f"{same} and {item} would be the same training, which "
@@ -148,6 +148,11 @@ def _refuse_same(
                 )
             if isinstance(_as_number(item.partition("=")[2]), float):
                 break
+
+
+def _training(config: Config) -> str:
+    """Return what tells a training from the others of the sweep, whose code is the same."""
+    return str((settings(config), config.paths.processed))
 
 
 def _key(override: str) -> str:

@@ -17,7 +17,6 @@ from hydra.core.hydra_config import HydraConfig
 from pipeline import git, schedules, workspace
 from pipeline.errors import UserError
 from pipeline.learning.history import Epoch
-from pipeline.models import is_exact
 from pipeline.settings import conf_files, params
 from pipeline.settings.schema import Config, Train
 from pipeline.tracking import provenance
@@ -39,7 +38,8 @@ TRAINED = {"accuracy": "training accuracy", "loss": "training loss"}
 
 def of_training(config: Config, **more: str) -> tuple[str, dict[str, str]]:
     """Return the name of the run of a training, and its tags: its kind, origin and place."""
-    known, found = name(config), tags("training", overrides(), place(config)) | more
+    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    known, found = name(config), tags("training", given, place(config)) | more
     if experiment := workspace.experiment():
         known, found["dvc_experiment"] = f"{experiment} {known}", experiment
     return known, found
@@ -72,12 +72,6 @@ def parameters(config: Config) -> dict[str, Any]:
     return params.leaves({key: varied[key] for key in FIRST} | varied)
 
 
-def of_model(config: Config) -> dict[str, Any]:
-    """Return the name and options of the model, and whether it computes exactly."""
-    exact = is_exact(config.determinism, config.model.name)
-    return config.model.model_dump() | {"exact": exact}
-
-
 def points(
     epochs: Sequence[Epoch], train: Train | None
 ) -> list[tuple[dict[str, float], int, float]]:
@@ -105,11 +99,6 @@ def test_metrics(evaluation: Mapping[str, Any]) -> dict[str, float]:
         for key, value in evaluation.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
-
-
-def overrides() -> list[str]:
-    """Return the overrides that this stage was called with."""
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def reproduction(arguments: Sequence[str], command: str = "train") -> str:

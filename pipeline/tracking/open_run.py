@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 MOST_METRICS = 1000  # that MLflow takes at once
 HANDOVER_SECONDS = 10  # that the recorder of a process that has died may take to end its run
 NOTE = "mlflow.note.content"
+PARENT = "mlflow.parentRunId"
 RESULT = "Result: "
 
 
@@ -143,7 +144,7 @@ class OpenRun:
         Runs below a sweep's that are RUNNING end as KILLED: their processes have died.
         """
         if self._opened.data.tags.get("kind") == "sweep":
-            below = f"tags.mlflow.parentRunId = '{self.run_id}' and attributes.status = 'RUNNING'"
+            below = f"tags.{PARENT} = '{self.run_id}' and attributes.status = 'RUNNING'"
             for one in self._client.search_runs([self._opened.info.experiment_id], below):
                 self._client.set_terminated(one.info.run_id, "KILLED")
         now = max(self._opened.info.start_time, int(time.time() * 1000))

@@ -10,9 +10,10 @@ from typing import Any
 from pipeline.files import require, sha256, sha256_once
 from pipeline.learning import history
 from pipeline.learning.checkpoint import Checkpoint
-from pipeline.learning.fingerprint import ARRAYS, fingerprint, identity
+from pipeline.learning.fingerprint import ARRAYS, fingerprint
 from pipeline.learning.history import Epoch
 from pipeline.learning.promise import promise
+from pipeline.models import is_exact
 from pipeline.settings.schema import Config, Train
 from pipeline.tracking import description
 from pipeline.tracking.client import Client, Contents
@@ -127,13 +128,14 @@ class Run:
         if config and all((folder / name).exists() for name in ARRAYS):
             hashes = {tag: sha256_once(folder / name) for tag, name in HASHES.items()}
             self.data(config.dataset.name, folder, hashes)
-            self._send("origin", fingerprint=fingerprint(**identity(config)))
+            self._send("origin", fingerprint=fingerprint(config))
         if epochs:
             self._send("metrics", points=description.points(epochs, self._train))
 
     def training(self, config: Config) -> None:
         """Log weights, history and the model that can be served."""
         weights, table = config.paths.models / "weights.npz", config.paths.metrics / "history.csv"
+        exact = is_exact(config.determinism, config.model.name)
         epochs = history.read(table)
         kept = epochs[-1]
         if config.train.patience is not None:  # MLflow shows the last metrics: let them be these
@@ -146,7 +148,7 @@ class Run:
             weights=str(weights),
             weights_sha256=sha256(weights),
             data=str(config.paths.processed),
-            choices=description.of_model(config),
+            choices=config.model.model_dump() | {"exact": exact},
         )
 
     def restore(self, config: Config) -> None:

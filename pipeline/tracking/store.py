@@ -6,14 +6,13 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from pipeline.tracking import connection
-from pipeline.tracking.open_run import OpenRun, hold
+from pipeline.tracking.open_run import PARENT, OpenRun, hold
 
 if TYPE_CHECKING:
     from filelock import FileLock
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-PARENT = "mlflow.parentRunId"
 PLACE = "pipeline.place"  # where the results lie
 LATEST = "pipeline.latest"  # has the run of the pipeline that was begun last at its place
 OF_SWEEPS = ("sweep", "trial")  # kinds of runs; the others are of the pipeline

@@ -62,6 +62,11 @@ class Trial:
         """How many of the examples that were held out it has right."""
         return round(self.metrics[ACCURACY] * self.held_out)
 
+    def take_over(self, other: "Trial") -> None:
+        """Take over how another trial, the same training, has ended."""
+        self.status, self.metrics = other.status, other.metrics
+        self.seconds, self.held_out = other.seconds, other.held_out
+
     def write(self, path: Path | None = None) -> None:
         """Write trial.json."""
         text = json.dumps(asdict(self), indent=2) + "\n"
@@ -84,10 +89,16 @@ def name_of(overrides: Sequence[str], varied: Collection[str]) -> str:
     return " ".join(shown) or "as in params.yaml"
 
 
-def find(fingerprint: str, uri: str) -> Trial | None:
-    """Return the finished trial with this fingerprint and tracking server, if it is there."""
-    known = read(path) if (path := KNOWN / f"{fingerprint}.json").exists() else None
-    return known if known and known.uri == masked(uri) and known.is_whole() else None
+def find(fingerprint: str, uri: str, folder: str | None = None) -> Trial | None:
+    """Return the finished trial with this fingerprint and tracking server, if it is there.
+
+    It is one of all sweeps', or that of a folder.
+    """
+    path = Path(folder) / "trial.json" if folder else KNOWN / f"{fingerprint}.json"
+    found = read(path) if path.exists() else None
+    wanted = fingerprint, masked(uri), "FINISHED"
+    same = found and (found.fingerprint, found.uri, found.status) == wanted
+    return found if found and same and found.is_whole() else None
 
 
 def keep(trial: Trial) -> None:
