@@ -31,14 +31,8 @@ class LogisticRegression(Model):
 
     Parameters
     ----------
-    shape : tuple of int
-        Of an example; the model takes it flat.
-    classes : int
-        Columns of the logits.
-    seed : int
-        Unused: every weight starts at the same value.
     weight, bias : float
-        Initial values.
+        Initial values, the same for every seed.
     l2 : float
         Weight of the penalty: l2 / 2 times the squares of the weights is added to the mean loss.
 
@@ -74,15 +68,11 @@ class LogisticRegression(Model):
 class MLP(Model):
     """A multilayer perceptron: dense layers with ReLU between them.
 
+    The initial weights are uniform with variance 2 / fan-in, biases zero. Normal numbers would
+    depend on the C library's exp and log1p.
+
     Parameters
     ----------
-    shape : tuple of int
-        Of an example; the model takes it flat.
-    classes : int
-        Columns of the logits.
-    seed : int
-        Of the initial weights: uniform with variance 2 / fan-in, biases zero. Normal numbers would
-        depend on the C library's exp and log1p.
     hidden : list of int
         Units of each hidden layer.
     l2 : float
@@ -141,10 +131,6 @@ class CNN(KerasModel):
 
         Parameters
         ----------
-        shape : tuple of int
-            Of an image: rows, columns, channels.
-        classes : int
-            Units of the dense layer at the end.
         filters : list of int
             Of each convolution.
         dropout : float

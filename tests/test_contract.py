@@ -32,7 +32,7 @@ import tensorflow as tf  # noqa: E402  # after the settings that decide its bits
 
 from pipeline.learning.inference import prepared  # noqa: E402
 from pipeline.learning.training import train  # noqa: E402
-from pipeline.modelling.logits import logits_of, own_loss, score  # noqa: E402
+from pipeline.modelling.logits import logits_of, score  # noqa: E402
 from pipeline.modelling.step import block_seed  # noqa: E402
 
 SHAPE = 28, 28  # so that a model which looks at pictures has some
@@ -166,7 +166,7 @@ def gradients_are_right(config: Config) -> None:
 
     def mean_loss() -> float:
         logits = logits_of(made, prepared(made, x), training=True, seed=block_seed(0, 0, 0))
-        losses, _, _ = score(logits, tf.constant(y.astype(np.int32)), own_loss(made))
+        losses, _, _ = score(logits, tf.constant(y.astype(np.int32)), made.own_loss)
         penalty = 0.0 if (found := made.penalty()) is None else float(found)
         return float(losses.numpy().astype(np.float64).mean()) + penalty
 

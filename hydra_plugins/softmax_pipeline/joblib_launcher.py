@@ -95,13 +95,14 @@ class JoblibLauncher(Published):
                     mode = next((one for one in overrides if one.startswith("determinism=")), "")
                     idle = [one for one in workers if one.connection not in running]
                     fit = [one for one in idle if one.mode == mode and one.process.poll() is None]
-                    for one in () if fit else idle:
-                        one.end()
-                        workers.remove(one)
-                    worker = fit[0] if fit else Worker(shared, threads, mode)
-                    workers += [] if fit else [worker]
-                    running[worker.connection] = worker, place
-                    worker.connection.send((initial_job_idx + place, overrides))
+                    if not fit:
+                        for one in idle:
+                            one.end()
+                            workers.remove(one)
+                        fit = [Worker(shared, threads, mode)]
+                        workers += fit
+                    running[fit[0].connection] = fit[0], place
+                    fit[0].connection.send((initial_job_idx + place, overrides))
                 for connection in wait(list(running)):
                     worker, place = running.pop(connection)
                     number, overrides = initial_job_idx + place, job_overrides[place]

@@ -40,7 +40,8 @@ HARMLESS = ("TF_NUM_INTEROP_THREADS", "ONEDNN_VERBOSE")  # these change no bits,
 
 OPTIONAL = ("matplotlib", "pandas", "sklearn")  # Keras would import them, a second, for nothing
 
-_imported: "tuple[Mode, bool] | None" = None  # how this process has imported TensorFlow
+# how this process has imported TensorFlow, which it can do only once
+_imported: "tuple[Mode, bool] | None" = None
 
 
 def enable(
@@ -63,7 +64,7 @@ def enable(
     UserError
         If TensorFlow was imported before, by others or in another way.
     """
-    global _imported  # noqa: PLW0603  # what a process has imported it cannot import anew
+    global _imported  # noqa: PLW0603
     first = "tensorflow" not in sys.modules
     pinned = mode == "portable" and not exact
     if not first and (not _imported or _imported[0] != mode or pinned > _imported[1]):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline.data.arrays import Pixels
 from pipeline.exact import features, softmax
 from pipeline.graph import graph
-from pipeline.modelling.logits import logits_of, own_loss, score
+from pipeline.modelling.logits import logits_of, score
 from pipeline.modelling.model import Model
 from pipeline.modelling.sums import Sums, bounded, sum_blocks, sums_of, zero_sums
 
@@ -32,7 +32,7 @@ def make_evaluate(model: Model) -> Callable[[Blocks], tuple[Any, Any]]:
     def sums(x: tf.Tensor, y: tf.Tensor) -> Sums:
         def of_block(start: Any) -> Sums:
             rows = slice(start, start + BLOCK)
-            losses, correct, _ = score(logits_of(model, x[rows]), y[rows], own_loss(model))
+            losses, correct, _ = score(logits_of(model, x[rows]), y[rows], model.own_loss)
             return sums_of(losses, correct)
 
         return bounded(sum_blocks(of_block, tf.size(y), BLOCK, zero_sums(model)))

@@ -1,15 +1,12 @@
 """The logits of a model, and what they say of each example: its loss, and whether it is right."""
 
-from collections.abc import Callable
-
 import tensorflow as tf
 
 from pipeline.errors import UserError
 from pipeline.exact import softmax
-from pipeline.modelling.model import Model
+from pipeline.modelling.model import Loss, Model
 
 DRAWING = ("Random", "TruncatedNormal", "Multinomial", "RngReadAndSkip")
-Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # of the logits and y
 
 
 def logits_of(
@@ -84,11 +81,6 @@ def score(
     if (slope := tape.gradient(losses, logits)) is None:
         raise UserError("the model's loss is not computed from the logits, so nothing is learned")
     return losses, correct, slope
-
-
-def own_loss(model: Model) -> Loss | None:
-    """Return the loss of a model that has another than the cross-entropy."""
-    return model.loss if model.has_own_loss() else None
 
 
 def _drawing() -> str | None:

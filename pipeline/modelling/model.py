@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +11,22 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import tensorflow as tf
 
+Loss = Callable[["tf.Tensor", "tf.Tensor"], "tf.Tensor"]  # of the logits and y
+
 
 class Model:
     """Named weights, and logits computed from them.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of an example.
+    classes : int
+        Columns of the logits.
+    seed : int
+        Of the initial weights, as far as they are random.
+    **options
+        Those of the model's YAML file.
 
     Attributes
     ----------
@@ -44,7 +57,7 @@ class Model:
 
     def __init_subclass__(cls) -> None:
         """Promise nothing of gradients that are not those of pipeline/exact."""
-        if cls.has_own_loss() or cls.penalty is not Model.penalty:
+        if cls.loss is not Model.loss or cls.penalty is not Model.penalty:
             cls.exact = False
 
     def __init__(self, shape: tuple[int, ...], classes: int, seed: int, **options: Any):
@@ -129,10 +142,10 @@ class Model:
         """Tell whether it is to be called with an argument of that name."""
         return name in inspect.signature(cls.__call__).parameters
 
-    @classmethod
-    def has_own_loss(cls) -> bool:
-        """Tell whether its loss is not the one that models have by themselves."""
-        return cls.loss is not Model.loss
+    @property
+    def own_loss(self) -> Loss | None:
+        """The loss of a model that has another than the cross-entropy."""
+        return None if type(self).loss is Model.loss else self.loss
 
 
 def linear(x: "tf.Tensor", weight: "tf.Tensor", bias: "tf.Tensor") -> "tf.Tensor":

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from pipeline.errors import UserError
 from pipeline.exact.linear import ROWS
-from pipeline.modelling.logits import logits_of, own_loss, score
+from pipeline.modelling.logits import logits_of, score
 from pipeline.modelling.model import Model
 from pipeline.modelling.sums import Sums, add, sum_blocks, sums_of, zero_sums
 
@@ -50,7 +50,7 @@ def gradients(
         ]
     found: tuple[tf.Tensor, ...] = ()
     for logits, (_, y) in zip(all_logits, parts, strict=True):
-        losses, correct, slope = score(logits, y, own_loss(model))
+        losses, correct, slope = score(logits, y, model.own_loss)
         terms = *sums_of(losses, correct), *_dense(tape, logits, variables, slope)
         found = add(found, terms) if found else terms
     return found

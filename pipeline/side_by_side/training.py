@@ -1,8 +1,4 @@
-"""Trainings that differ in their learning rate alone, done at once.
-
-k logistic regressions side by side are one with k times as many columns, which costs a fraction of
-k. As its products are exact, each has the bits that it has alone.
-"""
+"""Trainings that differ in their learning rate alone, done at once."""
 
 import logging
 import math

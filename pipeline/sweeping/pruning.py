@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING
 
 from pipeline.learning.history import Epoch
@@ -36,7 +36,7 @@ def pruner(name: str) -> "BasePruner":
     return getattr(optuna.pruners, PRUNERS[name])()
 
 
-@lru_cache
+@cache  # a process has one pool of connections, whatever number of trials
 def storage(url: str) -> "RDBStorage":
     """Open the database of the studies; one process at a time makes a new SQLite file."""
     import optuna

@@ -29,11 +29,7 @@ QUESTIONS = ("adopt", "contents", "id", "status")
 Message = dict[str, Any]
 Do = Callable[..., Any]
 OPENING: dict[str, Do] = {"begin": Store.begin, "find": Store.find}
-OF_STORE: dict[str, Do] = {
-    "adopt": Store.adopt,
-    "status": Store.status,
-    "tested": Store.tested,
-}
+OF_STORE: dict[str, Do] = {"adopt": Store.adopt, "status": Store.status, "tested": Store.tested}
 OF_RUN: dict[str, Do] = {name: do for name, do in vars(OpenRun).items() if name[0] != "_"}
 
 

@@ -43,21 +43,11 @@ class Run:
         run._send("contents")
         return run
 
-    def begin(
-        self,
-        name: str,
-        tags: dict[str, str],
-        *,
-        training: str = "",
-        lock: str = "",
-        again: str = "",
-    ) -> None:
+    def begin(self, name: str, tags: dict[str, str], **earlier: str) -> None:
         """Make the run, which is RUNNING from now on, or go on with an earlier one.
 
-        That is the run of a training that goes on, whose `training` and `lock` are those of
-        `learning.checkpoint`, or the one with the id `again`, unless it is gone.
+        That is the one of the id `again`, or of the `training` and its `lock`: see `Store.begin`.
         """
-        earlier = {"training": training, "lock": lock, "again": again}
         self._send("begin", name=name, tags=tags, started=time.time(), **earlier)
 
     def id(self) -> str:
