@@ -196,7 +196,7 @@ def test_patience_keeps_the_best_epoch(
     best = (min if objective == "val_loss" else max)(values)
     place = values.index(best) + 1
     assert len(rows) == place + 3 < 40
-    assert history.best(rows, config).epoch == place
+    assert history.best(rows, objective, direction).epoch == place
     _, longer = trained(composed(ready, *PATIENT, "train.patience=null"))
     assert longer.startswith(table)
     short = composed(ready, *PATIENT, "train.patience=null", f"train.epochs={place}")

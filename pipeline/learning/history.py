@@ -6,7 +6,6 @@ from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 
 from pipeline.files import reading, write_csv
-from pipeline.settings.schema import Config
 
 DIGITS = ".9g"
 
@@ -32,10 +31,9 @@ class Epoch:
         return {k: v for k, v in asdict(self).items() if k != "epoch" and v is not None}
 
 
-def best(epochs: Sequence[Epoch], config: Config) -> Epoch:
+def best(epochs: Sequence[Epoch], objective: str, direction: str) -> Epoch:
     """Return the first epoch with the best objective, to the digits that `write` writes."""
-    find = max if config.sweep.direction == "maximize" else min
-    objective = config.sweep.objective
+    find = max if direction == "maximize" else min
     return find(epochs, key=lambda epoch: float(f"{epoch.metrics[objective]:{DIGITS}}"))
 
 

@@ -43,7 +43,7 @@ class Learner:
         self.optimizer = make_optimizer(config, len(split.training[0]))
         self.epochs = checkpoint.restore(self.model, self.optimizer)
         patient = config.train.patience is not None
-        self._best = history.best(self.epochs, config) if patient and self.epochs else None
+        self._best = self._best_of(self.epochs) if patient and self.epochs else None
 
     @property
     def kept(self) -> Epoch:
@@ -94,9 +94,13 @@ class Learner:
         weights.save(self.model, self.config.paths.models / "weights.npz")
         history.write(self.config.paths.metrics / "history.csv", self.epochs)
 
+    def _best_of(self, epochs: Sequence[Epoch]) -> Epoch:
+        objective, direction = self.config.sweep.objective, self.config.sweep.direction
+        return history.best(epochs, objective, direction)
+
     def _note(self, epoch: Epoch) -> None:
         """Note the weights if they are the best so far."""
-        self._best = history.best([self._best or epoch, epoch], self.config)
+        self._best = self._best_of([self._best or epoch, epoch])
         if self._best is epoch:
             self.checkpoint.best = [variable.numpy() for variable in self.model.saved.values()]
 

@@ -129,7 +129,7 @@ class Run:
         epochs = history.read(table)
         kept = epochs[-1]
         if config.train.patience is not None:  # MLflow shows the last metrics: let them be these
-            kept = history.best(epochs, config)
+            kept = history.best(epochs, config.sweep.objective, config.sweep.direction)
             self.metrics(kept.metrics | {"best_epoch": kept.epoch}, len(epochs) + 1)
         self.result(description.result(kept.metrics))
         self.files([weights, table])
