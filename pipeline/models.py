@@ -135,11 +135,6 @@ class CNN(KerasModel):
             Of each convolution.
         dropout : float
             Share of the dense layer's inputs that are left out in a step of training.
-
-        Raises
-        ------
-        UserError
-            If an example is not an image.
         """
         from keras import layers
 
@@ -166,13 +161,7 @@ def make(
     *,
     exact: bool,
 ) -> Model:
-    """Return a model of the table, with its initial weights.
-
-    Raises
-    ------
-    UserError
-        If it has no weights.
-    """
+    """Return a model of the table, with its initial weights; refuse one that has none."""
     model = MODELS[name](shape, classes, seed, **options)
     if not model.weights:
         raise UserError(f"model {name}: has no weights to train")

@@ -43,10 +43,7 @@ class Registry(Mapping[str, Entry]):
     def __setitem__(self, name: str, entry: Entry) -> None:
         """Enter a class or a function; a cell of a notebook may do so again.
 
-        Raises
-        ------
-        UserError
-            If the name is taken, if this is another thing, or if it belongs into another folder.
+        A name that is taken, another thing and what belongs into another folder are refused.
         """
         if not callable(entry):
             raise UserError(f"{name!r} must be a class or a function, not {entry!r}")

@@ -75,10 +75,7 @@ def is_exact(name: str) -> bool:
 def learning_rate(name: str, rate: float, step: int, steps: int) -> float:
     """Return the learning rate, float64, of one of so many steps; the first is 0.
 
-    Raises
-    ------
-    UserError
-        If the factor of the schedule is negative or not a number.
+    A factor that is negative or not a number is refused.
     """
     factor = SCHEDULES[name](step / steps)
     if not (isinstance(factor, Real) and 0 <= factor < float("inf")):
@@ -91,13 +88,7 @@ def learning_rate(name: str, rate: float, step: int, steps: int) -> float:
 
 
 def learning_rates(name: str, rate: float, steps: int) -> NDArray[np.float32]:
-    """Return the learning rate of each step of a training.
-
-    Raises
-    ------
-    UserError
-        If they are too many to be kept, and as `learning_rate` does.
-    """
+    """Return the learning rate of each step of a training; refuse too many to be kept."""
     if steps > MOST_STEPS:
         raise UserError(
             f"train.schedule: {name!r} is for up to {MOST_STEPS:,} steps, and this training has "

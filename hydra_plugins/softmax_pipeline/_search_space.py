@@ -13,13 +13,7 @@ if TYPE_CHECKING:
 
 
 def values(override: types.Override) -> "BaseDistribution":
-    """Return what the value of an override may be.
-
-    Raises
-    ------
-    UserError
-        If it may be nothing, or the space is tagged with something else than `log`.
-    """
+    """Return what the value of an override may be; refuse an empty range, and tags but `log`."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     space: Any = override.value()

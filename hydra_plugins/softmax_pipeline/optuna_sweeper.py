@@ -69,13 +69,7 @@ class OptunaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run the trials that the study lacks.
-
-        Raises
-        ------
-        UserError
-            If an override is wrong, or the study cannot be opened.
-        """
+        """Run the trials that the study lacks."""
         from pipeline.sweeping.sweep import Sweep
 
         lines = [f"{key}={value}" for key, value in self.settings.params.items()] + arguments

@@ -73,13 +73,7 @@ class SlurmLauncher(Published):
     def _submit(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> "list[Job[JobReturn]]":
-        """Submit a job for each trial, several of them as one array.
-
-        Raises
-        ------
-        UserError
-            If Slurm does not take them, or they would hold a password.
-        """
+        """Submit a job for each trial, several of them as one array."""
         from submitit import AutoExecutor
 
         from pipeline.errors import UserError

@@ -27,13 +27,7 @@ OptionsType = TypeVar("OptionsType", bound=Options)
 
 
 def parse(schema: type[OptionsType], arguments: Sequence[str]) -> OptionsType:
-    """Return the options that `KEY=VALUE` arguments give.
-
-    Raises
-    ------
-    UserError
-        With the key that is not known, or the value that it may not have.
-    """
+    """Return the options that `KEY=VALUE` arguments give; refuse other keys and values."""
     values, known = {}, [one.alias or name for name, one in schema.model_fields.items()]
     for argument in arguments:
         key, equals, value = argument.partition("=")

@@ -17,10 +17,7 @@ CHUNK = 512  # rows at a time: few enough for a cache
 def are_bytes(x: NDArray[Any]) -> bool:
     """Tell whether all features, (n, features), are bytes or, as float32, bytes over 255.
 
-    Raises
-    ------
-    UserError
-        If one is too large, or not a number.
+    One that is too large, or not a number, is refused.
     """
     whole = True
     for start, rows in _chunks(x) if x.dtype != np.uint8 else ():

@@ -52,13 +52,7 @@ def write(path: Path, epochs: Iterable[Epoch]) -> None:
 
 
 def read(path: Path) -> list[Epoch]:
-    """Read a history back.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or not a history.
-    """
+    """Read a history back; refuse a missing file, and one that is no history."""
     with reading(path, "train"), path.open(newline="", encoding="utf-8") as file:
         _, *rows = csv.reader(file)
         return [

@@ -19,19 +19,8 @@ Listener = Callable[[Epoch], None]
 class Learner:
     """A model, its optimizer, the history so far, and the checkpoint that keeps them.
 
-    Parameters
-    ----------
-    config : Config
-        Decides the model, the optimizer and how they are trained.
-    split : Split
-        The examples.
-    checkpoint : Checkpoint
-        What it holds of this training is taken up.
-
-    Raises
-    ------
-    UserError
-        If this process computes with another `determinism`, or as `make_optimizer` does.
+    What the checkpoint holds of this training is taken up. A process that computes with another
+    `determinism` is refused.
     """
 
     def __init__(self, config: Config, split: Split, checkpoint: Checkpoint):
@@ -64,14 +53,9 @@ class Learner:
     ) -> None:
         """Train the epochs that are left; keep each, and tell it to the listeners.
 
-        With `train.patience`, the model has the weights of the best epoch in the end.
-
-        `train` yields the epochs; without it, they are those of `training.train`.
-
-        Raises
-        ------
-        UserError
-            If a loss is no longer finite.
+        `train` yields the epochs; without it, they are those of `training.train`. A loss that is no
+        longer finite is refused. With `train.patience`, the model has the weights of the best epoch
+        in the end.
         """
         for epoch in (train or rest)(self):
             self._refuse_divergence(epoch)

@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 def make_optimizer(config: Config, rows: int) -> "keras.optimizers.Optimizer":
     """Return the configured optimizer for a training set of so many rows.
 
-    Raises
-    ------
-    UserError
-        If it claims to be exact and is not, or cannot follow the schedule.
+    One that claims to be exact and is not, or cannot follow the schedule, is refused.
     """
     import tensorflow as tf
 

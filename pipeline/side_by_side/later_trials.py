@@ -9,16 +9,9 @@ RATE = "train.learning_rate="
 
 
 def with_other_rates(config: Config, trials: Sequence[Sequence[str]], number: int) -> list[Config]:
-    """Return the configurations of the trials after this one that differ in the learning rate.
+    """Return the configurations of those after the trial of a number that have another rate only.
 
-    Parameters
-    ----------
-    config : Config
-        That of the trial.
-    trials : sequence of sequences of str
-        The overrides of all trials, in their order.
-    number : int
-        The place of the trial.
+    `trials` are the overrides of all, in their order, and `config` is that of the trial.
     """
     found: dict[float, Config] = {}
     for overrides in trials[number + 1 :]:

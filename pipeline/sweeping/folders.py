@@ -93,10 +93,7 @@ def settle(
 def check(loader: ConfigLoader, config: DictConfig, trials: Sequence[Sequence[str]]) -> Path:
     """Return the folder of the sweep that this command begins or goes on with.
 
-    Raises
-    ------
-    UserError
-        If something else is in it, or each trial would not have a folder of its own below it.
+    One with something else in it is refused, and trials without a folder each of their own below.
     """
     validate.refuse_chdir(config.hydra.job.chdir)
     folder = Path(config.hydra.sweep.dir)

@@ -22,10 +22,7 @@ Trials = Sequence[Sequence[str]]  # the overrides of each
 def parse(loader: ConfigLoader, lines: Sequence[str]) -> dict[str, Override]:
     """Return the overrides of a sweep by their keys; of a key that is given twice, the last.
 
-    Raises
-    ------
-    UserError
-        If a line is no override, or one value of a key is given twice.
+    A line that is no override is refused, and one value of a key that is given twice.
     """
     try:
         parsed = OverridesParser.create(loader).parse_overrides(list(lines))

@@ -104,12 +104,7 @@ def test_metrics(evaluation: Mapping[str, Any]) -> dict[str, float]:
 def reproduction(arguments: Sequence[str], command: str = "train") -> str:
     """Return Markdown: the commit and the commands that give the same results.
 
-    Parameters
-    ----------
-    arguments : sequence of str
-        Of the command; without any, `train` is DVC's.
-    command : str
-        As in `python -m pipeline.train`.
+    `train` without arguments is DVC's.
     """
     kept = [item for item in arguments if not item.lstrip("+").startswith(OF_THE_PLACE)]
     commit, changed, edited = provenance.commit(), [*provenance.changed()], _edited_params()

@@ -32,14 +32,8 @@ def save(
     Its signature names no input: MLflow would take float32 (n, features) alone, and would refuse,
     in words of its own, the bytes, images and float64 that `taken` takes.
 
-    Parameters
-    ----------
-    weights : Path
-        weights.npz.
-    data : Path
-        The folder of x_train.npy, whose first rows are the example, and of dataset.json.
-    choices : dict
-        The model's name and options, and whether it computes exactly.
+    `data` is the folder of x_train.npy, whose first rows are the example, and of dataset.json;
+    `choices` are the model's name and options, and whether it computes exactly.
     """
     import mlflow
     from mlflow.models import Model, ModelSignature
@@ -82,14 +76,7 @@ class InputError(MlflowException):
 
 
 class Classifier:
-    """Softmax probabilities of a trained model.
-
-    Parameters
-    ----------
-    folder : Path
-        Holds weights.npz, dataset.json, and model.json with the model's name and options, and
-        whether it computes exactly.
-    """
+    """Softmax probabilities of a trained model, from the `contents` that `save` has written."""
 
     def __init__(self, folder: Path):
         self.described = Description.model_validate_json((folder / NAME).read_bytes())

@@ -23,17 +23,8 @@ Settings = dict[str, Any]  # by dotted key
 def plan(trial: Trial, *, with_seed: bool) -> dict[Path, str]:
     """Return the new text of each file that changes; nothing is written.
 
-    Parameters
-    ----------
-    trial : Trial
-        Whose settings to take.
-    with_seed : bool
-        Whether to take its seed as well, instead of keeping that of params.yaml.
-
-    Raises
-    ------
-    UserError
-        If the files, so changed, would not be composed into the trial's settings.
+    Without `with_seed`, the seed of params.yaml stays. A trial is refused if the files, so changed,
+    would not be composed into its settings.
     """
     if not trial.choices:
         raise UserError(f"trial {trial.number} is of an earlier version: run the sweep again")
