@@ -7,9 +7,12 @@ options of its YAML file.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 from pydantic import Field
 
+from pipeline.errors import UserError
 from pipeline.registry import Registry
+from pipeline.schedules import learning_rates
 
 if TYPE_CHECKING:
     import keras
@@ -46,3 +49,37 @@ OPTIMIZERS: Registry[Callable[..., Any]] = Registry("optimizers", {"sgd": sgd, "
 # Those whose steps are made of the operations of pipeline/exact, a weight's of its own gradients
 # alone: the same bits on every machine, and for models side by side.
 EXACT = {sgd, adam}
+
+
+def make(
+    name: str,
+    learning_rate: float,
+    schedule: str,
+    steps: int,
+    options: dict[str, Any],
+    *,
+    exact: bool,
+) -> "keras.optimizers.Optimizer":
+    """Return an optimizer of the table, for a training of so many steps.
+
+    One that is to be exact and is not, or cannot follow the schedule, is refused.
+    """
+    import tensorflow as tf
+
+    from pipeline.exact.optimizers import is_plain
+
+    optimizer = OPTIMIZERS[name](learning_rate, **options)
+    if exact and not is_plain(optimizer):
+        raise UserError(
+            f"optimizer: {name!r} is in EXACT of pipeline/optimizers.py, but is not the SGD or "
+            "Adam of pipeline/exact, or has a schedule, clipping or averaging: take it out of EXACT"
+        )
+    if schedule != "constant":
+        if optimizer.get_config()["learning_rate"] != np.float32(learning_rate):
+            raise UserError(
+                f"train.schedule: {schedule!r} is not for the optimizer {name!r}, which has "
+                "learning rates of its own: take train.schedule=constant, or another optimizer"
+            )
+        rates = tf.constant(learning_rates(schedule, learning_rate, steps))
+        optimizer.learning_rate = lambda: tf.gather(rates, optimizer.iterations.value)
+    return optimizer

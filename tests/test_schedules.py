@@ -11,7 +11,7 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from pipeline import schedules
+from pipeline import optimizers, schedules
 from pipeline.data import arrays
 from pipeline.errors import UserError
 from pipeline.files import sha256
@@ -30,7 +30,6 @@ from tests.defaults import EXPERIMENT
 
 determinism.enable(seed=0)
 
-from pipeline.learning import optimizer  # noqa: E402
 from pipeline.learning.learner import Learner  # noqa: E402
 from tests import oracle  # noqa: E402
 
@@ -216,7 +215,7 @@ def test_an_optimizer_with_a_schedule_of_its_own_takes_no_other(
         rate = keras.optimizers.schedules.ExponentialDecay(learning_rate, 5, 0.5)
         return keras.optimizers.SGD(rate)
 
-    monkeypatch.setattr(optimizer, "OPTIMIZERS", {"adam": lambda rate, **_: decaying(rate)})
+    monkeypatch.setattr(optimizers, "OPTIMIZERS", {"adam": lambda rate, **_: decaying(rate)})
     monkeypatch.setattr(promise, "EXACT", set())
     config = composed(ready, "optimizer=adam", "train.schedule=linear")
     line = "train.schedule: 'linear' is not for the optimizer 'adam', which has learning rates of"

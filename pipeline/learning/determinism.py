@@ -96,27 +96,21 @@ def _refusal(mode: "Mode") -> str:
     """Return why this process cannot compute so, and what can be done, in a notebook too."""
     from hydra.core.hydra_config import HydraConfig
 
-    of_command = HydraConfig.initialized()
-    if not _imported:
-        remedy = (
-            "import it within functions, as pipeline/models.py does"
-            if of_command
-            else "restart the notebook's kernel, and train before anything imports TensorFlow"
+    if _imported:
+        exactly = " for what computes exactly" if _imported[0] == mode else ""
+        what = (
+            f"determinism={mode} needs a process of its own, in this one TensorFlow was imported "
+            f"with determinism={_imported[0]}{exactly}"
         )
-        return (
-            "TensorFlow was imported before the pipeline could set it up to compute the same "
-            f"bits: {remedy}"
+        of_command = "use a command for each, or hydra/launcher=joblib in a sweep"
+        of_notebook = "restart the notebook's kernel for it"
+    else:
+        what = (
+            "TensorFlow was imported before the pipeline could set it up to compute the same bits"
         )
-    what = " for what computes exactly" if _imported[0] == mode else ""
-    remedy = (
-        "use a command for each, or hydra/launcher=joblib in a sweep"
-        if of_command
-        else "restart the notebook's kernel for it"
-    )
-    return (
-        f"determinism={mode} needs a process of its own, in this one TensorFlow was imported "
-        f"with determinism={_imported[0]}{what}: {remedy}"
-    )
+        of_command = "import it within functions, as pipeline/models.py does"
+        of_notebook = "restart the notebook's kernel, and train before anything imports TensorFlow"
+    return f"{what}: {of_command if HydraConfig.initialized() else of_notebook}"
 
 
 def _set_environment(mode: "Mode", *, pinned: bool) -> None:

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 
+from pipeline import optimizers
 from pipeline.data.arrays import Split
 from pipeline.errors import UserError
 from pipeline.learning import determinism, history, weights
 from pipeline.learning.checkpoint import Checkpoint
 from pipeline.learning.history import Epoch
-from pipeline.learning.optimizer import make_optimizer
 from pipeline.learning.promise import trains_exactly
 from pipeline.settings.inputs import import_all
 from pipeline.settings.schema import Config
@@ -29,7 +29,15 @@ class Learner:
         import_all("train")
         self.config, self.split, self.checkpoint = config, split, checkpoint
         self.model = weights.build(config, split.shape)
-        self.optimizer = make_optimizer(config, len(split.training[0]))
+        train, rows = config.train, len(split.training[0])
+        self.optimizer = optimizers.make(
+            config.optimizer.name,
+            train.learning_rate,
+            train.schedule,
+            train.epochs * -(-rows // (train.batch_size or rows)),  # steps
+            config.optimizer.options,
+            exact=exact,
+        )
         self.epochs = checkpoint.restore(self.model, self.optimizer)
         patient = config.train.patience is not None
         self._best = self._best_of(self.epochs) if patient and self.epochs else None

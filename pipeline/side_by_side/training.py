@@ -12,6 +12,7 @@ from pipeline.learning.checkpoint import Checkpoint
 from pipeline.learning.history import Epoch
 from pipeline.learning.learner import Learner, rest
 from pipeline.learning.promise import trains_exactly
+from pipeline.models import LogisticRegression
 from pipeline.optimizers import OPTIMIZERS
 from pipeline.settings.schema import Config
 
@@ -35,8 +36,6 @@ def train_with(others: Sequence[Config]) -> Callable[[Learner], Iterator[Epoch]]
 
 def trainable_together(first: Learner, others: Sequence[Config]) -> list[Learner]:
     """Return the trainings, `first` included, that can be trained as one from the same epoch on."""
-    from pipeline.models import LogisticRegression
-
     config, (x, _) = first.config, first.split.training
     if (
         not trains_exactly(config.determinism, config.model.name, config.optimizer.name)

@@ -8,7 +8,7 @@ import logging
 import os
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from pipeline.side_by_side.later_trials import with_other_rates
 from pipeline.side_by_side.training import train_with
 from pipeline.sweeping import folders, known, progress, pruning
 from pipeline.sweeping.pruning import Pruned
+from pipeline.sweeping.validate import Trials
 from pipeline.tracking.client import REPEAT, Client
 from pipeline.tracking.run import Run
 from pipeline.trials.trial_file import Trial, find, keep, name_of
@@ -52,9 +53,7 @@ def connect(composed: DictConfig) -> Client:
     return Client(store.model_copy(update={"uri": uri}), folder, REPEAT)
 
 
-def run(
-    composed: DictConfig, inputs: Inputs, client: Client, planned: Sequence[Sequence[str]] = ()
-) -> None:
+def run(composed: DictConfig, inputs: Inputs, client: Client, planned: Trials = ()) -> None:
     """Train as one trial of a sweep, unless a finished and recorded one has the same fingerprint.
 
     The inputs are those that the sweep began with, in the process that launches its trials, and
@@ -138,7 +137,7 @@ def _train(
     trial.metrics = learner.kept.metrics
 
 
-def _others(trial: Trial, config: Config, planned: Sequence[Sequence[str]]) -> list[Config]:
+def _others(trial: Trial, config: Config, planned: Trials) -> list[Config]:
     """Return the trials that are still to be trained and differ in the learning rate alone."""
     others = with_other_rates(config, planned, trial.number)
     again = config.sweep.rerun
