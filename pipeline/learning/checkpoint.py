@@ -28,12 +28,11 @@ from pipeline.files import replacing, shown
 from pipeline.learning import determinism
 from pipeline.learning.fingerprint import fingerprint, settings
 from pipeline.learning.history import Epoch
+from pipeline.modelling.model import Model
 from pipeline.settings.schema import Config
 
 if TYPE_CHECKING:
     import keras
-
-    from pipeline.modelling.model import Model
 
 log = logging.getLogger(__name__)
 MOST = 64  # files that are kept, of trainings that nobody has gone on with
@@ -80,7 +79,7 @@ class Checkpoint:
         self.least_pause, self.seconds = 0.0, float(self._found.get("seconds", 0.0))
         self._written, self._took = -inf, 0.0
 
-    def restore(self, model: "Model", optimizer: "keras.optimizers.Optimizer") -> list[Epoch]:
+    def restore(self, model: Model, optimizer: "keras.optimizers.Optimizer") -> list[Epoch]:
         """Put back the weights and the optimizer's state; return the history up to there."""
         optimizer.build(list(model.weights.values()))
         self._variables = [*model.saved.values(), *optimizer.variables]

@@ -17,15 +17,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.errors import UserError
 from pipeline.imports import hidden
-
-if TYPE_CHECKING:
-    from pipeline.settings.schema import Mode
+from pipeline.settings.schema import Mode
 
 log = logging.getLogger(__name__)
 ENVIRONMENT = {
@@ -41,12 +38,12 @@ HARMLESS = ("TF_NUM_INTEROP_THREADS", "ONEDNN_VERBOSE")  # these change no bits,
 OPTIONAL = ("matplotlib", "pandas", "sklearn")  # Keras would import them, a second, for nothing
 
 # how this process has imported TensorFlow, which it can do only once
-_imported: "tuple[Mode, bool] | None" = None
+_imported: tuple[Mode, bool] | None = None
 
 
 def enable(
     seed: int | None,
-    mode: "Mode" = "portable",
+    mode: Mode = "portable",
     *,
     exact: bool = False,
     keras: bool = True,
@@ -92,7 +89,7 @@ def enable(
         gc.enable()
 
 
-def _refusal(mode: "Mode") -> str:
+def _refusal(mode: Mode) -> str:
     """Return why this process cannot compute so, and what can be done, in a notebook too."""
     from hydra.core.hydra_config import HydraConfig
 
@@ -113,7 +110,7 @@ def _refusal(mode: "Mode") -> str:
     return f"{what}: {of_command if HydraConfig.initialized() else of_notebook}"
 
 
-def _set_environment(mode: "Mode", *, pinned: bool) -> None:
+def _set_environment(mode: Mode, *, pinned: bool) -> None:
     if mode != "off":
         for name in list(os.environ):
             if name.startswith(DECIDING) and name not in HARMLESS:
@@ -135,7 +132,7 @@ def _without_stderr() -> Iterator[None]:
         os.close(kept)
 
 
-def notice(mode: "Mode", *, exact: bool) -> str | None:
+def notice(mode: Mode, *, exact: bool) -> str | None:
     """Return why this machine may compute other bits than the recorded ones, if it may."""
     if mode == "machine":
         return "with determinism=machine the bits are those of this kind of processor"

@@ -1,21 +1,17 @@
 """On which machines a training has the same bits."""
 
-from typing import TYPE_CHECKING
-
 from pipeline import schedules
 from pipeline.models import is_exact
 from pipeline.optimizers import EXACT, OPTIMIZERS
-
-if TYPE_CHECKING:
-    from pipeline.settings.schema import Mode
+from pipeline.settings.schema import Mode
 
 
-def trains_exactly(mode: "Mode", model: str, optimizer: str) -> bool:
+def trains_exactly(mode: Mode, model: str, optimizer: str) -> bool:
     """Tell whether both model and optimizer compute with the operations of pipeline/exact."""
     return is_exact(mode, model) and OPTIMIZERS[optimizer] in EXACT
 
 
-def promise(mode: "Mode", model: str, optimizer: str, schedule: str) -> str:
+def promise(mode: Mode, model: str, optimizer: str, schedule: str) -> str:
     """Return on which machines the same bits come out, for a sentence that ends so."""
     if mode == "off":
         return "no other machine, and perhaps not twice on this one"

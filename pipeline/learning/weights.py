@@ -3,7 +3,7 @@
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zipfile import ZipFile, ZipInfo
 
 import numpy as np
@@ -11,17 +11,14 @@ from numpy.typing import NDArray
 
 from pipeline.errors import UserError
 from pipeline.files import reading, replacing, shown
+from pipeline.modelling.model import Model
 from pipeline.models import is_exact, make
 from pipeline.settings.schema import Config
-
-if TYPE_CHECKING:
-    from pipeline.modelling.model import Model
-
 
 Header = tuple[tuple[int, ...], np.dtype[Any]]  # shape and type
 
 
-def save(model: "Model", path: Path) -> None:
+def save(model: Model, path: Path) -> None:
     """Write the model's weights, with the same bytes in every Python.
 
     `np.savez` asks for room for 4 GiB, which Python marks otherwise since 3.11.4 than before.
@@ -33,7 +30,7 @@ def save(model: "Model", path: Path) -> None:
             file.writestr(ZipInfo(f"{name}.npy"), content.getvalue())  # of a fixed date
 
 
-def restore(model: "Model", path: Path) -> None:
+def restore(model: Model, path: Path) -> None:
     """Put the weights of a file into a model of the same architecture.
 
     Raises
@@ -61,7 +58,7 @@ def restore(model: "Model", path: Path) -> None:
         variable.assign(arrays[name])
 
 
-def build(config: Config, shape: tuple[int, ...]) -> "Model":
+def build(config: Config, shape: tuple[int, ...]) -> Model:
     """Return the configured model for examples of a shape, with its initial weights."""
     name, options = config.model.name, config.model.options
     exact = is_exact(config.determinism, name)

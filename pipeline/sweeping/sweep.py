@@ -50,10 +50,7 @@ class Sweep:
     group : Group, optional
         What else is to be done, if the sweep is one of `python -m pipeline.seeds`.
 
-    Raises
-    ------
-    UserError, HydraException
-        If the trials' overrides are refused, there is no data, or the folder cannot be written.
+    A sweep is refused if its trials' overrides are, without data, or while its folder is in use.
     """
 
     def __init__(

@@ -48,14 +48,8 @@ def refuse(loader: ConfigLoader, config: DictConfig, trials: Trials) -> list[Con
     trials are composed up to the first that is right, then one for each new choice, as only that
     can be unknown, and one for another value of each key.
 
-    Raises
-    ------
-    UserError
-        If no trial has possible values: what is wrong with the first. If trials that differ would
-        be the same training, write into the same folder, or are sweeps. If a chosen file is
-        broken.
-    HydraException
-        If a key or a choice is unknown.
+    Refused are also a chosen file that is broken, and trials that differ and would be the same
+    training, write into the same folder or are sweeps.
     """
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     seen: set[str] = set()

@@ -25,6 +25,7 @@ NAMED = 12  # curves that have a name in the legend
 BANDS = 3  # settings that have their interval drawn around their curve
 APART = 7  # points between settings that share a value of a parameter
 BEST: dict[str, Any] = {"s": 160, "facecolors": "none", "edgecolors": "C3", "linewidths": 1.5}
+MEAN: dict[str, Any] = {"fmt": "o", "color": "C0", "capsize": 3}
 SEED: dict[str, Any] = {"color": "0.6", "s": 12, "zorder": 1}
 
 
@@ -119,15 +120,7 @@ def _intervals(axes: Axes, places: Sequence[float], settings: Sequence[Setting],
         right = APART * (same.index(number) - (len(same) - 1) / 2) / 72  # inches
         moved = axes.transData + ScaledTranslation(right, 0, figure.dpi_scale_trans)
         axes.scatter([place] * len(seeds), seeds, transform=moved, **SEED)
-        axes.errorbar(
-            [place],
-            [mean],
-            [[end] for end in error],
-            fmt="o",
-            color="C0",
-            capsize=3,
-            transform=moved,
-        )
+        axes.errorbar([place], [mean], [[end] for end in error], transform=moved, **MEAN)
         if number == 0:
             axes.scatter([place], [mean], transform=moved, **BEST)
 
