@@ -16,17 +16,7 @@ Entry = TypeVar("Entry", bound=Callable[..., Any])
 
 
 class Registry(Mapping[str, Entry]):
-    """Classes or functions by name.
-
-    Parameters
-    ----------
-    folder : str
-        The folder of own/ with the team's entries, named after what they are.
-    shipped : dict
-        The project's own entries.
-    root : Path
-        The folder own/.
-    """
+    """Classes or functions by name: those that are shipped, and a team's, in a folder of own/."""
 
     def __init__(self, folder: str, shipped: Mapping[str, Entry], root: Path = own.FOLDER):
         self._folder, self._entries, self._loaded = root / folder, dict(shipped), False

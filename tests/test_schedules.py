@@ -215,9 +215,9 @@ def test_an_optimizer_with_a_schedule_of_its_own_takes_no_other(
         rate = keras.optimizers.schedules.ExponentialDecay(learning_rate, 5, 0.5)
         return keras.optimizers.SGD(rate)
 
+    config = composed(ready, "optimizer=adam", "train.schedule=linear")
     monkeypatch.setattr(optimizers, "OPTIMIZERS", {"adam": lambda rate, **_: decaying(rate)})
     monkeypatch.setattr(promise, "EXACT", set())
-    config = composed(ready, "optimizer=adam", "train.schedule=linear")
     line = "train.schedule: 'linear' is not for the optimizer 'adam', which has learning rates of"
     with pytest.raises(UserError, match=line):
         learner_of(config)

@@ -159,7 +159,7 @@ class OptunaSweeper(Sweeper):
 
         objective = self.config.sweep.objective
         ended = trial_file.read(path) if path.exists() else None
-        if ended and ended.status == "FINISHED" and objective in ended.metrics:
+        if ended and ended.has(objective):
             study.tell(number, ended.metrics[objective])
         elif ended and ended.status == "PRUNED":
             study.tell(number, state=TrialState.PRUNED)

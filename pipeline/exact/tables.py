@@ -3,7 +3,6 @@
 Fixed-point numbers with `POINT` binary digits after the point are Python's integers, of any length.
 """
 
-from functools import cache
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -43,7 +42,6 @@ class Tables(NamedTuple):
     log: NDArray[np.float64]
 
 
-@cache
 def tables() -> Tables:
     """Return the tables."""
     coarse = _powers(_exp(ONE >> (LOGIT - FINE)), CUT << (LOGIT - FINE))

@@ -14,14 +14,9 @@ log = logging.getLogger(__name__)
 
 
 class Bar:
-    """The bar of one training.
+    """The bar of one training, some of whose epochs may be done before.
 
-    Parameters
-    ----------
-    done, total : int
-        Epochs that were trained before, and that there will be.
-    brief : bool
-        Whether it vanishes at the end, and no lines are logged: a trial says how it ended.
+    A brief one vanishes at its end and logs no lines: a trial says how it ended.
     """
 
     def __init__(self, done: int, total: int, *, brief: bool = False):

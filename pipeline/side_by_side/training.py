@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,47 @@ from pipeline.learning.learner import Learner, rest
 from pipeline.learning.promise import trains_exactly
 from pipeline.models import LogisticRegression
 from pipeline.optimizers import OPTIMIZERS
-from pipeline.settings.schema import Config
+from pipeline.settings.schema import Config, Train
 
 log = logging.getLogger(__name__)
 MOST = 32  # trainings at once
+RATE = "train.learning_rate="
 KEEP_SECONDS = 1.0  # between checkpoints, which are written for all after the same epoch
+
+
+def with_other_rates(config: Config, trials: Sequence[Sequence[str]], number: int) -> list[Config]:
+    """Return the configurations of later trials that differ from one in the learning rate alone.
+
+    Parameters
+    ----------
+    config : Config
+        That of the one.
+    trials : sequence of sequences of str
+        The overrides of all trials, in their order.
+    number : int
+        The place of the one.
+    """
+    found: dict[float, Config] = {}
+    for overrides in trials[number + 1 :]:
+        train = _with_rate(config.train, overrides)
+        same = _without_rate(overrides) == _without_rate(trials[number])
+        if same and train and train != config.train:
+            found[train.learning_rate] = config.model_copy(update={"train": train})
+    return list(found.values())
+
+
+def _without_rate(overrides: Sequence[str]) -> list[str]:
+    return [item for item in overrides if not item.startswith(RATE)]
+
+
+def _with_rate(train: Train, overrides: Sequence[str]) -> Train | None:
+    """Return the settings with the learning rate that is set, unless it is a wrong one."""
+    for item in overrides:
+        if item.startswith(RATE):
+            with suppress(ValueError):
+                rate = float(item.removeprefix(RATE))
+                return Train.model_validate(train.model_dump() | {"learning_rate": rate})
+    return None
 
 
 def train_with(others: Sequence[Config]) -> Callable[[Learner], Iterator[Epoch]]:

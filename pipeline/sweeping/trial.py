@@ -28,8 +28,7 @@ from pipeline.settings.check import check, check_section
 from pipeline.settings.conf_files import VALUES_ONLY
 from pipeline.settings.inputs import Inputs
 from pipeline.settings.schema import Config, Tracking
-from pipeline.side_by_side.later_trials import with_other_rates
-from pipeline.side_by_side.training import train_with
+from pipeline.side_by_side.training import train_with, with_other_rates
 from pipeline.sweeping import folders, known, progress, pruning
 from pipeline.sweeping.pruning import Pruned
 from pipeline.sweeping.validate import Trials
