@@ -33,11 +33,8 @@ def save(model: Model, path: Path) -> None:
 def restore(model: Model, path: Path) -> None:
     """Put the weights of a file into a model of the same architecture.
 
-    Raises
-    ------
-    UserError
-        If the file is missing or damaged, if its names, shapes or types are not the model's, or a
-        value is not finite.
+    A file is refused that is missing or damaged, whose names, shapes or types are not the model's,
+    or in which a value is not finite.
     """
     with reading(path, "train"), ZipFile(path) as members:
         arrays = {

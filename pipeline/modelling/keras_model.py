@@ -21,10 +21,7 @@ class KerasModel(Model):
     Its weights have the number of their layer and the name that they have in it, such as
     `0_kernel`. What a process has built before makes no difference to names or bits.
 
-    Raises
-    ------
-    UserError
-        If the layers do not fit the examples or each other, or have nothing to train.
+    Layers that do not fit the examples or each other, or have nothing to train, are refused.
     """
 
     def __init_subclass__(cls) -> None:
@@ -70,10 +67,7 @@ class KerasModel(Model):
     ) -> "tf.Tensor":
         """Return the logits, float32 (n, classes).
 
-        Raises
-        ------
-        UserError
-            If a layer changes what no checkpoint would hold, or adds a loss.
+        A layer that changes what no checkpoint would hold, or adds a loss, is refused.
         """
         import keras
         import tensorflow as tf

@@ -14,11 +14,8 @@ def logits_of(
 ) -> tf.Tensor:
     """Return what a model gives for x as it takes it; `seed` is for what is random in training.
 
-    Raises
-    ------
-    UserError
-        If it does not have a number for each class, or not of the type that they are to have, or
-        draws random numbers that are others when a training is resumed.
+    A model is refused that does not give a number for each class, of the type that they are to
+    have, or that draws random numbers that would be others when a training is resumed.
     """
     given = {"training": training, "seed": seed}
     logits = model(x, **{name: value for name, value in given.items() if model.takes(name)})
@@ -48,8 +45,9 @@ def score(
     """Return the loss of each example, whether it is right, and the gradient by the logits.
 
     The loss is the cross-entropy, in nats, -log softmax(logits)[y], computed stably from the
-    logits, unless another is given. An example is right if its largest logit is at its label; of
-    equal ones the first counts.
+    logits, unless another is given, which is refused unless it is a float32 for each example and
+    computed from its logits. An example is right if its largest logit is at its label; of equal
+    ones the first counts.
 
     Parameters
     ----------
@@ -57,11 +55,6 @@ def score(
         float64 of a model that computes exactly, else float32.
     y : tensor of int32 (n,)
     loss : function of logits and y, optional
-
-    Raises
-    ------
-    UserError
-        If a loss that is given is not a float32 for each example, computed from its logits.
     """
     if loss is None and logits.dtype == tf.float64:
         return softmax.cross_entropy(logits, y)

@@ -78,12 +78,8 @@ class Model:
     def loss(self, logits: "tf.Tensor", y: "tf.Tensor") -> "tf.Tensor":
         """Return the loss of each example, float32 (n,), whose mean is minimised.
 
-        It is the cross-entropy, in nats, unless a model has another.
-
-        Parameters
-        ----------
-        logits : tensor of float32 (n, classes)
-        y : tensor of int32 (n,)
+        It is the cross-entropy, in nats, of logits, float32 (n, classes), and labels, int32 (n,),
+        unless a model has another.
         """
         import tensorflow as tf
 

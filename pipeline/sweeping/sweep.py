@@ -68,10 +68,10 @@ class Sweep:
         self._arguments = group.arguments if group else sys.argv[1:]
         self._settings = check_section(settings.Sweep, config, "sweep")
         self._place = check_section(settings.Tracking, config, "tracking")
-        self._first, *others = validate.refuse(loader, config, trials)
+        some = validate.refuse(loader, config, trials)
+        self._first = some[0]
         self._exact = all(
-            trains_exactly(one.determinism, one.model.name, one.optimizer.name)
-            for one in (self._first, *others)
+            trains_exactly(one.determinism, one.model.name, one.optimizer.name) for one in some
         )
         self.folder = folders.check(loader, config, trials)
         for name in ARRAYS:

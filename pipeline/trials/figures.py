@@ -148,14 +148,10 @@ def curves(path: Path, found: Answer) -> None:
             rows = zip(*([value for _, value in one] for one in histories), strict=False)
             spreads = [spread(row) for row in rows]
             means = [one.mean for one in spreads]
-            label = f"{_short(title) or 'mean'} ({history.text(name, means[-1])})"
-            axes.plot(
-                epochs,
-                means,
-                color=color,
-                label=label if place < NAMED else None,
-                marker="o" if len(epochs) == 1 else "",
-            )
+            named = f"{_short(title) or 'mean'} ({history.text(name, means[-1])})"
+            label = named if place < NAMED else None
+            marker = "o" if len(epochs) == 1 else ""
+            axes.plot(epochs, means, color=color, label=label, marker=marker)
             if len(trials) > 1 and place < BANDS:
                 lows = [one.interval_low for one in spreads]
                 highs = [one.interval_high for one in spreads]
