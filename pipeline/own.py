@@ -18,11 +18,8 @@ WITH_SETTINGS = ("keras", "tensorflow")  # imported after the settings that deci
 def load(file: Path) -> None:
     """Import a module of a folder of own/, whatever the current folder is.
 
-    Raises
-    ------
-    UserError
-        With the file, the line and what went wrong there: its code has raised an exception, it
-        imports TensorFlow as it is loaded, or what DVC does not know as its dependency.
+    Code is refused, with its file and line, that raises an exception, or that imports TensorFlow as
+    it is loaded or what DVC does not know as a dependency of its stages.
     """
     folder, own = file.parent, file.parents[1]
     if own.name not in sys.modules:

@@ -29,14 +29,10 @@ class Learner:
         import_all("train")
         self.config, self.split, self.checkpoint = config, split, checkpoint
         self.model = weights.build(config, split.shape)
-        train, rows = config.train, len(split.training[0])
+        train, chosen, rows = config.train, config.optimizer, len(split.training[0])
+        steps = train.epochs * -(-rows // (train.batch_size or rows))
         self.optimizer = optimizers.make(
-            config.optimizer.name,
-            train.learning_rate,
-            train.schedule,
-            train.epochs * -(-rows // (train.batch_size or rows)),  # steps
-            config.optimizer.options,
-            exact=exact,
+            chosen.name, train.learning_rate, train.schedule, steps, chosen.options, exact=exact
         )
         self.epochs = checkpoint.restore(self.model, self.optimizer)
         patient = config.train.patience is not None
@@ -76,9 +72,8 @@ class Learner:
             if self._best and self.ended:
                 break
         if self._best:
-            for variable, array in zip(
-                self.model.saved.values(), self.checkpoint.best, strict=True
-            ):
+            saved, best = self.model.saved.values(), self.checkpoint.best
+            for variable, array in zip(saved, best, strict=True):
                 variable.assign(array)
 
     def save(self) -> None:
