@@ -41,7 +41,13 @@ class Options(arguments.Options):
 def main(given: list[str]) -> int:
     """Write the trial's settings into their files, all or none; say where, and what is next."""
     run_id = arguments.parse(Options, given).run_id
-    folder, chosen = by_run_id(run_id) if run_id else (latest(), None)
+    chosen: Trial | None = None
+    if run_id:
+        folder, chosen = by_run_id(run_id)
+    elif sweeps := folders.begun():
+        folder = sweeps[-1]
+    else:
+        raise UserError(f"{ROOT}: has no sweep: run `python -m pipeline.train -m KEY=VALUE,VALUE`")
     sweep, trials = folders.read(folder), folders.trials(folder)
     found = ranking.answer(trials, sweep["objective"], sweep["direction"], sweep.get("seeds", 0))
     with_seed = chosen is not None or found.seeds == 1
@@ -63,14 +69,6 @@ def main(given: list[str]) -> int:
     print("\n".join(differences) or f"{params.FILE} and conf/ have its settings already")
     print("Next: `dvc repro`, which trains it into the workspace and evaluates it on the test set.")
     return 0
-
-
-def latest() -> Path:
-    """Return the folder of the sweep that was begun or gone on with last."""
-    sweeps = folders.begun()
-    if not sweeps:
-        raise UserError(f"{ROOT}: has no sweep: run `python -m pipeline.train -m KEY=VALUE,VALUE`")
-    return sweeps[-1]
 
 
 def by_run_id(run_id: str) -> tuple[Path, Trial]:

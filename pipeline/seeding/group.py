@@ -46,11 +46,6 @@ class Group:
         name = re.sub(r"[^\w.-]", "_", "-".join(short), flags=re.ASCII)[:MOST_NAME]
         return f"hydra.sweep.dir=${{sweep_folder:{ROOT}/{name or 'as_in_params'}}}"
 
-    @property
-    def overrides(self) -> list[str]:
-        """Those of Hydra that make the sweep one over the seeds."""
-        return [f"seed=range(0,{self.seeds})"]
-
     def give(self, trials: Sequence[Trial], config: Config, folder: Path, run: Run) -> None:
         """Test the seeds that are trained; show and record what they reach."""
         trials = sorted((one for one in trials if one.number < self.seeds), key=lambda t: t.number)

@@ -23,13 +23,11 @@ class Report:
         reproduction: Reproduction,
         expected: Stages,
         outs: list[Out],
-        tolerance: float | None = None,
-        failure: str = "",
+        tolerance: float | None,
+        failure: str,
     ):
-        self._reproduction = reproduction
-        self._failure = failure
-        self._tolerance = tolerance
-        self._project = reproduction.project
+        self._reproduction, self._project = reproduction, reproduction.project
+        self._tolerance, self._failure = tolerance, failure
         path = self._project / lock.NAME
         stages: Stages = lock.read(path) if path.exists() else {}
         self._got = {out.path: out.md5 for out in lock.outs(stages)}
