@@ -127,6 +127,7 @@ def test_a_study_searches_its_space_and_goes_on(reproduced: Project) -> None:
     assert len({one.settings["train"]["learning_rate"] for one in trials(reproduced)}) == 5
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_is_told_so(reproduced: Project) -> None:
     arguments = ("train.learning_rate=choice(0.1,1e38)", "hydra.sweeper.n_trials=4")
     sweep(reproduced, *arguments, code=1)
