@@ -212,23 +212,29 @@ def test_nothing_is_wrong_with_the_files_as_they_are(run: Forks) -> None:
         assert run(*chosen(name)).composed
 
 
-@pytest.mark.parametrize(
-    ("name", "key"), [(name, key) for name in FILES for key in keys(content(name))]
-)
+KEYS = [(name, key) for name in FILES for key in keys(content(name))]
+BY_COMMAND = [  # and one that two files share
+    *(next(one for one in KEYS if one[0] == name) for name in OF_EACH_KIND),
+    ("conf/config.yaml", ("determinism",)),
+    ("params.yaml", ("train", "epochs")),
+]
+
+
+@pytest.mark.parametrize(("name", "key"), KEYS)
 def test_every_key(run: Forks, project: Project, checked: Checked, name: str, key: Key) -> None:
     group = Path(name).parent.name
     whole = content(name)
-    first = name in OF_EACH_KIND and key == next(one for one in keys(whole) if one[0] not in SHARED)
     # conf/config.yaml repeats these keys of params.yaml: the two are compared before Hydra composes
     either = name == "conf/config.yaml" and key[0] in SHARED
     for what, wrong in mutations(whole, key):
-        line = None
-        if not (shared := either or name == "params.yaml"):
+        text = yaml.safe_dump(wrong, sort_keys=False)
+        if either or name == "params.yaml":
+            with holding(project, name, text):
+                line = loaded(project)
+        else:
             line = checked(name, wrong)
-        if shared or first:
-            by_command = refused(run, project, name, yaml.safe_dump(wrong, sort_keys=False))
-            assert shared or by_command == line
-            line = by_command
+        if (name, key) in BY_COMMAND:
+            assert refused(run, project, name, text) == line
         if line is None:
             assert (what == "missing" and has_default(group, whole, key)) or (
                 what == "out of range"
@@ -390,18 +396,21 @@ def test_a_data_set_has_a_folder_of_its_own(
     assert "\n" not in line
 
 
-@pytest.mark.parametrize("group", [*GROUPS, "experiment", "hydra/launcher"])
-def test_a_file_that_is_not_chosen_stops_nothing(run: Forks, project: Project, group: str) -> None:
-    path = project / f"conf/{group}/other.yaml"
-    path.write_text("a: [\n", encoding="utf-8")
+def test_files_that_are_not_chosen_stop_nothing(run: Forks, project: Project) -> None:
+    groups = [*GROUPS, "experiment", "hydra/launcher"]
+    paths = [project / f"conf/{group}/other.yaml" for group in groups]
+    for path in paths:
+        path.write_text("a: [\n", encoding="utf-8")
     try:
         assert run().composed
-        choice = f"{'+' * (group == 'experiment')}{group}=other"
-        line = f"train: conf/{group}/other.yaml: line 2: is not valid YAML: "
-        assert run(choice).said.startswith(line)
-        assert run("-m", "seed=1,2", choice).said.startswith(line)
+        for group in groups:
+            choice = f"{'+' * (group == 'experiment')}{group}=other"
+            line = f"train: conf/{group}/other.yaml: line 2: is not valid YAML: "
+            assert run(choice).said.startswith(line)
+            assert run("-m", "seed=1,2", choice).said.startswith(line)
     finally:
-        path.unlink()
+        for path in paths:
+            path.unlink()
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from pipeline.settings.check import check
 from pipeline.settings.inputs import Inputs
 from pipeline.settings.schema import Config
+from tests.commands.session import fork_recorders
 from tests.conftest import ROOT, Project
 
 STAGES = ("download", "preprocess", "train", "evaluate", "plot")
@@ -109,6 +110,7 @@ def test_every_value_that_a_stage_reads_is_tracked(
     with initialize_config_dir(str(reproduced / "conf"), version_base="1.3"):
         config = check(compose("config", ["paths.output=.", "train.patience=3"]))
     reads: set[str] = set()
+    fork_recorders(monkeypatch)
     monkeypatch.setattr(os, "environ", os.environ.copy())
     importlib.import_module(f"pipeline.{stage}").main(Reading(config, "", reads), Inputs(stage))
     assert reads

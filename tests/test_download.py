@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import logging
 import os
 import shutil
 import signal
@@ -11,12 +12,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
+from pipeline import download as stage
+from pipeline.errors import UserError
+from pipeline.settings.compose import load
+from pipeline.settings.inputs import Inputs
 from tests.conftest import Project
 from tests.http_server import Handler, files, packed, serving, status, whole
 from tests.idx_files import FILES, write_split_files
@@ -54,6 +60,32 @@ def download(project: Project, *overrides: str, code: int = 0) -> tuple[list[str
     done = project.stage("download", *overrides, code=code, NO_PROXY="*")
     assert "Traceback" not in done.stdout + done.stderr
     return done.stdout.splitlines(), done.stderr
+
+
+class Lines(logging.Handler):
+    """What is logged, by lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines += record.getMessage().splitlines()
+
+
+def fetch(project: Project, *, code: int = 0) -> tuple[list[str], str]:
+    """Do what `download` does, in this process."""
+    log, said, error = logging.getLogger("pipeline.download"), Lines(), ""
+    with chdir(project.folder), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NO_PROXY", "*")
+        patch.setattr(log, "level", logging.INFO)
+        patch.setattr(log, "handlers", [said])
+        try:
+            stage.main(load(), Inputs("download"))
+        except UserError as refused:
+            error = f"download: {refused}\n"
+    assert bool(error) == bool(code)
+    return said.lines, error
 
 
 @pytest.fixture
@@ -126,14 +158,14 @@ def test_what_a_source_has_is_kept_when_it_fails(project: Project, nobody: str) 
     expected = contents(good(project))
     with serving(files({f"{TRAIN_X}.gz": gzip.compress(expected[TRAIN_X])})) as server:
         use(project, {"gzip": server.address})
-        _, errors = download(project, code=1)
+        _, errors = fetch(project, code=1)
         assert errors.startswith(
             f"download: tiny: no source has {', '.join(FILES[1:])}: put the files"
         )
         assert raw(project) == {TRAIN_X: expected[TRAIN_X]}
         use(project, {"gzip": nobody}, {"gzip": server.address}, {"folder": str(good(project))})
         server.asked.clear()
-        download(project)
+        fetch(project)
         assert server.asked == [f"/{name}.gz" for name in FILES[1:]]
     assert raw(project) == expected
 
@@ -148,7 +180,7 @@ def test_a_source_that_lacks_a_file_gives_the_others(project: Project, tmp_path:
     served = {f"{name}.gz": gzip.compress(expected[name]) for name in (TRAIN_X, TEST_X)}
     with serving(files(served)) as server:
         use(project, {"folder": str(folder)}, {"gzip": server.address})
-        lines, _ = download(project)
+        lines, _ = fetch(project)
         assert server.asked == [f"/{TRAIN_X}.gz", f"/{TEST_X}.gz"]
     assert lines[:4] == [
         f"{TRAIN_Y}: from folder {folder}",
@@ -170,7 +202,7 @@ def test_each_file_from_a_source_of_another_kind(project: Project, tmp_path: Pat
     with serving(files({f"{TRAIN_X}.gz": gzip.compress(expected[TRAIN_X])})) as server:
         archive = str(tmp_path / "labels.npz")
         use(project, {"gzip": server.address}, {"npz": archive}, {"folder": str(folder)})
-        lines, _ = download(project)
+        lines, _ = fetch(project)
     assert lines == [
         f"{TRAIN_X}: from gzip {server.address}",
         f"gzip {server.address}: HTTP status 404 Not Found; trying the next source",
@@ -198,14 +230,14 @@ def test_only_what_is_not_there_or_not_right_is_fetched(project: Project) -> Non
         changes["cannot be read"] = lambda path: (path.unlink(), path.symlink_to("/proc/self/mem"))
     with serving(files(packed(good(project)))) as server:
         expected = use(project, {"gzip": server.address})
-        download(project)
+        fetch(project)
         assert server.asked == [f"/{name}.gz" for name in FILES]
         for what, change in changes.items():
             server.asked.clear()
             kept = (project / "data/raw/tiny" / TRAIN_Y).stat()
             change(project / "data/raw/tiny" / TEST_Y)
             problem = named_problem(project / "data/raw/tiny" / TEST_Y, expected[TEST_Y])
-            lines, errors = download(project)
+            lines, errors = fetch(project)
             fetched = [] if what == "nothing" else [TEST_Y]
             assert server.asked == [f"/{name}.gz" for name in fetched], what
             assert lines == [
@@ -236,7 +268,7 @@ def test_a_wrong_file_stays_until_a_right_one_is_there(project: Project, nobody:
     mine = project / "data/raw/tiny" / TEST_Y
     mine.parent.mkdir(parents=True)
     mine.write_bytes(b"mine")
-    _, errors = download(project, code=1)
+    _, errors = fetch(project, code=1)
     (problem,) = named_problem(mine, expected[TEST_Y])
     assert f"  folder data/raw/tiny: {problem}\n" in errors
     assert raw(project) == {TEST_Y: b"mine"}
@@ -252,7 +284,7 @@ def test_files_put_there_by_hand_need_no_source(project: Project, tmp_path: Path
         (project / f"data/raw/tiny/{TRAIN_Y}.gz").write_bytes(gzip.compress(expected[TRAIN_Y]))
         (project / "data/raw" / TEST_X).write_bytes(expected[TEST_X])  # of an earlier version
         (project / "data/raw/tiny" / TEST_Y).symlink_to(linked)
-        lines, errors = download(project)
+        lines, errors = fetch(project)
         assert (server.asked, errors) == ([], "")
     assert lines == [
         f"{TRAIN_Y}: from folder data/raw/tiny",
@@ -273,11 +305,11 @@ def test_without_sources_what_is_missing_or_wrong_is_said_in_a_line(project: Pro
     del tree["sources"]
     conf.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
     shutil.copytree(good(project), project / "data/raw/tiny")
-    lines, _ = download(project)
+    lines, _ = fetch(project)
     assert lines == ["data/raw/tiny: all 4 files of tiny are there and right"]
     (project / "data/raw/tiny" / TRAIN_X).unlink()
     (project / "data/raw/tiny" / TEST_Y).write_bytes(b"mine")
-    lines, errors = download(project, code=1)
+    lines, errors = fetch(project, code=1)
     assert (lines, errors) == (
         [],
         f"download: data/raw/tiny: {TRAIN_X} is missing; {TEST_Y} has other bytes: "

@@ -5,6 +5,7 @@ import io
 import re
 import zipfile
 from collections.abc import Iterator
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from pipeline.cli import app
 from pipeline.data import arrays
 from pipeline.errors import UserError
 from pipeline.learning import weights
+from pipeline.settings.compose import load
 from pipeline.settings.dataset import Dataset, Source
 from pipeline.sources import kinds
 from pipeline.sources.web import Limits, SourceError
@@ -94,8 +96,10 @@ def test_a_file_of_a_group_names_no_code(run: Forks, project: Project, group: st
         lines[path.stem] = f"conf/{group}/{path.name}: {message}"
     try:
         for name, line in lines.items():
-            for arguments in ([f"{choice}{name}"], ["-m", f"{choice}{OTHER[group]},{name}"]):
-                assert refused(run, project, *arguments) == line
+            with chdir(project.folder), pytest.raises(UserError) as caught:
+                load([f"{choice}{name}"])
+            assert str(caught.value) == line
+            assert refused(run, project, "-m", f"{choice}{OTHER[group]},{name}") == line
         assert run().composed  # Hydra reads what is chosen alone
     finally:
         for path in written:
