@@ -1,6 +1,7 @@
 """Files appear whole or not at all; wrong files are named."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -56,13 +57,26 @@ BROKEN = {
 }
 
 
+@pytest.fixture(scope="module")
+def ready(reproduced_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose files each test puts back."""
+    folder = tmp_path_factory.mktemp("files") / "project"
+    shutil.copytree(reproduced_once / "project", folder, symlinks=True)
+    return Project(folder)
+
+
 @pytest.mark.parametrize("case", BROKEN)
-def test_a_broken_input_is_named(reproduced: Project, case: tuple[str, str, bytes | None]) -> None:
+def test_a_broken_input_is_named(ready: Project, case: tuple[str, str, bytes | None]) -> None:
     stage, name, content = case
-    (reproduced / name).unlink()
-    if content is not None:
-        (reproduced / name).write_bytes(content)
-    done = reproduced.stage(stage, code=1)
+    right = (ready / name).read_bytes()
+    (ready / name).unlink()
+    try:
+        if content is not None:
+            (ready / name).write_bytes(content)
+        done = ready.stage(stage, code=1)
+    finally:
+        (ready / name).unlink(missing_ok=True)
+        (ready / name).write_bytes(right)
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"{stage}: {BROKEN[case]}")
 

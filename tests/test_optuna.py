@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import optuna
 import pytest
@@ -13,6 +14,9 @@ from hydra.core.override_parser.types import Override
 
 from hydra_plugins.softmax_pipeline._search_space import values
 from pipeline.errors import UserError
+from pipeline.learning.history import Epoch
+from pipeline.settings.schema import Sweep
+from pipeline.sweeping.pruning import Pruned, reporter
 from pipeline.trials import trial_file
 from pipeline.trials.trial_file import Trial
 from tests.conftest import Project
@@ -145,6 +149,27 @@ def test_a_trial_that_fails_is_told_so(reproduced: Project) -> None:
     assert len(trials(reproduced)) == 4 + failed
 
 
+def test_a_pruner_ends_a_trial_between_two_epochs(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'optuna.db'}"
+    study = optuna.create_study(study_name="s", storage=url, direction="minimize")
+    study.set_user_attr("pruner", "halving")
+
+    def train(loss: float) -> None:
+        asked = study.ask()
+        place = {"storage": url, "study": "s", "trial": asked.number}
+        report = reporter(Sweep.model_construct(objective="loss", **place))
+        for epoch in (1, 2, 3):
+            report(Epoch(epoch, loss, 0.5))
+        study.tell(asked, loss)
+
+    for loss in (0.5, 0.4):
+        train(loss)
+    with pytest.raises(Pruned, match="pruned after epoch 1"):
+        train(0.6)
+    reporter(Sweep.model_construct(study=None, trial=None))(Epoch(1, 0.6, 0.5))
+
+
+@pytest.mark.slow
 def test_a_pruner_ends_trials(reproduced: Project) -> None:
     arguments = (
         RATE,

@@ -238,7 +238,7 @@ def test_a_store_out_of_reach_costs_seconds_and_no_results(reproduced: Project, 
     assert (reproduced / "models/weights.npz").read_bytes() == weights
     assert f"MLflow at {uri} has no complete record of this run: " in done.stdout
     assert "once that is mended, `python -m pipeline.record` completes the record" in done.stdout
-    for stage in ("evaluate", "plot"):
+    for stage in ("evaluate", "plot") if uri.startswith("http") else ():
         reproduced.stage(stage, "tracking.timeout=1", MLFLOW_TRACKING_URI=uri)
     assert len(runs(reproduced)) == 1
     assert "Traceback" not in done.stdout + done.stderr
