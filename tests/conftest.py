@@ -59,7 +59,7 @@ def project(tmp_path: Path) -> Project:
 def reproduced_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def make(folder: Path) -> None:
         made = make_project(folder / "project")
-        assert made.repro(COLD="1") == ["download", "preprocess", "train", "evaluate", "plot"]
+        assert made.repro() == ["download", "preprocess", "train", "evaluate", "plot"]
         made.commit()
 
     return once(tmp_path_factory, "reproduced", make)
