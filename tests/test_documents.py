@@ -68,6 +68,31 @@ ELSEWHERE = {  # commands of make are looked for in the Makefile
         "test_a_cancelled_job_takes_only_its_own_trial_and_the_same_command_makes_it"
     ),
 }
+# sections whose commands `make slow` alone runs, and the test that runs the like of them as well
+LONG = {
+    "comparing: Two results": ("test_comparison.py::test_results_are_compared_wherever_they_are"),
+    "comparing: Two trials": "test_comparison.py::test_trials_are_asked_what_was_held_out",
+    "comparing: Two settings over several seeds": (
+        "test_comparison.py::test_seeds_are_compared_as_groups_and_one_by_one"
+    ),
+    "sweeps: A grid": "test_sweep.py::test_a_sweep_ends_in_an_answer_and_is_not_run_twice",
+    "sweeps: What a setting reaches on the test set": (
+        "test_seeds.py::test_seeds_are_trained_once_and_tested_as_the_pipeline_is"
+    ),
+    "sweeps: End a training that gets no better": (
+        "test_schedules.py::test_stages_sweeps_and_the_record"
+    ),
+    "sweeps: Several trials at once": (
+        "test_sweep.py::test_a_worker_that_is_killed_before_it_has_written_anything"
+    ),
+    "sweeps: Let Optuna choose the values": (
+        "test_optuna.py::test_a_study_searches_its_space_and_goes_on"
+    ),
+    "team: Data and models": (
+        "test_verify.py::test_the_commit_is_reproduced_and_nothing_is_touched"
+    ),
+}
+FEWER = ("range(0,5)", "range(0,2)")  # trials, where `make test` runs a command
 
 
 def sections() -> dict[str, list[str]]:
@@ -107,7 +132,8 @@ RENAMED = "yours: Another name for the project"
 def test_commands_run_elsewhere_are_run_there() -> None:
     commands = {command for lines in ALL.values() for command in lines}
     assert commands >= ELSEWHERE.keys()
-    for where in filter(None, ELSEWHERE.values()):
+    assert LONG.keys() <= HERE.keys()
+    for where in filter(None, [*ELSEWHERE.values(), *LONG.values()]):
         name, _, test = where.partition("::")
         assert f"def {test}(" in (ROOT / "tests" / name).read_text(encoding="utf-8")
     targets = re.findall(
@@ -121,11 +147,20 @@ def test_commands_run_elsewhere_are_run_there() -> None:
         assert all(f"{command}\n" in text for command in ("make test", "make repro")), name
 
 
-@pytest.mark.parametrize("cold", ["", pytest.param("1", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("section", sorted({*HERE} - {RENAMED, *LONG}))
+def test_every_command_runs(reproduced: Project, section: str) -> None:
+    run_each(reproduced, [command.replace(*FEWER) for command in HERE[section]])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("section", sorted({*HERE} - {RENAMED}))
-def test_every_command_runs(reproduced: Project, section: str, cold: str) -> None:
-    for command in HERE[section]:
-        done = reproduced.run("bash", "-c", command, COLD=cold, **NAMED)
+def test_every_command_runs_as_it_is_written(reproduced: Project, section: str) -> None:
+    run_each(reproduced, HERE[section])
+
+
+def run_each(project: Project, commands: list[str]) -> None:
+    for command in commands:
+        done = project.run("bash", "-c", command, **NAMED)
         assert "Traceback" not in done.stderr, f"{command}: {done.stderr}"
 
 
@@ -142,48 +177,58 @@ def test_a_project_of_another_name_is_the_same(reproduced: Project) -> None:
     reproduced.stage("train", "-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=1", "seed=1,2")
 
 
-def test_the_examples_of_code_work(reproduced: Project) -> None:
+@pytest.fixture
+def own(reproduced: Project) -> Project:
+    """A project with the examples of docs/yours.md in it."""
     _, model, net, deep, optimizer, schedule, metric = examples(ROOT / "docs/yours.md")
-    code = {
-        "models/small": model,
-        "models/net": net,
-        "models/deep": deep,
-        "optimizers/rmsprop": optimizer,
-        "schedules/triangle": schedule,
-        "metrics/sure": metric,
+    files = {
+        "own/models/small.py": model,
+        "own/models/net.py": net,
+        "own/models/deep.py": deep,
+        "own/optimizers/rmsprop.py": optimizer,
+        "own/schedules/triangle.py": schedule,
+        "own/metrics/sure.py": metric,
+        "conf/model/small.yaml": "name: small\nscale: 2.0\n",
+        "conf/model/net.yaml": "name: net\nunits: 9\n",
+        "conf/model/deep.yaml": "name: deep\nunits: 32\n",
+        "conf/optimizer/rmsprop.yaml": "name: rmsprop\nrho: 0.95\n",
     }
-    for name, text in code.items():
-        (reproduced / f"own/{name}.py").write_text(text, encoding="utf-8")
-    (reproduced / "conf/model/small.yaml").write_text("name: small\nscale: 2.0\n", encoding="utf-8")
-    (reproduced / "conf/model/net.yaml").write_text("name: net\nunits: 9\n", encoding="utf-8")
-    (reproduced / "conf/model/deep.yaml").write_text("name: deep\nunits: 32\n", encoding="utf-8")
-    (reproduced / "conf/optimizer/rmsprop.yaml").write_text(
-        "name: rmsprop\nrho: 0.95\n", encoding="utf-8"
-    )
-    chosen = ("model=small", "optimizer=rmsprop")
-    reproduced.stage("train", *chosen, COLD="1")
-    with np.load(reproduced / "models/weights.npz") as weights:
-        assert weights.files == ["weight"]
-    assert promised(reproduced) == "x86-64 with AVX2"
-    net = ("model=net", "model.units=6")
-    reproduced.stage("train", *net, COLD="1")
-    with np.load(reproduced / "models/weights.npz") as weights:
-        names = ["kernel", "bias", "gamma", "beta", "kernel", "bias", "moving_mean"]
-        assert [name[2:] for name in weights.files] == [*names, "moving_variance"]
-    assert promised(reproduced) == "x86-64 with AVX2"
-    reproduced.stage("evaluate", *net, COLD="1")
+    for name, text in files.items():
+        (reproduced / name).write_text(text, encoding="utf-8")
+    return reproduced
+
+
+CHOSEN = ("model=small", "optimizer=rmsprop")
+
+
+def test_the_examples_of_code_work(own: Project) -> None:
     deep = ("model=deep", "model.units=9", "train.schedule=triangle")
-    reproduced.stage("train", *deep)
-    with np.load(reproduced / "models/weights.npz") as weights:
+    own.stage("train", *deep)
+    with np.load(own / "models/weights.npz") as weights:
         assert [weights[name].shape for name in weights.files] == [(20, 9), (9,), (9, 3), (3,)]
-    assert promised(reproduced) == "every machine"
-    reproduced.stage("evaluate", *deep, "metrics=[sure,{name: sure, above: 0.0}]")
-    scores = json.loads((reproduced / "metrics/evaluation.json").read_text(encoding="utf-8"))
+    assert promised(own) == "every machine"
+    own.stage("evaluate", *deep, "metrics=[sure,{name: sure, above: 0.0}]")
+    scores = json.loads((own / "metrics/evaluation.json").read_text(encoding="utf-8"))
     assert list(scores)[:2] == ["loss", "accuracy"]
     assert scores["sure_0.0"] == scores["accuracy"]
     assert 0 <= scores.get("sure", 0) <= 1
-    (line,) = reproduced.stage("train", *chosen, "model.scale=x", code=1).stderr.splitlines()
+    (line,) = own.stage("train", *CHOSEN, "model.scale=x", code=1).stderr.splitlines()
     assert line == ("train: model.scale=x on the command line should be a valid number, not 'x'")
+
+
+@pytest.mark.slow
+def test_the_examples_that_do_not_compute_exactly_work(own: Project) -> None:
+    own.stage("train", *CHOSEN, COLD="1")
+    with np.load(own / "models/weights.npz") as weights:
+        assert weights.files == ["weight"]
+    assert promised(own) == "x86-64 with AVX2"
+    net = ("model=net", "model.units=6")
+    own.stage("train", *net, COLD="1")
+    with np.load(own / "models/weights.npz") as weights:
+        names = ["kernel", "bias", "gamma", "beta", "kernel", "bias", "moving_mean"]
+        assert [name[2:] for name in weights.files] == [*names, "moving_variance"]
+    assert promised(own) == "x86-64 with AVX2"
+    own.stage("evaluate", *net, COLD="1")
 
 
 def test_the_example_of_a_reader_works(project: Project) -> None:
