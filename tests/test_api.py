@@ -37,9 +37,10 @@ assert weights == saved(config, np.rint(x * 255).astype(np.uint8).reshape(-1, 4,
 history.write(Path("history.csv"), trained.history)
 
 mine = pipeline.load()
-scores = evaluate(train(mine, x, y), x_test, y_test)
+by_mine = train(mine, x, y)
+scores = evaluate(by_mine, x_test, y_test)
 assert scores == json.load(open("metrics/evaluation.json")), scores
-predicted = predict(train(mine, x, y), x_test).argmax(1)
+predicted = predict(by_mine, x_test).argmax(1)
 rows = list(csv.DictReader(open("metrics/predictions.csv")))
 assert [int(row["predicted"]) for row in rows] == predicted.tolist()
 

@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats import contingency_tables, multitest
 
+from pipeline import compare
 from pipeline.comparison import answers, groups, paired, picture, words
 from pipeline.comparison.answers import UNIT, Answers
 from pipeline.comparison.paired import Counts
@@ -150,7 +151,9 @@ def compared(project: Project, a: str, b: str) -> tuple[str, Any]:
     return said, json.loads((project / "comparison/comparison.json").read_text(encoding="utf-8"))
 
 
-def test_results_are_compared_wherever_they_are(reproduced: Project) -> None:
+def test_results_are_compared_wherever_they_are(
+    reproduced: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In the workspace, in a commit, in an experiment, in an MLflow run."""
     (run,) = runs(reproduced)
     setting = "train.learning_rate=0.5"
@@ -174,14 +177,16 @@ def test_results_are_compared_wherever_they_are(reproduced: Project) -> None:
     path = reproduced / "metrics/predictions.csv"
     path.write_text(path.read_text(encoding="utf-8").replace("0.", "1."), encoding="utf-8")
     assert "the workspace, made by hand" in compared(reproduced, "owl", "workspace")[0]
+    monkeypatch.chdir(reproduced.folder)
     for names, why in (
         (("HEAD",), "needs two names, A and B, not 1: `--help` says what they are"),
         (("HEAD", "owI"), "owI is not known; did you mean owl? It may be workspace, a git rev"),
         (("HEAD", "f" * 32), f"{'f' * 32} is not known: it may be workspace, a git revision, an"),
         (("HEAD", "owl", "in=x"), "in is not known"),
     ):
-        (line,) = reproduced.stage("compare", *names, code=1).stderr.splitlines()
-        assert line.startswith(f"compare: {why}")
+        with pytest.raises(UserError) as refused:
+            compare.main(list(names))
+        assert str(refused.value).startswith(why)
 
 
 @pytest.mark.slow
@@ -217,7 +222,9 @@ def test_seeds_are_compared_as_groups_and_one_by_one(reproduced: Project) -> Non
     assert content["of"] == "test examples of tiny"
 
 
-def test_trials_are_asked_what_was_held_out(reproduced: Project) -> None:
+def test_trials_are_asked_what_was_held_out(
+    reproduced: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (reproduced / "data/processed/x_test.npy").unlink()  # no trial needs it
     reproduced.stage("train", "-m", "train.learning_rate=0.1,0.5")
     (sweep,) = (path.parent for path in reproduced.folder.glob("multirun/*/sweep.json"))
@@ -236,6 +243,7 @@ def test_trials_are_asked_what_was_held_out(reproduced: Project) -> None:
     assert "Their settings are the same." in said
     reproduced.stage("train", "-m", "train.validation_size=30", "train.epochs=1")
     (other,) = (path.parent for path in reproduced.folder.glob("multirun/*size*/sweep.json"))
+    monkeypatch.chdir(reproduced.folder)
     for a, b, why in (
         (
             first,
@@ -245,8 +253,9 @@ def test_trials_are_asked_what_was_held_out(reproduced: Project) -> None:
         (first, f"multirun/{other.name}/0", "A and B have held out other examples: 40 and 30"),
         (f"multirun/{sweep.name}", first, f"multirun/{sweep.name} is a sweep: name one of its"),
     ):
-        (line,) = reproduced.stage("compare", a, b, code=1).stderr.splitlines()
-        assert line.startswith(f"compare: {why}")
+        with pytest.raises(UserError) as refused:
+            compare.main([a, b])
+        assert str(refused.value).startswith(why)
 
 
 def group(folder: Path, accuracy: dict[int, float], **about: object) -> str:
