@@ -7,7 +7,7 @@ from tests.conftest import Project, reproduced, reproduced_once
 from tests.test_faults import FULL, Disk, disk
 
 __all__ = ["disk", "reproduced", "reproduced_once"]
-SLOW = ("train", "evaluate")
+SLOW = [stage for stage in faults.STAGES if stage not in faults.QUICK]
 pytestmark = pytest.mark.timeout(600)
 
 

@@ -27,7 +27,7 @@ STAGES = {
 }
 
 
-QUICK = ("download", "preprocess", "plot")  # the others: `make crash`
+QUICK = ("download", "plot")  # the others: `make crash`
 FULL = "cannot be written: the disk is full: make room and run this again"
 
 

@@ -104,7 +104,9 @@ def drawn(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> 
 LONG = [f"{k:02} is a class whose name has sixty letters, which is a lot"[:60] for k in range(47)]
 
 
-@pytest.mark.parametrize("names", [LONG[:2], LONG[:10], LONG[:30], LONG], ids=len)
+@pytest.mark.parametrize(
+    "names", [LONG[:2], LONG[:10], pytest.param(LONG[:30], marks=pytest.mark.slow), LONG], ids=len
+)
 def test_long_names_of_classes_are_not_cut(tmp_path: Path, drawn: Drawn, names: list[str]) -> None:
     generator, count = np.random.default_rng(0), len(names)
     confusion_matrix(tmp_path / "m.png", generator.integers(0, 90_000, (count, count)), names)

@@ -39,11 +39,13 @@ CHANGED = [  # while which stage runs, in which file, what is replaced by what, 
     ("preprocess", "pipeline/data/idx.py", "import", "# edited\\nimport", ""),
     ("preprocess", IMAGES, "\\x63", "\\x64", ""),
     ("train", "params.yaml", "rate: 0.1", "rate: 0.9", "train.learning_rate was 0.1, is 0.9"),
+    ("evaluate", "data/processed/x_test.npy", "\\0\\0\\0\\0", "\\0\\0\\0@", ""),
+    ("plot", "metrics/predictions.csv", "actual", "is", ""),
+]
+MORE = [  # of the same stages
     ("train", "params.yaml", "rate: 0.1", "rate: [", ""),
     ("train", "requirements.txt", "absl", "abseil", ""),
-    ("evaluate", "data/processed/x_test.npy", "\\0\\0\\0\\0", "\\0\\0\\0@", ""),
     ("evaluate", "conf/config.yaml", "portable", "machine", 'determinism was "portable", is "mach'),
-    ("plot", "metrics/predictions.csv", "actual", "is", ""),
 ]
 HARMLESS = [
     ("train", "params.yaml", "# What differs", "# What may differ"),
@@ -52,7 +54,7 @@ HARMLESS = [
     ("preprocess", "pipeline/data/idx.py", "import", "import"),  # written again, as it was
     ("preprocess", IMAGES, "\\x63", "\\x63"),
 ]
-LONG = "train.epochs=400"  # a trial in whose time a file is edited
+LONG = "train.epochs=10,400"  # in the time of the second trial a file is edited
 SHORT = "train.epochs=100"  # one of several
 ENDED = "^trial 0 .*FINISHED"
 
@@ -74,7 +76,9 @@ def of_latest(project: Project) -> list[Trial]:
     return [one for one in trials(project) if one.folder.startswith(f"{begun[-1]}/")]
 
 
-@pytest.mark.parametrize("case", CHANGED)
+@pytest.mark.parametrize(
+    "case", [*CHANGED, *(pytest.param(one, marks=pytest.mark.slow) for one in MORE)]
+)
 def test_a_stage_keeps_no_result_of_what_has_changed(
     reproduced: Project, case: tuple[str, str, str, str, str]
 ) -> None:
@@ -112,12 +116,12 @@ def test_the_code_of_a_process_stays_and_is_that_of_its_project(
 
 
 def test_dvc_believes_no_training_with_edited_settings(reproduced: Project) -> None:
-    reproduced.edit("params.yaml", "epochs: 3", "epochs: 1000")
+    reproduced.edit("params.yaml", "epochs: 3", "epochs: 500")
     before = sha256(reproduced / "models/weights.npz")
     process = reproduced.start("dvc", "repro", "train", killed=False)
     assert process.stdout is not None
     for line in process.stdout:
-        if "epoch  10/" in line or "epoch   10/" in line:
+        if "epoch  10/" in line:
             break
     reproduced.edit("params.yaml", "learning_rate: 0.1", "learning_rate: 0.9")
     _, errors = process.communicate(timeout=200)
@@ -140,7 +144,7 @@ def test_dvc_believes_no_training_with_edited_settings(reproduced: Project) -> N
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_a_sweep_is_of_the_settings_that_it_began_with(reproduced: Project, launcher: str) -> None:
-    arguments = ("seed=20,21,22", SHORT, "sweep.together=false", f"hydra/launcher={launcher}")
+    arguments = ("seed=20,21", SHORT, "sweep.together=false", f"hydra/launcher={launcher}")
     if launcher == "joblib":
         arguments += ("hydra.launcher.n_jobs=1",)
     process = start(reproduced, *arguments, killed=False, until=ENDED)
@@ -156,7 +160,7 @@ def test_a_sweep_is_of_the_settings_that_it_began_with(reproduced: Project, laun
 
 
 def test_a_trial_is_known_by_the_code_that_trained_it(reproduced: Project) -> None:
-    arguments = ("seed=5,6,7", SHORT, "sweep.together=false")
+    arguments = ("seed=5,6", SHORT, "sweep.together=false")
     process = start(reproduced, *arguments, killed=False, until=ENDED)
     old, new = "return linear(", "return 0.5 * linear("
     reproduced.edit("pipeline/models.py", old, new)
@@ -165,14 +169,15 @@ def test_a_trial_is_known_by_the_code_that_trained_it(reproduced: Project) -> No
     before = of_latest(reproduced)
     assert "done before" not in sweep(reproduced, *arguments).stdout
     after = of_latest(reproduced)
-    assert len(before) == len(after) == 3
+    assert len(before) == len(after) == 2
     for one, other in zip(before, after, strict=True):
         assert one.metrics != other.metrics
         assert one.fingerprint != other.fingerprint
     reproduced.edit("pipeline/models.py", new, old)
-    assert sweep(reproduced, *arguments).stdout.count("done before") == 3
+    assert sweep(reproduced, *arguments).stdout.count("done before") == 2
 
 
+@pytest.mark.slow
 def test_a_worker_that_starts_after_an_edit_trains_nothing(reproduced: Project) -> None:
     arguments = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=1", SHORT)
     modes = "determinism=portable,machine"  # each in a process of its own
@@ -188,7 +193,7 @@ def test_a_worker_that_starts_after_an_edit_trains_nothing(reproduced: Project) 
 
 
 def test_a_trial_whose_data_were_replaced_is_no_result(reproduced: Project) -> None:
-    arguments = ("seed=1,2", LONG, "sweep.together=false")
+    arguments = (LONG, "sweep.together=false")
     process = start(reproduced, *arguments, killed=False, until=ENDED)
     path = reproduced / "data/processed/x_train.npy"
     other = path.with_name("other.npy")
@@ -197,7 +202,7 @@ def test_a_trial_whose_data_were_replaced_is_no_result(reproduced: Project) -> N
     _, errors = process.communicate(timeout=200)
     assert [one.status for one in trials(reproduced)] == ["FINISHED", "FAILED"]
     assert errors == (
-        "train: trial 1 (seed=2) FAILED: data/processed/x_train.npy changed since the "
+        "train: trial 1 (epochs=400) FAILED: data/processed/x_train.npy changed since the "
         "sweep began: the same command trains this trial as it is now\n"
     )
     assert "done before" not in sweep(reproduced, *arguments).stdout

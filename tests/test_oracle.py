@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Iterator
 from functools import partial
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,16 @@ def one_thread() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("batch_size", [256, 1100, None])
-@pytest.mark.parametrize("hidden", [[], [32], [24, 1, 16]], ids=str)
+SIZES = [[], [32], [24, 1, 16]]  # of hidden layers
+BATCHES = [256, None, 1100]
+QUICK = [*zip(SIZES, BATCHES, strict=True)]  # each once; the other pairs are slow
+PAIRS = [
+    pytest.param(*pair, marks=[] if pair in QUICK else pytest.mark.slow)
+    for pair in product(SIZES, BATCHES)
+]
+
+
+@pytest.mark.parametrize(("hidden", "batch_size"), PAIRS, ids=str)
 def test_two_epochs_of_each_optimizer(mnist: Path, hidden: list[int], batch_size: Any) -> None:
     folder = mnist / "data/processed"
     x = np.load(folder / "x_train.npy", mmap_mode="c")

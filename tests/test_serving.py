@@ -186,7 +186,7 @@ def test_a_row_has_the_same_answer_alone_and_among_others(tmp_path: Path, name: 
         assert np.array_equal(both, np.concatenate([answer[rows], other[:300]]))
 
 
-@pytest.mark.parametrize("tensorflow", ["after", "before"])
+@pytest.mark.parametrize("tensorflow", [pytest.param("after", marks=pytest.mark.slow), "before"])
 def test_a_model_is_loaded_after_or_before_tensorflow(reproduced: Project, tensorflow: str) -> None:
     (run,) = runs(reproduced)
     uri = f"runs:/{run.info.run_id}/model"
