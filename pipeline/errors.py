@@ -14,7 +14,10 @@ HALF = 400  # characters of a line that is cut
 
 
 class UserError(Exception):
-    """A mistake in the input: its message names the key or file, what is wrong and what to do."""
+    """A mistake in the input: its message names the key or file, what is wrong and what to do.
+
+    A function raises it where its docstring says that it refuses something.
+    """
 
 
 def first_line(error: BaseException) -> str:

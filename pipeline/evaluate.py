@@ -165,7 +165,13 @@ def in_words(evaluation: dict[str, Any]) -> str:
 
 
 def read_evaluation(path: Path) -> dict[str, Any]:
-    """Read evaluation.json back."""
+    """Read evaluation.json back.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or not an evaluation.
+    """
     with reading(path, "evaluate"):
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         in_words(values)

@@ -135,6 +135,11 @@ class CNN(KerasModel):
             Of each convolution.
         dropout : float
             Share of the dense layer's inputs that are left out in a step of training.
+
+        Raises
+        ------
+        UserError
+            If an example is not an image.
         """
         from keras import layers
 

@@ -57,7 +57,13 @@ def main(config: Config, inputs: Inputs) -> None:
 
 
 def read_csv(path: Path, columns: int, most: int | None = None) -> NDArray[Any]:
-    """Return the first columns, and at most so many rows, of numbers below a header."""
+    """Return the first columns, and at most so many rows, of numbers below a header.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or not of numbers.
+    """
     with reading(path, "evaluate"), path.open(encoding="utf-8") as file:
         if not (file.readline() and (first := file.readline())):
             return np.empty((0, columns))

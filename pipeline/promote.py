@@ -72,7 +72,13 @@ def main(given: list[str]) -> int:
 
 
 def by_run_id(run_id: str) -> tuple[Path, Trial]:
-    """Return the folder of a sweep and its finished trial that has this MLflow run."""
+    """Return the folder of a sweep and its finished trial that has this MLflow run.
+
+    Raises
+    ------
+    UserError
+        If there is no such trial, or it is not FINISHED.
+    """
     ids = {}
     every = ((folder, one) for folder in folders.begun() for one in folders.trials(folder))
     for folder, found in every:

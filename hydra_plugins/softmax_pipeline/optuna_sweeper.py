@@ -69,7 +69,13 @@ class OptunaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run the trials that the study lacks."""
+        """Run the trials that the study lacks.
+
+        Raises
+        ------
+        UserError
+            If an override is wrong, or the study cannot be opened.
+        """
         from pipeline.sweeping.sweep import Sweep
 
         lines = [f"{key}={value}" for key, value in self.settings.params.items()] + arguments

@@ -73,7 +73,13 @@ class SlurmLauncher(Published):
     def _submit(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> "list[Job[JobReturn]]":
-        """Submit a job for each trial, several of them as one array."""
+        """Submit a job for each trial, several of them as one array.
+
+        Raises
+        ------
+        UserError
+            If Slurm does not take them, or they would hold a password.
+        """
         from submitit import AutoExecutor
 
         from pipeline.errors import UserError

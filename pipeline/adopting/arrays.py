@@ -15,7 +15,13 @@ def is_array(path: Path) -> bool:
 
 
 def look(path: Path) -> Found:
-    """Return the data set of an .npz archive, or of the arrays that lie in a folder."""
+    """Return the data set of an .npz archive, or of the arrays that lie in a folder.
+
+    Raises
+    ------
+    UserError
+        If it is not clear which arrays are meant.
+    """
     alone = path.suffix == ".npz" and path.is_file()
     folder = path if path.is_dir() else path.parent
     files = [path] if alone else sorted(one for one in folder.iterdir() if is_array(one))

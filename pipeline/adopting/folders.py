@@ -23,6 +23,11 @@ def look(path: Path, staging: Path) -> Found:
     """Return the data set of a folder of images, packed into a file in the folder `staging`.
 
     The same images give the same bytes, whenever and wherever they are packed.
+
+    Raises
+    ------
+    UserError
+        If the images do not lie as they should.
     """
     files = [str(one.relative_to(path)) for one in path.rglob("*") if one.is_file()]
     images = reader.find(files, path)

@@ -57,6 +57,11 @@ def paired(are_labels: Mapping[str, bool], place: Path) -> tuple[dict[str, list[
     """Return the names of examples and of labels, one each of a part, and what is left out.
 
     `are_labels` says of each array or file of a place, by its name, whether it holds labels.
+
+    Raises
+    ------
+    UserError
+        If a part has not one of each.
     """
     parts, left_out = {}, []
     for part in ("train", "test", "val"):

@@ -21,7 +21,13 @@ def dimensions(path: Path) -> int:
 
 
 def look(path: Path) -> Found:
-    """Return the data set of IDX files in a folder, or of those that belong to one file."""
+    """Return the data set of IDX files in a folder, or of those that belong to one file.
+
+    Raises
+    ------
+    UserError
+        If it is not clear which files are meant, or a class has no examples.
+    """
     folder = path if path.is_dir() else path.parent
     found = {one.name: dimensions(one) for one in sorted(folder.iterdir()) if one.is_file()}
     found = {name: count for name, count in found.items() if count}

@@ -27,7 +27,13 @@ def is_table(path: Path) -> bool:
 
 
 def look(path: Path, label: str | None, drop: list[str]) -> Found:
-    """Return the data set of one table, or of a folder with one, or with one of each part."""
+    """Return the data set of one table, or of a folder with one, or with one of each part.
+
+    Raises
+    ------
+    UserError
+        If it is not clear which files or which column are meant.
+    """
     folder = path if path.is_dir() else path.parent
     names = sorted(one.name for one in folder.iterdir() if is_table(one))
     names = names if path.is_dir() else [path.name]

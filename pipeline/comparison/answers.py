@@ -35,7 +35,13 @@ class Answers(NamedTuple):
 
 
 def parse(text: str, name: str) -> Answers:
-    """Return what the text of a predictions.csv holds; earlier ones have no losses."""
+    """Return what the text of a predictions.csv holds; earlier ones have no losses.
+
+    Raises
+    ------
+    UserError
+        If it is no such file.
+    """
     try:
         header, *rows = text.splitlines()
         columns = np.loadtxt(rows, delimiter=",", ndmin=2).T

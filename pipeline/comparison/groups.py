@@ -120,7 +120,13 @@ class Groups:
 
 
 def find(a: str, b: str) -> Groups | None:
-    """Return two groups that can be compared, by their folders; None if neither is a group."""
+    """Return two groups that can be compared, by their folders; None if neither is a group.
+
+    Raises
+    ------
+    UserError
+        If one alone is, they were tested on other examples, or have too few seeds in common.
+    """
     there = [(Path(name) / results.SUMMARY).exists() for name in (a, b)]
     if not any(there):
         return None

@@ -29,7 +29,13 @@ WEIGHTS = "weights.npz"
 
 
 def trial(name: str) -> Trial | None:
-    """Return the finished trial whose folder or run has this name, if there is one."""
+    """Return the finished trial whose folder or run has this name, if there is one.
+
+    Raises
+    ------
+    UserError
+        If it has not finished, or it is the folder of a sweep.
+    """
     path = Path(name)
     if (path / "sweep.json").exists():
         inside = [one.folder for one in folders.trials(path)]
@@ -48,7 +54,13 @@ def trial(name: str) -> Trial | None:
 
 
 def both(one: Trial | str, other: Trial | str) -> tuple[Side, Side]:
-    """Return two sides, each a trial or the workspace, with answers to the same examples."""
+    """Return two sides, each a trial or the workspace, with answers to the same examples.
+
+    Raises
+    ------
+    UserError
+        If one is neither, the held-out examples are not the same, or there are none.
+    """
     a, b = _config(one), _config(other)
     exact = all(is_exact(config.determinism, config.model.name) for config in (a, b))
     determinism.enable(None, a.determinism, exact=exact, keras=False)  # as both need it

@@ -34,7 +34,13 @@ MOST = 6  # names that an error lists
 
 
 def find(name: str) -> Side:
-    """Return what the name means, with its answers to its test examples."""
+    """Return what the name means, with its answers to its test examples.
+
+    Raises
+    ------
+    UserError
+        If it means nothing, or what it means has no answers.
+    """
     for way in (_workspace, _seed, _commit, _experiment, _run):
         if found := way(name):
             return found

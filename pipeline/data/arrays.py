@@ -33,6 +33,11 @@ def split(config: Config) -> Split:
     """Return the training set, less the last `train.validation_size` rows, and those rows.
 
     Preprocess has written the rows in an order in which any number of last ones can be held out.
+
+    Raises
+    ------
+    UserError
+        If there is nothing left to train on, and as `load` does.
     """
     folder = config.paths.processed
     x, y = load(folder, "train", config.dataset)
@@ -41,7 +46,13 @@ def split(config: Config) -> Split:
 
 
 def divided(x: Pixels, y: NDArray[np.uint8], shape: tuple[int, ...], size: float) -> Split:
-    """Return examples, less the last ones, and those: so many, or such a share, but not all."""
+    """Return examples, less the last ones, and those: so many, or such a share, but not all.
+
+    Raises
+    ------
+    UserError
+        If there is nothing left to train on.
+    """
     held_out = size if isinstance(size, int) else max(math.floor(size * len(x) + 0.5), 1)
     rows = len(x) - held_out
     if rows < 1:

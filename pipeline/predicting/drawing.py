@@ -23,6 +23,11 @@ def fitted(pixels: NDArray[np.uint8], shape: tuple[int, int], name: str) -> NDAr
     longer side has 20 of 28 pixels, and moved so that its centre of mass is the image's centre
     (LeCun, Bottou, Bengio and Haffner, Gradient-Based Learning Applied to Document Recognition,
     1998, section III A). An error, that nothing is drawn on it, begins with `name`.
+
+    Raises
+    ------
+    UserError
+        If there is nothing drawn on it; it begins with `name`.
     """
     from PIL import Image
 

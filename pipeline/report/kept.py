@@ -14,6 +14,11 @@ def kept(blocks: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
     """Return blocks (rows, columns) one below the other, mapped from a file without a name.
 
     The file lies in the folder that TMPDIR names, and is gone when the array is.
+
+    Raises
+    ------
+    UserError
+        If there is no room for it.
     """
     columns = 0
     try:

@@ -115,7 +115,13 @@ class Results:
 
 
 def read(folder: Path) -> Results:
-    """Read the results of a group back from its folder."""
+    """Read the results of a group back from its folder.
+
+    Raises
+    ------
+    UserError
+        If they are not there, or cannot be read.
+    """
     table, summary = folder / TABLE, folder / SUMMARY
     try:
         about = json.loads(summary.read_text(encoding="utf-8"))

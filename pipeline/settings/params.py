@@ -20,7 +20,13 @@ CONF = Path(__file__).parents[2] / "conf"
 
 
 def load(folder: Path = Path()) -> dict[str, Any]:
-    """Return the params.yaml of a folder, which `conf_files.parse` must take, as dictionaries."""
+    """Return the params.yaml of a folder, which `conf_files.parse` must take, as dictionaries.
+
+    Raises
+    ------
+    UserError
+        If it is not there, or not a file that `conf_files.parse` takes.
+    """
     if not (folder / FILE).exists():
         raise UserError(f"{FILE}: not found in {Path.cwd()}: run from the project's root")
     text = conf_files.read(folder / FILE)
@@ -30,7 +36,13 @@ def load(folder: Path = Path()) -> dict[str, Any]:
 
 
 def value(key: str) -> Any:
-    """Return a value of params.yaml, in which it must be, by its dotted key."""
+    """Return a value of params.yaml, in which it must be, by its dotted key.
+
+    Raises
+    ------
+    UserError
+        If it is missing, and as `load` does.
+    """
     return _value(load(), key)
 
 

@@ -23,7 +23,13 @@ class Out(NamedTuple):
 
 
 def read(path: Path) -> Stages:
-    """Return the stages of a dvc.lock, each after those whose outs it reads."""
+    """Return the stages of a dvc.lock, each after those whose outs it reads.
+
+    Raises
+    ------
+    UserError
+        If there is none, or it holds no stages.
+    """
     try:
         return parse(path.read_bytes())
     except FileNotFoundError:
@@ -31,7 +37,13 @@ def read(path: Path) -> Stages:
 
 
 def parse(content: str | bytes) -> Stages:
-    """Return the stages of the content of a dvc.lock, each after those whose outs it reads."""
+    """Return the stages of the content of a dvc.lock, each after those whose outs it reads.
+
+    Raises
+    ------
+    UserError
+        If it holds no stages.
+    """
     try:
         stages = yaml.safe_load(content)["stages"]
         makers = {out["path"]: name for name in stages for out in stages[name].get("outs", [])}

@@ -67,7 +67,13 @@ class Reproduction:
             conf.write_bytes(OTHER_STORE.sub(rb"\1 sqlite:///mlflow.db", conf.read_bytes()))
 
     def start_from_nothing(self, stages: Stages, results: list[Out], stage: str | None) -> None:
-        """Remove all results; bring in the raw files, or all that the one stage reads."""
+        """Remove all results; bring in the raw files, or all that the one stage reads.
+
+        Raises
+        ------
+        UserError
+            If what the one stage reads is nowhere.
+        """
         (self.project / lock.NAME).rename(self._folder / lock.NAME)
         for out in results:
             made, kept = self.project / out.path, self._folder / "expected" / out.path
@@ -120,6 +126,11 @@ class Reproduction:
         """Run the pipeline, or one stage; yield the name of each stage as it starts.
 
         The error of a stage that fails has its last lines.
+
+        Raises
+        ------
+        UserError
+            With the last lines of a stage that fails.
         """
         command = [sys.executable, "-m", "dvc", "repro", "--no-commit", "--no-run-cache"]
         process = subprocess.Popen(

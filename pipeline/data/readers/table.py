@@ -91,7 +91,13 @@ def read(
 
 
 def text(file: Columns, name: str) -> NDArray[Any]:
-    """Return the labels, text (rows,), of a column in which none may be missing."""
+    """Return the labels, text (rows,), of a column in which none may be missing.
+
+    Raises
+    ------
+    UserError
+        If one is missing.
+    """
     from pyarrow import compute
 
     parts = [np.empty(0, object)]
