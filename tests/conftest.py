@@ -61,6 +61,7 @@ def reproduced_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
         made = make_project(folder / "project")
         assert made.repro() == ["download", "preprocess", "train", "evaluate", "plot"]
         made.commit()
+        made.run("git", "repack", "-adq")  # one file to copy instead of hundreds
 
     return once(tmp_path_factory, "reproduced", make)
 
