@@ -59,6 +59,7 @@ def test_settings_are_written_into_their_files_of_conf(reproduced: Project) -> N
         "train.batch_size=null",
         "train.learning_rate=1e-3",
         "train.patience=3",
+        "train.schedule=cosine",
         "sweep.objective=val_loss",
         "sweep.direction=minimize",
     )
@@ -75,6 +76,8 @@ def test_settings_are_written_into_their_files_of_conf(reproduced: Project) -> N
             f"+{'  batch_size: null':31}# null: the whole training set in every step",
             "-  learning_rate: 0.1",
             "+  learning_rate: 0.001",
+            "-  schedule: constant",
+            "+  schedule: cosine",
             "-  patience: null",
             "+  patience: 3",
         ],
@@ -89,7 +92,7 @@ def test_settings_are_written_into_their_files_of_conf(reproduced: Project) -> N
         assert set(lines) <= {*promoted.splitlines()} & {*changed}
     for line in ("  objective: val_loss", "  direction: minimize"):
         assert f"\n+{line:31}# " in promoted
-    assert sum(line[0] in "-+" and line[:3] not in ("---", "+++") for line in changed) == 17
+    assert sum(line[0] in "-+" and line[:3] not in ("---", "+++") for line in changed) == 19
     shown = reproduced.stage("train", "--cfg", "job", "--resolve").stdout
     assert "  batch_size: null\n" in shown
     reproduced.repro("train")

@@ -253,6 +253,7 @@ def test_no_schedule_is_the_constant_one(ready: Project) -> None:
     assert composed(ready, "train.schedule=null") == composed(ready)
 
 
+@pytest.mark.slow
 def test_stages_sweeps_and_the_record(reproduced: Project) -> None:
     """The stage, a sweep with an objective of its own, and `promote`, which takes it over."""
     loss = ("sweep.objective=val_loss", "sweep.direction=minimize")
