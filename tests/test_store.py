@@ -83,6 +83,7 @@ def test_artifacts_stay_beside_a_store_that_is_moved_or_copied(tmp_path: Path, h
     assert (text(moved, one), text(moved, two)) == ("one", "two")
 
 
+@pytest.mark.slow
 def test_artifacts_that_are_lost_are_said_and_a_folder_of_ones_own_stays(
     tmp_path: Path, here: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

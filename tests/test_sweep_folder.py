@@ -10,8 +10,16 @@ from tests.test_sweep import sweep
 NUMBER = "hydra.sweep.subdir=deep/${hydra:job.num}"
 
 
-@pytest.fixture
-def ended(reproduced: Project, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Trial]]:
+LAUNCHERS = {
+    "basic": ("hydra/launcher=basic",),
+    "joblib": ("hydra/launcher=joblib", "hydra.launcher.n_jobs=1"),
+}
+
+
+@pytest.fixture(params=["basic", pytest.param("joblib", marks=pytest.mark.slow)])
+def ended(
+    reproduced: Project, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> dict[str, list[Trial]]:
     """The trials of a usual sweep and of one elsewhere, which was begun later."""
     monkeypatch.chdir(reproduced.folder)
     elsewhere = reproduced.folder.parent / "else where"
@@ -21,8 +29,7 @@ def ended(reproduced: Project, monkeypatch: pytest.MonkeyPatch) -> dict[str, lis
         "train.learning_rate=1e-6,2e-6",
         f"hydra.sweep.dir='{elsewhere}'",
         "hydra.sweep.subdir=deep/${hydra:job.override_dirname}",
-        "hydra/launcher=joblib",
-        "hydra.launcher.n_jobs=1",
+        *LAUNCHERS[request.param],
     )
     usual, other = folders.begun()
     assert other == elsewhere
