@@ -80,7 +80,7 @@ LONG = {
         "test_seeds.py::test_seeds_are_trained_once_and_tested_as_the_pipeline_is"
     ),
     "sweeps: End a training that gets no better": (
-        "test_schedules.py::test_stages_sweeps_and_the_record"
+        "test_schedules.py::test_patience_keeps_the_best_epoch"
     ),
     "sweeps: Several trials at once": (
         "test_sweep.py::test_a_worker_that_is_killed_before_it_has_written_anything"
