@@ -10,19 +10,28 @@ import shlex
 from urllib.parse import urlsplit
 
 from pipeline.cli import app
+from pipeline.errors import UserError
 from pipeline.evaluate import in_words, read_evaluation
 from pipeline.settings.inputs import Inputs
 from pipeline.settings.schema import Config
 from pipeline.tracking import description
 from pipeline.tracking.run import Run
+from pipeline.verification.unchanged import changed
 
 log = logging.getLogger(__name__)
 LOCAL = "sqlite:///mlflow.db"  # which a bare `mlflow ui` opens
 
 
 def main(config: Config, _: Inputs) -> None:
-    """Find or make the run of these weights and add what it lacks."""
+    """Find or make the run of these weights and add what it lacks.
+
+    It refuses results that do not belong together.
+    """
     evaluation = read_evaluation(config.paths.metrics / "evaluation.json")
+    if what := changed("train", "evaluate", "plot"):
+        raise UserError(
+            f"{what} since `dvc repro`: run it again, so that what is recorded belongs together"
+        )
     run = Run.look_up(config)
     found = run.resume(config)
     if not found.problem:

@@ -5,13 +5,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.stats import contingency_tables, multitest
 
 from pipeline import compare
-from pipeline.comparison import answers, groups, paired, picture, words
+from pipeline.comparison import answers, groups, named, paired, picture, words
 from pipeline.comparison.answers import UNIT, Answers
 from pipeline.comparison.paired import Counts
 from pipeline.comparison.result import Result
@@ -175,9 +176,14 @@ def test_results_are_compared_wherever_they_are(
     assert reproduced.run("git", "status", "--porcelain", "comparison").stdout == ""
 
     path = reproduced / "metrics/predictions.csv"
-    path.write_text(path.read_text(encoding="utf-8").replace("0.", "1."), encoding="utf-8")
+    answered = path.read_text(encoding="utf-8")
+    path.write_text(answered.replace("0.", "1."), encoding="utf-8")
     assert "the workspace, made by hand" in compared(reproduced, "owl", "workspace")[0]
     monkeypatch.chdir(reproduced.folder)
+    header, rows = answered.split("\n", 1)
+    many = f"{header}\n{rows * 100}"  # 200 KB
+    mlflow.MlflowClient("sqlite:///mlflow.db").log_text(run.info.run_id, many, "predictions.csv")
+    assert len(named.find(run.info.run_id).answers.actual) == 8000
     for names, why in (
         (("HEAD",), "needs two names, A and B, not 1: `--help` says what they are"),
         (("HEAD", "owI"), "owI is not known; did you mean owl? It may be workspace, a git rev"),

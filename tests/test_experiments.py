@@ -46,10 +46,43 @@ def test_a_training_by_hand_is_no_pipeline_run_until_it_is_evaluated(reproduced:
 
     reproduced.stage("train", "seed=5")
     assert kinds() == ["training", "pipeline"]
-    assert reproduced.repro() == ["train"]  # DVC knows the evaluation of what this gives
+    done = reproduced.stage("record", code=1)
+    assert done.stderr == (
+        "record: models/weights.npz is modified since `dvc repro`: run it again, so that what is "
+        "recorded belongs together\n"
+    )
+    assert "and gets no figures" in reproduced.stage("plot").stdout
+    assert not any(key.startswith("test_") for key in runs(reproduced)[0].data.metrics)
+    assert "plots" not in artifacts(reproduced, runs(reproduced)[0])
+    assert reproduced.repro() == ["train", "plot"]  # DVC knows the evaluation of what this gives
     assert kinds() == ["training", "training", "pipeline"]
     reproduced.stage("record", DVC_ROOT="/another/project", DVC_EXP_NAME="of-another")
     assert kinds() == ["pipeline", "training", "pipeline"]
     run: Run = runs(reproduced)[0]
     assert "test_accuracy" in run.data.metrics
+    assert "plots" in artifacts(reproduced, run)
     assert "dvc_experiment" not in run.data.tags
+
+
+def test_no_run_is_made_of_weights_of_other_settings(reproduced: Project) -> None:
+    """A store without the run of the weights gets none that has the parameters of others."""
+    kept = "sqlite:///kept.db"
+    reproduced.stage("train", "train.epochs=1", f"tracking.uri={kept}")
+    done = reproduced.stage("evaluate", "tracking.uri=sqlite:///new.db")
+    assert (
+        "MLflow: none has these weights, and models/weights.npz is modified since `dvc repro` "
+        "trained, so nothing is recorded: run `dvc repro`\n"
+    ) in done.stdout + done.stderr
+    assert runs(reproduced, f"sqlite:///{reproduced / 'new.db'}") == []
+    (run,) = runs(reproduced, f"sqlite:///{reproduced / 'kept.db'}")
+    assert "test_accuracy" not in run.data.metrics
+
+    assert reproduced.repro() == ["train", "evaluate"]  # the pictures are those of before
+    reproduced.edit("params.yaml", "seed: 0", "seed: 6")
+    assert "params.yaml: seed is modified since" in reproduced.stage("record", code=1).stderr
+    reproduced.edit("params.yaml", "seed: 6", "seed: 0")
+    said = reproduced.stage("record", "seed=6", code=1).stderr
+    assert said.startswith("record: seed=6 is given by hand since")
+    reproduced.stage("record", "tracking.uri=sqlite:///new.db")
+    (run,) = runs(reproduced, f"sqlite:///{reproduced / 'new.db'}")
+    assert run.data.params["seed"] == "0"

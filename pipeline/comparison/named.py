@@ -15,7 +15,7 @@ from pipeline.comparison.side import Side
 from pipeline.errors import UserError, first_line
 from pipeline.files import require
 from pipeline.masking import masked
-from pipeline.settings import conf_files, params
+from pipeline.settings import params
 from pipeline.settings.compose import load
 from pipeline.settings.schema import Config
 from pipeline.sweeping import folders
@@ -136,10 +136,10 @@ def _run(name: str) -> Side | None:
             store = Store(tracking.uri, tracking.experiment, tracking.timeout)
             store.connect()
             run = store.copy(name, OF_A_RUN, folder)
+            paths = [Path(folder, file) for file in OF_A_RUN]
+            texts = [path.read_text(encoding="utf-8") for path in paths if path.exists()]
         except Exception as error:  # whatever a server, a database or a file system raises
             raise UserError(f"MLflow at {masked(tracking.uri)}: {first_line(error)}") from None
-        paths = [Path(folder, file) for file in OF_A_RUN]
-        texts = [conf_files.read(path) for path in paths if path.exists()]
     if not run:
         return None
     if len(texts) < len(OF_A_RUN):

@@ -17,6 +17,7 @@ from pipeline.models import is_exact
 from pipeline.settings.schema import Config, Train
 from pipeline.tracking import description
 from pipeline.tracking.client import Client, Contents
+from pipeline.verification.unchanged import changed
 
 log = logging.getLogger(__name__)
 EVALUATION = ("evaluation.json", "classes.csv", "predictions.csv", "mistakes.csv")
@@ -33,6 +34,7 @@ class Run:
         self._train: Train | None = None
         self._known: dict[str, float] = {}  # metrics that it has already
         self.problem = ""  # why it cannot be begun, once it was asked for its id
+        self._given_up = False  # what is said of it goes nowhere
 
     @classmethod
     def look_up(cls, config: Config) -> "Run":
@@ -149,9 +151,17 @@ class Run:
             self.training(config)
 
     def resume(self, config: Config) -> Contents:
-        """Go on with the run that `look_up` asked for, or with one that is made from the files."""
+        """Go on with the run that `look_up` asked for, or with one that is made from the files.
+
+        None is made of files that are not of the settings: it would have the parameters of others.
+        """
         found = Contents(**self.client.answer(self._number))
         if not found.problem and not found.name:
+            if what := changed("train"):
+                problem = f"none has these weights, and {what} since `dvc repro` trained"
+                log.warning("MLflow: %s, so nothing is recorded: run `dvc repro`", problem)
+                self._given_up = True
+                return Contents(problem)
             log.info("MLflow has no run with these weights: recording one from the files")
             self._number = next(self.client.numbers)
             self.begin(*description.of_training(config, restored="true"))
@@ -173,7 +183,8 @@ class Run:
         self.files(sorted(config.paths.plots.glob("*.png")), "plots")
 
     def _send(self, do: str, **arguments: Any) -> None:
-        self.client.send(self._number, do, **arguments)
+        if not self._given_up:
+            self.client.send(self._number, do, **arguments)
 
 
 @contextmanager

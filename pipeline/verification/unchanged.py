@@ -1,0 +1,48 @@
+"""Whether the results in the workspace are those that DVC has made of the settings in its files.
+
+A stage that somebody runs by hand, with overrides or after an edit, leaves results that do not
+belong to the others or to the settings. DVC knows the difference.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+
+from pipeline.errors import first_line
+
+OF_THE_RECORD = ("tracking.", "download.")  # overrides that decide no result
+
+
+def changed(*stages: str) -> str:
+    """Return the first that has changed since `dvc repro` made these stages; empty if nothing has.
+
+    Parameters
+    ----------
+    *stages : str
+        Their settings, code, inputs and results are looked at.
+    """
+    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    if by_hand := [item for item in given if not item.lstrip("+").startswith(OF_THE_RECORD)]:
+        return f"{by_hand[0]} is given by hand"
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo() as repo:
+            return next(_said(repo.status(list(stages))), "")
+    except DvcException as error:
+        return first_line(error)
+
+
+def _said(status: dict[str, list[Any]]) -> Iterator[str]:
+    for stage, changes in status.items():
+        for change in changes:
+            if isinstance(change, str):  # its command
+                yield f"{stage}: {change}"
+                continue
+            for path, how in (item for one in change.values() for item in one.items()):
+                if isinstance(how, dict):  # keys of a file
+                    yield from (f"{path}: {key} is {word}" for key, word in how.items())
+                else:
+                    yield f"{path} is {how}"
