@@ -1,14 +1,13 @@
 """weights.npz: the named arrays of a trained model, the same bytes for the same values."""
 
 import io
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile, ZipInfo
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pipeline.data import npy
 from pipeline.errors import UserError
 from pipeline.files import reading, replacing, shown
 from pipeline.modelling.model import Model
@@ -36,17 +35,22 @@ def restore(model: Model, path: Path) -> None:
     A file is refused that is missing or damaged, whose names, shapes or types are not the model's,
     or in which a value is not finite.
     """
-    with reading(path, "train"), ZipFile(path) as members:
-        arrays = {
-            name.removesuffix(".npy"): np.load(io.BytesIO(members.read(name)), allow_pickle=False)
-            for name in members.namelist()
-        }
-    found = _headers(arrays)
-    needed = _headers({name: variable.numpy() for name, variable in model.saved.items()})
-    if found != needed:
+    expected = {
+        name: (tuple(variable.shape), np.dtype(variable.dtype.as_numpy_dtype))
+        for name, variable in model.saved.items()
+    }
+    with reading(path, "train"):
+        with ZipFile(path) as members:  # whose headers may ask for more memory than there is
+            found = {
+                name.removesuffix(".npy"): _header(members, name) for name in members.namelist()
+            }
+        if found == expected:
+            with np.load(path) as file:
+                arrays = dict(file)
+    if found != expected:
         raise UserError(
             f"{shown(path)}: holds {_described(found)}, but the model and the data set "
-            f"need {_described(needed)}: run `dvc repro train`"
+            f"need {_described(expected)}: run `dvc repro train`"
         )
     for name, array in arrays.items():
         if not np.isfinite(array).all():
@@ -62,8 +66,10 @@ def build(config: Config, shape: tuple[int, ...]) -> Model:
     return make(name, shape, len(config.dataset.classes), config.seed, options, exact=exact)
 
 
-def _headers(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Header]:
-    return {name: (array.shape, array.dtype) for name, array in arrays.items()}
+def _header(members: ZipFile, name: str) -> Header:
+    with members.open(name) as member:
+        shape, _, dtype = npy.read_header(member)
+    return shape, dtype
 
 
 def _described(headers: dict[str, Header]) -> str:
