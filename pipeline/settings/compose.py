@@ -57,7 +57,7 @@ def load(overrides: Sequence[str] = (), folder: str | Path = "") -> Config:
                 given = " ".join(overrides)
                 raise UserError(f"{given} is a sweep: run it as `python -m pipeline.train {given}`")
             config = check_in_force(composed)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(explain.one_line(error)) from error
     if not folder:
         return config
