@@ -126,6 +126,7 @@ def test_what_is_not_of_the_data_sets_kind_is_refused_with_the_remedy(tmp_path: 
     (tmp_path / "text.png").write_text("no image", encoding="utf-8")
     (tmp_path / "notes.txt").write_text("a", encoding="utf-8")
     (tmp_path / "t.csv").write_text("a,b\n1,x\n", encoding="utf-8")
+    (tmp_path / "shapes").mkdir()
     np.save(tmp_path / "words.npy", np.array(["a"]))
     table = described(2, features=["a", "b"], kind="none")
     own = dataset("table", train="train.csv", label="kind")
@@ -146,6 +147,8 @@ def test_what_is_not_of_the_data_sets_kind_is_refused_with_the_remedy(tmp_path: 
         ("colour.png", described(8, 8, 3), dataset("folder"), True, "fit=true is for grey images, and mine is not"),  # noqa: E501
         ("words.npy", grey, dataset(), False, "holds <U1: save numbers"),
         ("no.png", grey, dataset(), False, "there is no such file"),
+        ("shapes", grey, dataset(), False, "is a folder: give the files in it, which may be PNG or JPEG images, .npy arrays, and CSV or Parquet tables"),  # noqa: E501
+        ("shapes", grey, dataset(), True, "is a folder: give the files in it, which may be PNG or JPEG images, .npy arrays, and CSV or Parquet tables"),  # noqa: E501
     ):  # fmt: skip
         with pytest.raises(UserError) as caught:
             asked.read(tmp_path / name, kind, of, fit=fit, paper=0.0)

@@ -52,6 +52,11 @@ def read(
     UserError
         If the file cannot be read, or its examples are not of the data set's kind.
     """
+    if path.is_dir():
+        raise UserError(
+            f"{path}: is a folder: give the files in it, which may be PNG or JPEG images, .npy "
+            "arrays, and CSV or Parquet tables"
+        )
     if not path.is_file():
         raise UserError(f"{path}: there is no such file")
     suffix = path.suffix.lower()
