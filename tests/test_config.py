@@ -55,11 +55,11 @@ OVERRIDES = {  # HERE is the override, "on the command line"
         "dataset, model, optimizer: should be the name of a file of conf/, which is text, not int"
     ),
     "metrics=[acuracy]": "HERE: there is no 'acuracy'; did you mean accuracy?",
-    "metrics=[accuracy,top]": "HERE: metrics.1.k is missing",
+    "metrics=[accuracy,top]": "HERE: metrics.top.k is missing",
     "metrics=[{name: top, k: 0}]": (
-        "HERE: metrics.0.k should be greater than or equal to 1, not 0"
+        "HERE: metrics.top.k should be greater than or equal to 1, not 0"
     ),
-    "metrics=[{name: accuracy, k: 1}]": "HERE: metrics.0.k is not known",
+    "metrics=[{name: accuracy, k: 1}]": "HERE: metrics.accuracy.k is not known",
     "metrics=[accuracy,loss]": (
         "HERE should have names of their own, and loss is taken, not ['accuracy', 'loss']"
     ),

@@ -52,13 +52,13 @@ def check(composed: DictConfig) -> Config:
         config = config.model_copy(update={group: checked})
     _check_train(config, SCHEDULES, composed)
     measured = []
-    for place, metric in enumerate(config.metrics):
+    for metric in config.metrics:
         if metric.name not in METRICS:
             hint = params.did_you_mean(metric.name, METRICS)
             raise UserError(
                 f"{explain.where_set('metrics', composed)}: there is no {metric.name!r}{hint}"
             )
-        measured.append(_with_options(metric, METRICS, composed, ("metrics", str(place))))
+        measured.append(_with_options(metric, METRICS, composed, ("metrics", metric.name)))
     return config.model_copy(update={"metrics": measured})
 
 
