@@ -39,6 +39,7 @@ from pipeline.settings.dataset import NAME, Dataset
 
 RAW = Path("data/raw")
 MOST_HELD_OUT = 0.5  # of the training examples
+MOST_NAMES = 10  # in a note
 
 
 class Options(arguments.Options):
@@ -72,17 +73,22 @@ def main(given: list[str]) -> int:
             _put(found.folder / file, RAW / name / file, digest)
     write_text(target, text)
     print(f"{shown(target)}:\n\n{text}")
-    for note in found.notes:
+    notes = found.notes
+    if names := found.left_out:
+        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        notes.append(f"left out: {', '.join(names[:MOST_NAMES])}{more}")
+    for what, columns in (
+        ("the same value stands in all training examples", seen.constant),
+        (f"{', '.join(seen.numbering)} may only number the rows", seen.numbering),
+    ):
+        if columns:
+            notes.append(f"{what}; leave it out with drop={','.join([*drop, *columns])}")
+    for note in notes:
         print(f"Note: {note}")
-    if seen.constant:
-        print(
-            "Note: the same value stands in all training examples; leave it out with "
-            f"drop={','.join([*drop, *seen.constant])}"
-        )
     left = seen.rows["train"] * (1 if dataset.split == "files" else 1 - dataset.split)
     fits = not isinstance(held_out, int) or held_out < MOST_HELD_OUT * left
-    more = "" if fits else " -S train.validation_size=0.1"
-    print(f"Its files are in {RAW / name}. Next: `dvc exp run -S dataset={name}{more}`")
+    smaller = "" if fits else " -S train.validation_size=0.1"
+    print(f"Its files are in {RAW / name}. Next: `dvc exp run -S dataset={name}{smaller}`")
     return 0
 
 

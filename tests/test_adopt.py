@@ -145,6 +145,77 @@ def test_columns_may_be_numbered(workspace: Path) -> None:
         assert adopted(f"from_{first}").shape == [4]
 
 
+def notes(capsys: pytest.CaptureFixture[str], *given: str) -> list[str]:
+    """Return what `adopt` says beside the file that it has written."""
+    adopt.main([*given])
+    lines = capsys.readouterr().out.splitlines()
+    return [line.removeprefix("Note: ") for line in lines if line.startswith("Note: ")]
+
+
+def test_numbers_as_names_of_columns_may_be_values(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    note = "the first line was taken as the names of the columns, some of which are numbers"
+    numbered = FRAME.set_axis([*"12345"], axis=1)
+    numbered.to_csv("numbered.csv", index=False)
+    assert notes(capsys, "numbered.csv", "label=5") == [note]
+    numbered.to_parquet("stored.parquet")
+    assert notes(capsys, "stored.parquet", "label=5") == []
+    FRAME.rename(columns={"kind": "ant"}).to_csv("names.csv", index=False)
+    assert notes(capsys, "names.csv") == []
+
+
+def test_columns_that_may_only_number_the_rows_are_named(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = FRAME.assign(
+        Id=FRAME["a"] * 2,
+        shuffled=RANDOM.permutation(60),
+        counted=np.arange(1, 61),
+        twice=[*range(59), 0],
+        gap=[*range(59), 60],
+        from_two=np.arange(2, 62),
+        halves=[0, 0.5, *range(2, 60)],
+        const=7,
+    )
+    frame.to_csv("t.csv", index=False)
+    assert notes(capsys, "t.csv", "drop=a") == [
+        "the same value stands in all training examples; leave it out with drop=a,const",
+        "Id, shuffled, counted may only number the rows; leave it out with "
+        "drop=a,Id,shuffled,counted",
+    ]
+    assert adopted("t").shape == [11]
+
+
+def test_what_is_left_out_is_named(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_images(workspace / "pets")
+    Path("pets/notes.txt").write_text("x", encoding="utf-8")
+    for folder in ("dog", "docs/old", ".git/x"):
+        Path("pets", folder).mkdir(parents=True)
+    for file in ("docs/old/a.txt", "dog/.keep", "Thumbs.db", "ant/.DS_Store"):
+        Path("pets", file).write_text("x", encoding="utf-8")
+    assert notes(capsys, "pets") == ["left out: docs/, dog/, notes.txt"]
+    for part in ("train", "test"):
+        write_images(workspace / "parts" / part)
+    Path("parts/test/dog").mkdir()
+    assert notes(capsys, "parts") == ["left out: test/dog/"]
+    Path("table").mkdir()
+    FRAME.to_csv("table/t.csv", index=False)
+    for number in range(12):
+        Path(f"table/{number:02}.md").write_text("x", encoding="utf-8")
+    listed = ", ".join(f"{number:02}.md" for number in range(10))
+    assert notes(capsys, "table") == [f"left out: {listed} and 2 more"]
+    assert notes(capsys, "table/t.csv", "name=alone") == []
+    Path("saved").mkdir()
+    for name in ("x", "y", "x_val", "y_val"):
+        np.save(f"saved/{name}.npy", np.arange(60) % 3 if name[0] == "y" else np.ones((60, 2)))
+    Path("saved/README").write_text("x", encoding="utf-8")
+    assert notes(capsys, "saved") == ["left out: README, x_val.npy, y_val.npy"]
+    write_emnist(workspace / "idx", "letters")
+    Path("idx/README").write_text("x", encoding="utf-8")
+    assert notes(capsys, "idx") == ["left out: README"]
+
+
 @pytest.mark.parametrize("name", ["2024", "null", "on", "1e5", "nan", "0x1F", "1_000"])
 def test_a_name_that_is_read_as_something_else_is_refused(workspace: Path, name: str) -> None:
     FRAME.to_csv(f"{name}.csv", index=False)
@@ -329,6 +400,12 @@ BAD_TABLES: dict[str, tuple[pd.DataFrame, str, str]] = {
         "label=kind",
         f"'city' ('Rome' in row 2) must be finite numbers: write {WITHOUT}",
     ),
+    "no header, and the numbers are those of columns": (
+        FRAME.set_axis(["1", "2", "3", "4", "ant"], axis=1),
+        "",
+        "its first line holds values, not the names of columns: write these there, or copy "
+        "conf/dataset/digits.yaml, which reads a file without them",
+    ),
     "no header": (
         FRAME.rename(columns={"a": "0.5", "b": "1", "kind": "ant"}),
         "",
@@ -369,13 +446,14 @@ def test_a_bad_folder_is_refused_and_nothing_is_written(workspace: Path) -> None
     shutil.rmtree("p/Ant")
     Path("p/dog").mkdir()
     shutil.copy("p/ant/0.png", "p/dog")
-    assert refusal().startswith("p: the label 'dog' occurs once, in example 30: a class needs two")
+    assert refusal().startswith("p: the label 'dog' occurs once, in dog/0.png: a class needs two")
     shutil.rmtree("p/dog")
     Path("p/ant/0.png").write_bytes(Path("p/ant/0.png").read_bytes()[:60])
     assert refusal() == "p: ant/0.png cannot be read: image file is truncated"
     Image.new("L", (9, 9)).save("p/ant/0.png")
     assert refusal() == (
-        "p: has images of 2 sizes, width x height: 5 x 6 (29), 9 x 9 (1): scale them to one"
+        "p: has images of 2 sizes, width x height: 5 x 6 (29), 9 x 9 (1): scale them to one; "
+        "ant/0.png is 9 x 9"
     )
     Path("empty").mkdir()
     assert refusal("empty") == f"empty: holds no data set: {FORMS} can be adopted; see --help"

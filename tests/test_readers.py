@@ -479,7 +479,14 @@ LAYOUT = "CLASS/IMAGE, or train/CLASS/IMAGE and test/CLASS/IMAGE"
 BAD_IMAGES: dict[str, tuple[dict[str, bytes], str]] = {
     "two sizes": (
         {"a/1.png": picture(), "a/2.png": picture(size=(7, 4)), "b/1.png": picture()},
-        "has images of 2 sizes, width x height: 5 x 4 (2), 7 x 4 (1): scale them to one",
+        "has images of 2 sizes, width x height: 5 x 4 (2), 7 x 4 (1): scale them to one; "
+        "a/2.png is 7 x 4",
+    ),
+    "more sizes than a line names": (
+        {f"a/{n:02}.png": picture(size=(7 - n // 2, 4)) for n in range(12)}
+        | {"b/1.png": picture(size=(9, 4))},
+        "has images of 7 sizes, width x height: 7 x 4 (2), 6 x 4 (2), 5 x 4 (2), 4 x 4 (2), "
+        "3 x 4 (2) ...: scale them to one; b/1.png is 9 x 4",
     ),
     "cut off": ({"a/1.png": picture()[:-30]}, "a/1.png cannot be read: image file is truncated"),
     "no image": ({"a/1.png": b"hello"}, "a/1.png is neither a PNG nor a JPEG: convert it"),

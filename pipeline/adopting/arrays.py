@@ -38,5 +38,4 @@ def look(path: Path) -> Found:
     channels_first = len(shape) == 4 and shape[1] in CHANNELS and shape[3] not in CHANNELS
     options = {**parts, "labels": numbers, "channels_first": channels_first}
     used = {name.partition("/")[0] for pair in parts.values() for name in pair}
-    notes = [f"left out: {', '.join(left_out)}"] if left_out else []
-    return Found("arrays", options, folder, sorted(used), classes, notes)
+    return Found("arrays", options, folder, sorted(used), classes, left_out)

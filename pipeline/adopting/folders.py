@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.adopting.found import Found, check_names, classes_of
+from pipeline.adopting.found import Found, check_names, classes_of, unused
 from pipeline.data.readers import folder as reader
 from pipeline.data.readers import picture
 from pipeline.files import shown
@@ -32,10 +32,12 @@ def look(path: Path, staging: Path) -> Found:
     files = [str(one.relative_to(path)) for one in path.rglob("*") if one.is_file()]
     images = reader.find(files, path)
     check_names(sorted({image.label for image in images}), shown(path), of_folders=True)
-    labels = np.array([image.label for image in images if image.part == "train"])
-    classes, _ = classes_of(labels, shown(path))
+    train = [image for image in images if image.part == "train"]
+    labels = np.array([image.label for image in train])
+    classes, _ = classes_of(labels, shown(path), lambda number: train[number].path)
     with zipfile.ZipFile(staging / ARCHIVE, "w", zipfile.ZIP_STORED) as packed:
         for image in images:
             info = zipfile.ZipInfo(image.path, date_time=(1980, 1, 1, 0, 0, 0))
             packed.writestr(info, (path / image.path).read_bytes())
-    return Found("folder", {"archive": ARCHIVE}, staging, [ARCHIVE], classes)
+    left_out = unused(path, [image.path for image in images])
+    return Found("folder", {"archive": ARCHIVE}, staging, [ARCHIVE], classes, left_out)

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from math import isfinite
@@ -12,6 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from pipeline.data.readers.folder import HIDDEN
 from pipeline.errors import UserError
 from pipeline.files import shown
 from pipeline.settings.dataset import MOST_CLASSES
@@ -33,8 +34,10 @@ class Found:
     files : list of str
         Their names in it.
     classes : list of str
+    left_out : list of str
+        What lies beside them, or in them, and is not used.
     notes : list of str
-        What was left out.
+        What the user should look at.
     """
 
     reader: str
@@ -42,7 +45,20 @@ class Found:
     folder: Path
     files: list[str]
     classes: list[str]
+    left_out: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+
+def unused(folder: Path, used: Iterable[str]) -> list[str]:
+    """Return what lies in a folder beside the files that are used, and which folders hold none."""
+    files = {folder / name for name in used}
+    above = {one for file in files for one in file.parents if one.is_relative_to(folder)}
+    beside = {one for place in above for one in place.iterdir()} - files - above
+    return sorted(
+        f"{one.relative_to(folder)}{'/' * one.is_dir()}"
+        for one in beside
+        if not one.name.startswith(HIDDEN)
+    )
 
 
 def part_of(name: str) -> str:
@@ -85,9 +101,11 @@ def paired(are_labels: Mapping[str, bool], place: Path) -> tuple[dict[str, list[
 
 
 def classes_of(
-    labels: NDArray[Any], where: str, unit: str = "example", first: int = 0
+    labels: NDArray[Any], where: str, place_of: Callable[[int], str] = "example {:,}".format
 ) -> tuple[list[str], list[int] | None]:
     """Return the names of the classes, in their order, and the whole numbers that stand for them.
+
+    `place_of` names the place of an example, by its number, in an error line.
 
     Raises
     ------
@@ -118,9 +136,8 @@ def classes_of(
     for name, (count, value) in counts.items():
         if count == 1:
             raise UserError(
-                f"{where}: the label {name!r} occurs once, in {unit} "
-                f"{first + listed.index(value):,}: a class needs two examples, to train on and to "
-                "test on: add some, or leave it out"
+                f"{where}: the label {name!r} occurs once, in {place_of(listed.index(value))}: a "
+                "class needs two examples, to train on and to test on: add some, or leave it out"
             )
     check_names(names, where)
     if all(re.fullmatch(r"0|-?[1-9]\d*", name) for name in names):

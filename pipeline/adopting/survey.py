@@ -13,14 +13,19 @@ from pipeline.files import sha256
 from pipeline.readers import READERS
 from pipeline.settings.dataset import Dataset
 
+ROW_NAMES = ("id", "index")  # of columns that are no features
 SHARE = 0.2  # of each class, for the test part if the files have none
 
 
 class Survey(NamedTuple):
-    """How many examples each part has, and which columns are the same in all to train on."""
+    """How many examples each part has, and which columns of those to train on may be no features.
+
+    The values of a column are all the same, or number the rows.
+    """
 
     rows: dict[str, int]
     constant: list[str]
+    numbering: list[str]
 
 
 def described(found: Found, name: str) -> tuple[Dataset, Survey]:
@@ -58,9 +63,15 @@ def described(found: Found, name: str) -> tuple[Dataset, Survey]:
         "split": "files" if "test" in parts else SHARE,
         "scale": _scale(train, float(low.min()), float(high.max())),
     }
-    constant = [n for n, same in zip(train.features or (), low == high, strict=False) if same]
+    features = train.features or ()
+    constant = [name for name, same in zip(features, low == high, strict=False) if same]
+    numbering = [
+        name
+        for number, name in enumerate(features)
+        if name.lower() in ROW_NAMES or _numbers_rows(train, number, low[number], high[number])
+    ]
     rows = {part: examples.rows for part, examples in parts.items()}
-    return dataset.model_copy(update=known), Survey(rows, constant)
+    return dataset.model_copy(update=known), Survey(rows, constant, numbering)
 
 
 def _range(examples: Examples) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -69,6 +80,14 @@ def _range(examples: Examples) -> tuple[NDArray[np.float64], NDArray[np.float64]
     for _, rows in examples.flat():
         low, high = np.minimum(low, rows.min(0)), np.maximum(high, rows.max(0))
     return low, high
+
+
+def _numbers_rows(examples: Examples, feature: int, low: float, high: float) -> bool:
+    """Tell whether the values of a feature are 0, 1 and so on, or 1, 2 and so on, in any order."""
+    if low not in (0, 1) or high - low != examples.rows - 1:
+        return False
+    values = np.concatenate([rows[:, feature] for _, rows in examples.flat()])
+    return np.array_equal(np.sort(values), low + np.arange(examples.rows))
 
 
 def _scale(examples: Examples, low: float, high: float) -> str:

@@ -18,6 +18,10 @@ PACKED = (".gz", ".bz2", ".zst")
 SEPARATORS = ",;\t|"
 LABELS = ("label", "labels", "class", "target", "y", "species", "category", "diagnosis")
 MOST_NAMES = 30  # in an error line
+NO_HEADER = (
+    "its first line holds values, not the names of columns: write these there, or copy "
+    "conf/dataset/digits.yaml, which reads a file without them"
+)
 
 
 def is_table(path: Path) -> bool:
@@ -50,7 +54,12 @@ def look(path: Path, label: str | None, drop: list[str]) -> Found:
     label = label or _label(file, [name for name in columns if name not in drop])
     table.features_of(file, label, drop)
     where = f"{shown(file.path)}: column {label!r}"
-    classes, numbers = classes_of(table.text(file, label), where, "row", file.first)
+    labels, notes = table.text(file, label), []
+    if not file.is_parquet and any(map(is_number, columns)):
+        if not is_number(label) and label in labels:
+            raise UserError(f"{shown(file.path)}: {NO_HEADER}")
+        notes = ["the first line was taken as the names of the columns, some of which are numbers"]
+    classes, numbers = classes_of(labels, where, lambda number: f"row {file.first + number:,}")
     options = {
         "train": parts["train"],
         "test": parts.get("test"),
@@ -60,7 +69,7 @@ def look(path: Path, label: str | None, drop: list[str]) -> Found:
         "separator": file.separator if file.separator != "," else None,
         "decimal": file.decimal if file.decimal != "." else None,
     }
-    return Found("table", options, folder, names, classes)
+    return Found("table", options, folder, names, classes, notes=notes)
 
 
 def _label(file: Columns, columns: Sequence[str]) -> str:
@@ -94,9 +103,6 @@ def _described(path: Path) -> Columns:
     separator = SEPARATORS[rows.index(names)]
     numbers = [name for name in names if is_number(name)]
     if numbers and numbers not in [list(map(str, range(k, k + len(numbers)))) for k in (0, 1)]:
-        raise UserError(
-            f"{shown(path)}: its first line holds values, not the names of columns: write these "
-            "there, or copy conf/dataset/digits.yaml, which reads a file without them"
-        )
+        raise UserError(f"{shown(path)}: {NO_HEADER}")
     is_comma = separator != "," and re.search(r"\d,\d", first)
     return Columns(path, separator, decimal="," if is_comma else ".")

@@ -128,17 +128,20 @@ def _blocks(
 def _shape(members: zipfile.ZipFile, images: Sequence[Found], place: Path) -> tuple[int, ...]:
     """Return the one shape that all images have; only the beginning of each is read."""
     sizes: Counter[tuple[int, int]] = Counter()
+    first: dict[tuple[int, int], str] = {}
     colours = set()
     for _, _, name in images:
         with _image(members, name, place) as (image, where):
             sizes[image.size] += 1
+            first.setdefault(image.size, name)
             colours.add(picture.is_colour(image, where))
     if len(sizes) > 1:
         listed = ", ".join(f"{w} x {h} ({n:,})" for (w, h), n in sizes.most_common(MOST_SIZES))
         more = " ..." if len(sizes) > MOST_SIZES else ""
+        width, height = rarest = sizes.most_common()[-1][0]
         raise UserError(
             f"{shown(place)}: has images of {len(sizes)} sizes, width x height: {listed}{more}: "
-            "scale them to one"
+            f"scale them to one; {first[rarest]} is {width} x {height}"
         )
     ((width, height),) = sizes
     return (height, width, 3) if any(colours) else (height, width)
