@@ -16,6 +16,7 @@ counted from 0. For example:
 """
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,7 +35,9 @@ from pipeline.files import reading, replacing, shown
 from pipeline.predicting import asked, drawing
 from pipeline.settings.compose import load
 from pipeline.settings.schema import Config
+from pipeline.verification.unchanged import by_hand
 
+WEIGHTS = Path("models/weights.npz")
 ENLARGED = 8  # times, in the picture of what the model saw
 LOOKED_AT = 256  # training images, to know their background
 
@@ -61,6 +64,12 @@ def main(given: list[str]) -> int:
         asked.read(path, described, config.dataset, fit=options.fit, paper=paper) for path in paths
     ]
     model = evaluate.trained(config, described.shape)
+    if by_hand(WEIGHTS):
+        print(
+            f"predict: {WEIGHTS} is not the one that dvc.lock names: these answers are of a "
+            "training by hand",
+            file=sys.stderr,
+        )
     from pipeline.learning.inference import probabilities
 
     answers: list[dict[str, Any]] = []

@@ -86,7 +86,7 @@ def test_another_data_set_is_not_trained_on(reproduced: Project) -> None:
         (line,) = reproduced.stage(stage, "dataset=mnist", code=1).stderr.splitlines()
         assert line == (
             f"{stage}: data/processed: holds another data set than conf/dataset/mnist.yaml: "
-            "set `dataset: mnist` in params.yaml and run `dvc repro`"
+            "run `dvc repro` with `dataset: mnist` in params.yaml"
         )
 
 

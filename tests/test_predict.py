@@ -76,7 +76,9 @@ def test_answers_are_those_of_the_evaluation_bit_for_bit(reproduced: Project) ->
             assert f"{answer['probability']:.6f}" == row["probability"]
     assert answers[len(x)]["name"] == "bytes.npy:0"
     assert answers[-1]["probabilities"] == answers[3]["probabilities"]
-    one = reproduced.stage("predict", "seven.png").stdout
+    done = reproduced.stage("predict", "seven.png")
+    one = done.stdout
+    assert done.stderr == ""
     answer = answers[-1]
     assert one == (
         f"seven.png  {answer['class']} {answer['probability']:.6f}  "
@@ -89,6 +91,11 @@ def test_answers_are_those_of_the_evaluation_bit_for_bit(reproduced: Project) ->
     assert (refused.stdout, refused.stderr) == (
         "",
         "predict: nothing.png: there is no such file\n",
+    )
+    reproduced.stage("train", "train.epochs=1")
+    assert reproduced.stage("predict", "seven.png").stderr == (
+        "predict: models/weights.npz is not the one that dvc.lock names: these answers are of a "
+        "training by hand\n"
     )
 
 

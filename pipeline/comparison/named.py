@@ -23,7 +23,7 @@ from pipeline.tracking.connection import is_missing
 from pipeline.tracking.store import Store
 from pipeline.trials import trial_file
 from pipeline.verification import lock
-from pipeline.verification.reproduction import md5
+from pipeline.verification.unchanged import by_hand
 
 PREDICTIONS = "metrics/predictions.csv"
 WORKSPACE = "workspace"
@@ -60,9 +60,8 @@ def of_workspace(found: Answers, made: Path) -> Side:
 
     They are those of params.yaml and conf/ if DVC has not made the file as it is.
     """
-    stages = lock.read(Path(lock.NAME))
-    if (str(made), md5(made)) in [(out.path, out.md5) for out in lock.outs(stages)]:
-        return side.of_lock("the workspace", found, stages)
+    if not by_hand(made):
+        return side.of_lock("the workspace", found, lock.read(Path(lock.NAME)))
     title = f"the workspace, made by hand; its settings are taken from {params.FILE} and conf/"
     return side.of_config(title, found, plain(load()))
 

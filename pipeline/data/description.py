@@ -94,7 +94,7 @@ class Description(Section):
         if self.name != dataset.name:
             raise UserError(
                 f"{shown(folder)}: holds another data set than conf/dataset/{dataset.name}.yaml: "
-                f"set `dataset: {dataset.name}` in params.yaml and run `dvc repro`"
+                f"run `dvc repro` with `dataset: {dataset.name}` in params.yaml"
             )
         if self.hashes.get("dataset") != digest(dataset):
             raise UserError(

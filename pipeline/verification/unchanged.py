@@ -5,11 +5,14 @@ belong to the others or to the settings. DVC knows the difference.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
-from pipeline.errors import first_line
+from pipeline.errors import UserError, first_line
+from pipeline.verification import lock
+from pipeline.verification.reproduction import md5
 
 OF_THE_RECORD = ("tracking.", "download.")  # overrides that decide no result
 
@@ -33,6 +36,15 @@ def changed(*stages: str) -> str:
             return next(_said(repo.status(list(stages))), "")
     except DvcException as error:
         return first_line(error)
+
+
+def by_hand(path: Path) -> bool:
+    """Tell whether a result of the workspace is not the one that dvc.lock names."""
+    try:
+        outs = lock.outs(lock.read(Path(lock.NAME)))
+    except UserError:
+        return True
+    return (str(path), md5(path)) not in [(out.path, out.md5) for out in outs]
 
 
 def _said(status: dict[str, list[Any]]) -> Iterator[str]:
