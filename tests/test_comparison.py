@@ -182,7 +182,8 @@ def test_results_are_compared_wherever_they_are(
     monkeypatch.chdir(reproduced.folder)
     header, rows = answered.split("\n", 1)
     many = f"{header}\n{rows * 100}"  # 200 KB
-    mlflow.MlflowClient("sqlite:///mlflow.db").log_text(run.info.run_id, many, "predictions.csv")
+    client = mlflow.MlflowClient(f"sqlite:///{reproduced / 'mlflow.db'}")
+    client.log_text(run.info.run_id, many, "predictions.csv")
     assert len(named.find(run.info.run_id).answers.actual) == 8000
     for names, why in (
         (("HEAD",), "needs two names, A and B, not 1: `--help` says what they are"),

@@ -70,8 +70,8 @@ def test_no_run_is_made_of_weights_of_other_settings(reproduced: Project) -> Non
     reproduced.stage("train", "train.epochs=1", f"tracking.uri={kept}")
     done = reproduced.stage("evaluate", "tracking.uri=sqlite:///new.db")
     assert (
-        "MLflow: none has these weights, and models/weights.npz is modified since `dvc repro` "
-        "trained, so nothing is recorded: run `dvc repro`\n"
+        "MLflow has no run with these weights, and gets none: models/weights.npz is modified since "
+        "`dvc repro` trained\n"
     ) in done.stdout + done.stderr
     assert runs(reproduced, f"sqlite:///{reproduced / 'new.db'}") == []
     (run,) = runs(reproduced, f"sqlite:///{reproduced / 'kept.db'}")

@@ -228,16 +228,24 @@ def test_a_diverged_run_is_failed(reproduced: Project) -> None:
     assert (reproduced / "models/weights.npz").read_bytes() == before
 
 
-@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:////proc/nowhere/mlflow.db"])
-def test_a_store_out_of_reach_costs_seconds_and_no_results(reproduced: Project, uri: str) -> None:
+@pytest.mark.parametrize(
+    ("uri", "override", "remedy"),
+    [
+        ("http://127.0.0.1:9", "tracking.timeout=2", "`python -m pipeline.record`"),
+        ("sqlite:////proc/nowhere/mlflow.db", "seed=0", "the same command"),
+    ],
+)
+def test_a_store_out_of_reach_costs_seconds_and_no_results(
+    reproduced: Project, uri: str, override: str, remedy: str
+) -> None:
     weights = (reproduced / "models/weights.npz").read_bytes()
     (reproduced / "models/weights.npz").unlink()
     started = time.monotonic()
-    done = reproduced.stage("train", "tracking.timeout=1", MLFLOW_TRACKING_URI=uri)
+    done = reproduced.stage("train", override, MLFLOW_TRACKING_URI=uri)
     assert time.monotonic() - started < 60
     assert (reproduced / "models/weights.npz").read_bytes() == weights
     assert f"MLflow at {uri} has no complete record of this run: " in done.stdout
-    assert "once that is mended, `python -m pipeline.record` completes the record" in done.stdout
+    assert f"once that is mended, {remedy} completes the record" in done.stdout
     for stage in ("evaluate", "plot") if uri.startswith("http") else ():
         reproduced.stage(stage, "tracking.timeout=1", MLFLOW_TRACKING_URI=uri)
     assert len(runs(reproduced)) == 1
@@ -280,7 +288,8 @@ def test_a_trial_whose_run_cannot_be_begun_writes_into_no_other(
     monkeypatch.chdir(tmp_path)
     fork_recorders(monkeypatch)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    process = Client(Tracking(uri="sqlite:///mlflow.db", experiment="e", timeout=5), tmp_path)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    process = Client(Tracking(uri=uri, experiment="e", timeout=5), tmp_path)
     sweep, refused, late, trial = (record.Run(process) for _ in range(4))
     tags, in_the_way = {"pipeline.place": "."}, tmp_path / "in the way"
     in_the_way.touch()
@@ -297,7 +306,7 @@ def test_a_trial_whose_run_cannot_be_begun_writes_into_no_other(
     refused.metrics({"loss": 4.0}, 2)
     in_the_way.unlink()
     process.close()  # as the process that has begun the sweep has died
-    client = mlflow.MlflowClient("sqlite:///mlflow.db")
+    client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name("e")
     found = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
     assert {name: (run.info.status, run.data.metrics) for name, run in found.items()} == {

@@ -44,8 +44,12 @@ class Client:
     the record is not complete, `close` says where the results are, and what will `complete` it.
     """
 
-    def __init__(self, tracking: Tracking, results: Path, complete: str = COMPLETE):
+    def __init__(self, tracking: Tracking, results: Path, complete: str = ""):
         self.uri = masked(tracking.uri)  # as it is shown and stored; the recorder gets the real one
+        if not complete:  # `pipeline.record` refuses what overrides have made
+            from pipeline.verification.unchanged import overrides
+
+            complete = REPEAT if overrides() else COMPLETE
         self._results, self._complete = shown(results), complete
         if os.environ.get(BY_ID) and not os.environ.get("MLFLOW_EXPERIMENT_NAME"):
             log.warning(

@@ -151,16 +151,12 @@ class Run:
             self.training(config)
 
     def resume(self, config: Config) -> Contents:
-        """Go on with the run that `look_up` asked for, or with one that is made from the files.
-
-        None is made of files that are not of the settings: it would have the parameters of others.
-        """
+        """Go on with the run that `look_up` asked for, or make one of files of these settings."""
         found = Contents(**self.client.answer(self._number))
         if not found.problem and not found.name:
             if what := changed("train"):
-                problem = f"none has these weights, and {what} since `dvc repro` trained"
-                log.warning("MLflow: %s, so nothing is recorded: run `dvc repro`", problem)
-                self._given_up = True
+                self._given_up, problem = True, f"{what} since `dvc repro` trained"
+                log.warning("MLflow has no run with these weights, and gets none: %s", problem)
                 return Contents(problem)
             log.info("MLflow has no run with these weights: recording one from the files")
             self._number = next(self.client.numbers)

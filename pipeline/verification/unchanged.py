@@ -25,9 +25,8 @@ def changed(*stages: str) -> str:
     *stages : str
         Their settings, code, inputs and results are looked at.
     """
-    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    if by_hand := [item for item in given if not item.lstrip("+").startswith(OF_THE_RECORD)]:
-        return f"{by_hand[0]} is given by hand"
+    if given := overrides():
+        return f"{given[0]} is given by hand"
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
@@ -35,7 +34,13 @@ def changed(*stages: str) -> str:
         with Repo() as repo:
             return next(_said(repo.status(list(stages))), "")
     except DvcException as error:
-        return first_line(error)
+        return f"DVC cannot tell what has changed ({first_line(error)})"
+
+
+def overrides() -> list[str]:
+    """Return what this command was given that decides its results."""
+    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    return [item for item in given if not item.lstrip("+").startswith(OF_THE_RECORD)]
 
 
 def by_hand(path: Path) -> bool:
