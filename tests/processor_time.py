@@ -39,18 +39,20 @@ class ProcessorTime:
             self.seconds[report.nodeid] += dict(report.user_properties).get(NAME, 0.0)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        forked, refused = 0.0, 0
+        forked, refused = 0.0, Counter[str]()
         for line in self.log.read_text(encoding="utf-8").splitlines() if self.log else ():
             seconds, _, test = line.partition(" ")
             if seconds == "cold":
-                refused += 1
+                refused[test] += 1
                 continue
             self.seconds[test] += float(seconds)
             forked += float(seconds)
         terminalreporter.section(
             f"{NAME}: {self.seconds.total():.0f}, {forked:.0f} of it forked; "
-            f"{refused} commands were unlike the server"
+            f"{refused.total()} commands were unlike the server, and started cold"
         )
+        for test, count in refused.items():
+            terminalreporter.line(f"{count:5} cold  {test}")
         for test, seconds in self.seconds.most_common(SHOWN):
             terminalreporter.line(f"{seconds:8.1f}  {test}")
         files = Counter[str]()
