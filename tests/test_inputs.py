@@ -142,7 +142,7 @@ def test_dvc_believes_no_training_with_edited_settings(reproduced: Project) -> N
     assert runs(reproduced, "training")[0].info.status == "FINISHED"
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+@pytest.mark.parametrize("launcher", ["basic", pytest.param("joblib", marks=pytest.mark.slow)])
 def test_a_sweep_is_of_the_settings_that_it_began_with(reproduced: Project, launcher: str) -> None:
     arguments = ("seed=20,21", SHORT, "sweep.together=false", f"hydra/launcher={launcher}")
     if launcher == "joblib":

@@ -220,6 +220,7 @@ def test_what_lies_in_own_is_tracked_used_served_and_verified(reproduced: Projec
         assert json.loads(answer) == [int(row["predicted"]) for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_trials_in_other_processes_find_own_and_notice_that_it_changes(team: Project) -> None:
     own = ("model=small", "optimizer=slow")
     launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=1")

@@ -97,6 +97,7 @@ def bits(project: Project, one: Trial) -> list[str]:
     return [sha256(project / one.folder / name) for name in FILES]
 
 
+@pytest.mark.slow
 def test_a_grid_is_trained_in_groups(ten: Project) -> None:
     grid = ("-m", "train.learning_rate=0.1,0.2,0.4", "seed=0,1")
     done = ten.stage("train", *grid)

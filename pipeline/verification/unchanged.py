@@ -4,13 +4,16 @@ A stage that somebody runs by hand, with overrides or after an edit, leaves resu
 belong to the others or to the settings. DVC knows the difference.
 """
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
-from pipeline.errors import UserError, first_line
+from pipeline.errors import UserError
 from pipeline.verification import lock
 from pipeline.verification.reproduction import md5
 
@@ -27,14 +30,12 @@ def changed(*stages: str) -> str:
     """
     if given := overrides():
         return f"{given[0]} is given by hand"
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    try:
-        with Repo() as repo:
-            return next(_said(repo.status(list(stages))), "")
-    except DvcException as error:
-        return f"DVC cannot tell what has changed ({first_line(error)})"
+    command = [sys.executable, "-m", "dvc", "status", "--json", *stages]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    if done.returncode:
+        why = (done.stderr.strip().splitlines() or ["no reason is given"])[0]
+        return f"DVC cannot tell what has changed ({why})"
+    return next(_said(json.loads(done.stdout)), "")
 
 
 def overrides() -> list[str]:

@@ -32,6 +32,7 @@ READ_LATER = (
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES",
     "MLFLOW_TRACKING_URI",
     "NO_PROXY",
+    "OC_CAUSE",
     "OLDPWD",
     "PATH",
     "PWD",
