@@ -35,12 +35,17 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], obje
 
 
 LONGEST = (  # ten seconds or more
+    "test_a_locked_store_delays_the_end_and_loses_nothing",
     "test_the_commit_is_reproduced_and_nothing_is_touched",
+    "test_what_lies_in_own_is_tracked_used_served_and_verified",
+    "test_a_killed_training_goes_on",
+    "test_a_study_searches_its_space_and_goes_on",
+    "test_seeds_are_trained_once_and_tested_as_the_pipeline_is",
+    "test_a_sweep_ends_in_an_answer_and_is_not_run_twice",
     "test_the_same_bits_in_every_process",
     "test_an_experiment_has_one_name_and_its_record_stays",
     "test_a_server_that_comes_back_gets_the_whole_record",
     "test_every_preset_runs",
-    "test_a_locked_store_delays_the_end_and_loses_nothing",
 )
 
 
