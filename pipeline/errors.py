@@ -36,7 +36,7 @@ def explained(what: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:
+    except Exception as error:  # NumPy, Pillow, pyarrow and zipfile raise many kinds
         why = getattr(error, "strerror", None) or first_line(error)
         raise UserError(f"{what}: {why}") from None
 
