@@ -7,7 +7,7 @@
                   then keeps its own seed
 
 All settings are written or none, comments kept. Afterwards `dvc repro` gives the weights that the
-trial had, and the test metrics. For example, after
+trial had, unless data or code have changed since, and the test metrics. For example, after
 `python -m pipeline.train -m train.learning_rate=0.03,0.1,0.3`:
 
     python -m pipeline.promote && dvc repro
@@ -67,6 +67,8 @@ def main(given: list[str]) -> int:
     differences = [_difference(path, text) for path, text in changed.items()]
     yaml_edit.write_all(changed)
     print("\n".join(differences) or f"{params.FILE} and conf/ have its settings already")
+    if not promotion.is_of_what_lies_here(chosen):
+        print("The trial was of other data or code than lie here now: its metrics may not come out")
     print("Next: `dvc repro`, which trains it into the workspace and evaluates it on the test set.")
     return 0
 

@@ -196,6 +196,18 @@ def test_results_are_compared_wherever_they_are(
         assert str(refused.value).startswith(why)
 
 
+def test_answers_have_the_settings_of_the_weights_that_gave_them(reproduced: Project) -> None:
+    reproduced.edit("params.yaml", "seed: 0", "seed: 6")
+    reproduced.repro("--single-item", "evaluate")
+    assert compared(reproduced, "HEAD", "workspace")[1]["settings"] == {}
+    reproduced.repro("train")
+    (line,) = reproduced.stage("compare", "HEAD", "workspace", code=1).stderr.splitlines()
+    assert line == (
+        "compare: the workspace: evaluate was not run after train, which has made another "
+        "models/weights.npz since: `dvc repro` runs both"
+    )
+
+
 @pytest.mark.slow
 def test_predictions_that_dvc_caches_are_found(reproduced: Project) -> None:
     reproduced.run("git", "tag", "before")

@@ -86,3 +86,6 @@ def test_no_run_is_made_of_weights_of_other_settings(reproduced: Project) -> Non
     reproduced.stage("record", "tracking.uri=sqlite:///new.db")
     (run,) = runs(reproduced, f"sqlite:///{reproduced / 'new.db'}")
     assert run.data.params["seed"] == "0"
+    reproduced.edit("dvc.yaml", "  train:\n", "  train:\n    frozen: true\n")
+    said = reproduced.stage("record", code=1).stderr
+    assert said.startswith("record: dvc.yaml: `frozen` of train hides what has changed since")

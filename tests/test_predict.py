@@ -94,8 +94,8 @@ def test_answers_are_those_of_the_evaluation_bit_for_bit(reproduced: Project) ->
     )
     reproduced.stage("train", "train.epochs=1")
     assert reproduced.stage("predict", "seven.png").stderr == (
-        "predict: models/weights.npz is not the one that dvc.lock names: these answers are of a "
-        "training by hand\n"
+        "predict: models/weights.npz is modified since `dvc repro` trained: these answers are of "
+        "models/weights.npz as it is\n"
     )
 
 

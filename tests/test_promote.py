@@ -37,10 +37,17 @@ def test_the_promoted_trial_comes_out_with_the_same_bits(reproduced: Project) ->
     latest = runs(reproduced, "pipeline")[0]
     assert latest.data.tags["weights_sha256"] == trained
     assert latest.data.tags["trial_run_id"] == chosen.run_id
-    assert "params.yaml and conf/ have its settings already" in reproduced.stage("promote").stdout
+    again = reproduced.stage("promote").stdout
+    assert "params.yaml and conf/ have its settings already" in again
+    changed = (
+        "The trial was of other data or code than lie here now: its metrics may not come out\n"
+    )
+    assert changed not in done.stdout + again
 
     (other,) = [one for one in trials(reproduced) if one.number != chosen.number]
-    reproduced.stage("promote", f"run_id={other.run_id}")
+    with (reproduced / "pipeline/files.py").open("a") as file:
+        file.write("# edited\n")
+    assert changed in reproduced.stage("promote", f"run_id={other.run_id}").stdout
     assert f"model: {other.settings['model']['name']}\n" in (reproduced / "params.yaml").read_text(
         encoding="utf-8"
     )

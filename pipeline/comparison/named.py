@@ -61,7 +61,7 @@ def of_workspace(found: Answers, made: Path) -> Side:
     They are those of params.yaml and conf/ if DVC has not made the file as it is.
     """
     if not by_hand(made):
-        return side.of_lock("the workspace", found, lock.read(Path(lock.NAME)))
+        return side.of_lock("the workspace", found, lock.read(Path(lock.NAME)), str(made))
     title = f"the workspace, made by hand; its settings are taken from {params.FILE} and conf/"
     return side.of_config(title, found, plain(load()))
 
@@ -96,7 +96,7 @@ def _commit(name: str, experiment: str = "") -> Side | None:
         found = answers.parse(_predictions(commit), f"{name}: {PREDICTIONS}")
     except UserError as error:
         raise UserError(f"{title}: has no results that could be compared: {error}") from None
-    return side.of_lock(title, found, stages)
+    return side.of_lock(title, found, stages, PREDICTIONS)
 
 
 def _predictions(commit: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.comparison.answers import Answers
 from pipeline.errors import UserError
 from pipeline.settings.params import leaves
-from pipeline.verification.lock import Stages
+from pipeline.verification.lock import Stages, check_run_in_order
 
 GROUPS = ("dataset", "model", "optimizer")
 DECIDING = ("model", "optimizer", "seed", "determinism", "train")
@@ -45,12 +45,20 @@ class Side:
     code: Mapping[str, str] = field(default_factory=dict)
 
 
-def of_lock(title: str, answers: Answers, stages: Stages) -> Side:
-    """Return the side whose answers the stages of a dvc.lock have given."""
+def of_lock(title: str, answers: Answers, stages: Stages, made: str) -> Side:
+    """Return the side whose answers the stages of a dvc.lock have given, by the file they `made`.
+
+    Raises
+    ------
+    UserError
+        If they were not run one after the other.
+    """
+    check_run_in_order(stages, made, title)
     dataset: dict[str, Any] = {}
     settings: dict[str, Any] = {}
     code: dict[str, str] = {}
-    for stage in stages.values():
+    trained = stages.get("train", {})  # what another stage was run with later does not count
+    for stage in [*stages.values(), trained]:
         deps = [dep for dep in stage.get("deps", []) if dep["path"].startswith(CODE)]
         code |= {dep["path"]: dep.get("md5", "") for dep in deps}
         for file, values in stage.get("params", {}).items():

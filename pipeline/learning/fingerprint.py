@@ -6,6 +6,7 @@ It covers what decides them: the settings, the bytes of the data, and the hand-m
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 from pipeline.files import sha256_once
@@ -26,8 +27,13 @@ def settings(config: Config) -> dict[str, Any]:
 
 def fingerprint(config: Config) -> str:
     """Return the SHA-256, in hexadecimal, of the settings, the data and the code."""
-    data = [sha256_once(config.paths.processed / name) for name in ARRAYS]
-    content = {"settings": settings(config), "files": data + code()}
+    return of(settings(config), config.paths.processed)
+
+
+def of(decisive: dict[str, Any], processed: Path) -> str:
+    """Return the fingerprint of a training with these `settings`, on the data of a folder."""
+    data = [sha256_once(processed / name) for name in ARRAYS]
+    content = {"settings": decisive, "files": data + code()}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -45,6 +45,11 @@ def deps(stage: str) -> tuple[list[Path], list[Path]]:
     return code, data
 
 
+def is_frozen(stage: str) -> bool:
+    """Tell whether DVC is told to take a stage for up to date, whatever has changed."""
+    return bool(_stages().get(stage, {}).get("frozen"))
+
+
 def params_of(stage: str) -> list[tuple[Path, list[str] | None]]:
     """Return the files of values that a stage reads, each with the keys, or None for all."""
     found: list[tuple[Path, list[str] | None]] = []

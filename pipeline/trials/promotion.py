@@ -11,6 +11,7 @@ from typing import Any
 from pipeline import yaml_edit
 from pipeline.errors import UserError
 from pipeline.files import shown
+from pipeline.learning import fingerprint
 from pipeline.learning.fingerprint import settings
 from pipeline.settings import conf_files, params
 from pipeline.settings.compose import load
@@ -44,6 +45,17 @@ def plan(trial: Trial, *, with_seed: bool) -> dict[Path, str]:
     changed = {path: text for path, text in changed.items() if text != texts[path]}
     _check(changed, wanted, trial)
     return changed
+
+
+def is_of_what_lies_here(trial: Trial) -> bool:
+    """Tell whether the data and the code are still those by which the trial was trained.
+
+    Data that are not here are not known to be others.
+    """
+    folder = load().paths.processed
+    if not all((folder / name).exists() for name in fingerprint.ARRAYS):
+        return True
+    return trial.fingerprint == fingerprint.of(trial.settings, folder)
 
 
 def _place(key: str, choices: dict[str, str]) -> tuple[Path, str]:

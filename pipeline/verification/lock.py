@@ -67,6 +67,24 @@ def outs(stages: Stages) -> list[Out]:
     ]
 
 
+def check_run_in_order(stages: Stages, result: str, title: str) -> None:
+    """Refuse a result for which a stage has read what another stage has since made anew.
+
+    `dvc repro train` leaves the evaluation of the weights before, `dvc repro --single-item` more.
+    """
+    made = {out.path: out for out in outs(stages)}
+    for name, stage in stages.items():
+        for dep in stage.get("deps", []):
+            out = made.get(dep["path"])
+            if out and out.md5 != dep.get("md5", ""):
+                raise UserError(
+                    f"{title}: {name} was not run after {out.stage}, which has made another "
+                    f"{out.path} since: `dvc repro` runs both"
+                )
+        if result in made and made[result].stage == name:
+            return
+
+
 def inputs(stages: Stages, made: set[str]) -> dict[tuple[str, str], Any]:
     """Return code, parameters and commands, but not what stages have made, by stage and name."""
     found: dict[tuple[str, str], Any] = {}

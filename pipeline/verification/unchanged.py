@@ -14,6 +14,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 
 from pipeline.errors import UserError
+from pipeline.settings import dvc_yaml
 from pipeline.verification import lock
 from pipeline.verification.reproduction import md5
 
@@ -30,6 +31,8 @@ def changed(*stages: str) -> str:
     """
     if given := overrides():
         return f"{given[0]} is given by hand"
+    if frozen := [stage for stage in stages if dvc_yaml.is_frozen(stage)]:
+        return f"{dvc_yaml.FILE}: `frozen` of {frozen[0]} hides what has changed"
     command = [sys.executable, "-m", "dvc", "status", "--json", *stages]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
