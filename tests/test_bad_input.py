@@ -264,6 +264,8 @@ TRAPS = {
     "a control character": (b"a: \x01\n", "is not valid YAML: unacceptable character #x0001"),
     "not UTF-8": (b"a: \xff\n", "is not UTF-8 text (byte 3): save it as UTF-8"),
     "UTF-16": ("a: 1\n".encode("utf-16"), "is not UTF-8 text (byte 0)"),
+    "an octal number": (b"a: 1\nb: 010\n", "line 2: 010 is one number to YAML 1.1 and another to"),
+    "a number to the base of 60": (b"a: 1:30\n", "line 1: 1:30 is one number to YAML 1.1 and an"),
     "nothing to refer to": (b"a: *b\n", "line 1: aliases (*) are not supported"),
     "a billion laughs": (ALIASES.encode(), "line 2: aliases (*) are not supported"),
     "itself": (b"a: &a [*a]\n", "line 1: aliases (*) are not supported"),

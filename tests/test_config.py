@@ -78,6 +78,9 @@ NEEDS_DATA = {
 EDITS = {
     ("epochs: 3", "epochs: '3'"): "params.yaml: train.epochs should be a valid integer, not '3'",
     ("epochs: 3", "epoch: 3"): "params.yaml: train.epoch is not known; did you mean train.epochs?",
+    ("seed: 0", "seed: 0\ntrain.epochs: 9"): (
+        "params.yaml: train.epochs is not read: write `epochs` below `train:`"
+    ),
     ("seed: 0", "seed: 0\nsede: 0"): "params.yaml: sede is not known; did you mean seed?",
     ("epochs: 3", "epochs: 3\n  patient: 3"): "params.yaml: train.patient is not known",
 }

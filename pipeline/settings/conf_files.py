@@ -4,6 +4,7 @@ Refused, in one line, is what cannot be read, what would take long to read, and 
 Hydra run code: values choose among the project's own tables, and name nothing to import.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import GrammarParseError
-from yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
+from yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 
 from pipeline.errors import UserError, first_line
 from pipeline.files import shown
@@ -20,6 +21,7 @@ MOST_BYTES = 100_000
 MOST_DEPTH = 20
 VALUES_ONLY = ("dataset", "model", "optimizer")  # groups whose files may only hold values
 KEY_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
+TWO_NUMBERS = re.compile(r"[-+]?(0[0-7_]+|[0-9_]+(:[0-5]?[0-9])+(\.[0-9_]*)?)")  # octal, base 60
 OWN = ("config", "hydra")  # the project's own file and group, which may name classes
 
 
@@ -75,6 +77,13 @@ def parse(text: str, path: Path) -> dict[Any, Any]:
             if tag := getattr(event, "tag", None):
                 shown_tag = tag.replace("tag:yaml.org,2002:", "!!")
                 raise UserError(f"{where} tags ({shown_tag}) are not supported")
+            plain = isinstance(event, ScalarEvent) and event.implicit[0]
+            number = getattr(event, "value", "")
+            if plain and TWO_NUMBERS.fullmatch(number):
+                raise UserError(
+                    f"{where} {number} is one number to YAML 1.1 and another to 1.2, which "
+                    "DVC reads: write it without a leading 0 or a colon, or as text in quotes"
+                )
             if depth > MOST_DEPTH:
                 raise UserError(f"{where} is nested more than {MOST_DEPTH} deep")
         parsed = yaml.load(text, Loader=Loader)  # noqa: S506  # a safe one

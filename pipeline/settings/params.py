@@ -93,6 +93,9 @@ def known_keys(conf: Path = CONF) -> list[str]:
 def check(root: Path = Path(), conf: Path = CONF) -> None:
     """Refuse keys that conf/config.yaml does not read, missing ones, and choices without a file."""
     known, tree = known_keys(conf), load(root)
+    for group, dot, name in (key.partition(".") for key in tree):
+        if dot:
+            raise UserError(f"{FILE}: {group}.{name} is not read: write `{name}` below `{group}:`")
     for key in leaves(tree):
         if inside := [name for name in known if name.startswith(f"{key}.")]:
             raise UserError(f"{FILE}: {key} should hold {', '.join(inside)}")
