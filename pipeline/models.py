@@ -153,7 +153,7 @@ class CNN(KerasModel):
 
 
 MODELS: Registry[type[Model]] = Registry(
-    "models", {"cnn": CNN, "logistic_regression": LogisticRegression, "mlp": MLP}
+    "models", {"cnn": CNN, "logistic_regression": LogisticRegression, "mlp": MLP}, base=Model
 )
 
 
@@ -168,8 +168,8 @@ def make(
 ) -> Model:
     """Return a model of the table, with its initial weights; refuse one that has none."""
     model = MODELS[name](shape, classes, seed, **options)
-    if not model.weights:
-        raise UserError(f"model {name}: has no weights to train")
+    if not getattr(model, "weights", None):
+        raise UserError(f"model {name}: has no weights to train: put them into `self.weights`")
     model.exact, model.classes = exact, classes
     return model
 

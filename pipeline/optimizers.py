@@ -62,13 +62,24 @@ def make(
 ) -> "keras.optimizers.Optimizer":
     """Return an optimizer of the table, for a training of so many steps.
 
-    One that is to be exact and is not, or cannot follow the schedule, is refused.
+    One that is to be exact and is not, or cannot follow the schedule, is refused; and one that
+    needs what `fit` of Keras does besides the steps.
     """
+    import keras
     import tensorflow as tf
 
     from pipeline.exact.optimizers import is_plain
 
     optimizer = OPTIMIZERS[name](learning_rate, **options)
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        raise UserError(f"optimizer: {name!r} must return a Keras optimizer, not {optimizer!r:.80}")
+    if float(optimizer.scale_loss(1.0)) != 1:
+        raise UserError(f"optimizer: {name!r} is for a loss that is scaled: leave the scale out")
+    if optimizer.use_ema and not optimizer.ema_overwrite_frequency:
+        raise UserError(
+            f"optimizer: {name!r} averages the weights, but does not use the average: give it an "
+            "ema_overwrite_frequency"
+        )
     if exact and not is_plain(optimizer):
         raise UserError(
             f"optimizer: {name!r} is in EXACT of pipeline/optimizers.py, but is not the SGD or "

@@ -65,6 +65,11 @@ def read(folder: Path, dataset: Dataset) -> dict[str, Examples]:
         the shape or the classes that the configuration names.
     """
     found = READERS[dataset.reader](folder, dataset, **options_of(dataset))
+    if not isinstance(found, dict) or "train" not in found:
+        raise UserError(
+            f"{where_set('dataset.reader')}: {dataset.reader!r} must return a dict with the "
+            f"Examples of `train`, and of `test` if there are any, not a {type(found).__name__}"
+        )
     for part in found.values():
         if not part.rows:
             raise UserError(f"{part.place}: has no examples")

@@ -16,10 +16,20 @@ Entry = TypeVar("Entry", bound=Callable[..., Any])
 
 
 class Registry(Mapping[str, Entry]):
-    """Classes or functions by name: those that are shipped, and a team's, in a folder of own/."""
+    """Classes or functions by name: those that are shipped, and a team's, in a folder of own/.
 
-    def __init__(self, folder: str, shipped: Mapping[str, Entry], root: Path = own.FOLDER):
+    With a `base`, all are classes that derive from it.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        shipped: Mapping[str, Entry],
+        root: Path = own.FOLDER,
+        base: type | None = None,
+    ):
         self._folder, self._entries, self._loaded = root / folder, dict(shipped), False
+        self._base = base
 
     def __getitem__(self, name: str) -> Entry:
         return self._all()[name]
@@ -37,6 +47,8 @@ class Registry(Mapping[str, Entry]):
         """
         if not callable(entry):
             raise UserError(f"{name!r} must be a class or a function, not {entry!r}")
+        if self._base and not (isinstance(entry, type) and issubclass(entry, self._base)):
+            raise UserError(f"{name!r} must be a class that derives from {self._base.__name__}")
         module, folders = entry.__module__, f"{self._folder.parent.name}."
         if module.startswith(folders) and not module.startswith(f"{folders}{self._folder.name}."):
             raise UserError(f"{name!r} belongs into a file of {shown(self._folder)}/")

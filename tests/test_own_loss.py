@@ -17,7 +17,7 @@ import tensorflow as tf  # noqa: E402  # after the settings that decide its bits
 from pipeline.learning.inference import judge, prepared  # noqa: E402
 from pipeline.learning.promise import promise  # noqa: E402
 from pipeline.learning.training import train  # noqa: E402
-from pipeline.models import MLP, MODELS, LogisticRegression, Model, is_exact  # noqa: E402
+from pipeline.models import MLP, MODELS, LogisticRegression, Model, is_exact, make  # noqa: E402
 from pipeline.optimizers import sgd  # noqa: E402
 
 FEATURES, CLASSES, ROWS = 6, 3, 150
@@ -125,6 +125,47 @@ def test_a_loss_that_is_none_is_refused(case: str) -> None:
     with pytest.raises(UserError) as caught:
         step(Own((FEATURES,), CLASSES, 0))
     assert str(caught.value).startswith(sentence)
+
+
+NO_MODEL: dict[str, tuple[Callable[[Model, tf.Tensor], Any], str]] = {
+    "nothing returned": (
+        lambda model, x: None,
+        "Own gives NoneType: `__call__` must return the logits",
+    ),
+    "weights of no influence": (
+        lambda model, x: tf.stop_gradient(x @ model.weights["weight"]),
+        "Own computes its logits from none of the arrays in `self.weights` that can be trained",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NO_MODEL)
+def test_a_model_that_would_learn_nothing_is_refused(case: str) -> None:
+    call, sentence = NO_MODEL[case]
+
+    class Own(LogisticRegression):
+        exact = False
+
+        def __call__(self, x: tf.Tensor) -> Any:
+            return call(self, x)
+
+    with pytest.raises(UserError) as caught:
+        step(Own((FEATURES,), CLASSES, 0))
+    assert str(caught.value).startswith(sentence)
+
+
+def test_a_model_derives_from_model_and_has_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Own(Model):
+        def __init__(self, *given: Any):
+            self.weight = tf.Variable(1.0)
+
+    monkeypatch.setattr(MODELS, "_entries", dict(MODELS))
+    for other in (object, len):
+        with pytest.raises(UserError, match="'own' must be a class that derives from Model"):
+            MODELS["own"] = other  # type: ignore[assignment]
+    MODELS["own"] = Own
+    with pytest.raises(UserError, match="model own: has no weights to train: put them into"):
+        make("own", (FEATURES,), CLASSES, 0, {}, exact=False)
 
 
 def test_a_penalty_is_one_number() -> None:

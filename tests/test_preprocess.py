@@ -20,6 +20,7 @@ from pipeline.data.readers.idx import BLOCK
 from pipeline.data.scaling import Encoder
 from pipeline.data.splitting import Part
 from pipeline.errors import UserError
+from pipeline.readers import READERS
 from pipeline.settings.compose import load
 from pipeline.settings.dataset import Dataset
 from pipeline.settings.inputs import Inputs
@@ -273,6 +274,21 @@ def test_images_of_different_shapes_are_refused(ready: Project) -> None:
         "is (4, 5)",
     )
     assert not (ready / "data/processed").exists()
+
+
+def test_a_reader_returns_its_parts_by_name(
+    ready: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pair(folder: Path, dataset: Dataset, *, train: list[str], test: list[str]) -> Any:
+        return train, test
+
+    monkeypatch.setitem(READERS._entries, "idx", pair)  # type: ignore[arg-type]
+    refused(
+        ready,
+        "conf/dataset/*.yaml: dataset.reader: 'idx' must return a dict with the Examples of "
+        "`train`, and of `test` if there are any, not a tuple",
+        command=False,
+    )
 
 
 def test_what_was_processed_before_stays_whole(tmp_path: Path) -> None:

@@ -452,6 +452,14 @@ def test_images_have_the_pixels_of_their_files(tmp_path: Path, modes: str) -> No
     assert part.labels.tolist() == [0, 1, 1]
 
 
+@pytest.mark.filterwarnings("error")
+def test_an_image_whose_palette_could_be_transparent_is_read_without_a_word(tmp_path: Path) -> None:
+    opaque = picture("P", transparency=bytes([255] * 9))
+    pack(tmp_path / "images.zip", {"a/1.png": opaque})
+    part = folder.read(tmp_path, dataset("a", "b"), archive="images.zip")["train"]
+    np.testing.assert_array_equal(values(part)[0], pixels(opaque, "RGBA")[..., :3])
+
+
 def test_a_test_part_of_images(tmp_path: Path) -> None:
     files = {f"{part}/{name}/1.png": picture() for part in ("train", "test") for name in "ab"}
     pack(tmp_path / "i.zip", files)

@@ -191,6 +191,17 @@ def test_a_reader_is_held_to_what_it_announces() -> None:
         with pytest.raises(UserError) as caught:
             list(source.flat())
         assert str(caught.value).startswith(message)
+    for labels, found in (
+        (np.zeros(4, int), "int64 (4,)"),
+        (np.eye(4, dtype=np.uint8), "uint8 (4, 4)"),
+        (list("abab"), "<U1 (4,)"),
+    ):
+        with pytest.raises(UserError) as caught:
+            Examples(**vars(good) | {"labels": labels})
+        assert str(caught.value) == (
+            f"a.csv: its reader gives labels {found} where the number of each example's class is "
+            "needed, from 0 on, uint8 (n,)"
+        )
 
 
 def test_the_limits_are_those_of_exact_arithmetic() -> None:

@@ -1,6 +1,7 @@
 """The learning rate of each step, and the end of a training that gets no better."""
 
 import math
+from contextlib import nullcontext
 from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,22 @@ def test_an_optimizer_with_a_schedule_of_its_own_takes_no_other(
     line = "train.schedule: 'linear' is not for the optimizer 'adam', which has learning rates of"
     with pytest.raises(UserError, match=line):
         learner_of(config)
+
+
+def test_an_optimizer_is_one_whose_steps_are_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    import keras
+
+    sgd = keras.optimizers.SGD
+    for made, line in (
+        (None, "must return a Keras optimizer, not None"),
+        (sgd(0.1, use_ema=True), "averages the weights, but does not use the average"),
+        (sgd(0.1, loss_scale_factor=8.0), "is for a loss that is scaled"),
+        (keras.optimizers.LossScaleOptimizer(sgd(0.1)), "is for a loss that is scaled"),
+        (sgd(0.1, use_ema=True, ema_overwrite_frequency=5), None),
+    ):
+        monkeypatch.setattr(optimizers, "OPTIMIZERS", {"own": lambda rate, made=made: made})
+        with pytest.raises(UserError, match=line) if line else nullcontext():
+            optimizers.make("own", 0.1, "constant", 1, {}, exact=False)
 
 
 @pytest.mark.parametrize(

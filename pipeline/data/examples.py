@@ -54,6 +54,15 @@ class Examples:
     features: tuple[str, ...] | None = None
     place: str
 
+    def __post_init__(self) -> None:
+        """Refuse labels that are no classes: text, as the files may hold it, or one-hot rows."""
+        given = np.asarray(self.labels)
+        if given.dtype != np.uint8 or given.ndim != 1:
+            raise UserError(
+                f"{self.place}: its reader gives labels {given.dtype} {given.shape} where the "
+                "number of each example's class is needed, from 0 on, uint8 (n,)"
+            )
+
     @property
     def rows(self) -> int:
         """How many examples there are."""

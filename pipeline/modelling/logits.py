@@ -19,7 +19,10 @@ def logits_of(
     """
     given = {"training": training, "seed": seed}
     logits = model(x, **{name: value for name, value in given.items() if model.takes(name)})
-    name, found = type(model).__name__, logits.dtype
+    name = type(model).__name__
+    if not tf.is_tensor(logits):
+        raise UserError(f"{name} gives {type(logits).__name__}: `__call__` must return the logits")
+    found = logits.dtype
     if drawing := _drawing():
         raise UserError(
             f"{name} draws random numbers by {drawing}, which would be others in a training that "

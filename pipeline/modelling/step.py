@@ -51,7 +51,13 @@ def gradients(
     found: tuple[tf.Tensor, ...] = ()
     for logits, (_, y) in zip(all_logits, parts, strict=True):
         losses, correct, slope = score(logits, y, model.own_loss)
-        terms = *sums_of(losses, correct), *_dense(tape, logits, variables, slope)
+        by_weight = tape.gradient(logits, variables, slope)
+        if all(one is None for one in by_weight):
+            raise UserError(
+                f"{type(model).__name__} computes its logits from none of the arrays in "
+                "`self.weights` that can be trained, so nothing is learned"
+            )
+        terms = *sums_of(losses, correct), *_dense(by_weight, variables)
         found = add(found, terms) if found else terms
     return found
 
@@ -109,16 +115,12 @@ def _penalties(model: Model, variables: list[tf.Variable]) -> list[tf.Tensor]:
         return []
     if penalty.shape != []:
         raise UserError(f"the model's penalty has the shape {penalty.shape}: it must be one number")
-    return _dense(tape, penalty, variables)
+    return _dense(tape.gradient(penalty, variables), variables)
 
 
-def _dense(
-    tape: tf.GradientTape,
-    target: tf.Tensor,
-    variables: list[tf.Variable],
-    slope: tf.Tensor | None = None,
-) -> list[tf.Tensor]:
+def _dense(gradients: Sequence[Any], variables: list[tf.Variable]) -> list[tf.Tensor]:
     """Return the gradients by each variable, whole arrays, zeros where it makes no difference."""
-    zeros = tf.UnconnectedGradients.ZERO
-    found = tape.gradient(target, variables, slope, unconnected_gradients=zeros)
-    return [tf.convert_to_tensor(gradient) for gradient in found]
+    pairs = zip(gradients, variables, strict=True)
+    return [
+        tf.zeros_like(one) if found is None else tf.convert_to_tensor(found) for found, one in pairs
+    ]

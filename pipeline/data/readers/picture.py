@@ -60,4 +60,5 @@ def pixels(image: "Image.Image", name: str, *, colour: bool) -> NDArray[np.uint8
         alpha = image.convert("RGBA").getchannel("A")
         if np.asarray(alpha).min() < 255:
             raise UserError(f"{name} is transparent: put it on a background")
+        image.info.pop("transparency", None)  # of which Pillow would warn
     return np.asarray(image.convert("RGB" if colour else "L"))
