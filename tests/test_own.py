@@ -136,6 +136,8 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Own:
     made = Own(tmp_path)
     table: Any = SimpleNamespace(MODELS=made.models, OTHERS=made.others)
     monkeypatch.setitem(sys.modules, "table", table)
+    # two versions of a file of one length, written within a second, are one to Python's bytecode
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.chdir(tmp_path)
     return made
 
