@@ -2,6 +2,7 @@
 
 import gzip
 import http.client
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -60,6 +61,14 @@ def serving(answer: Answer) -> Iterator[Server]:
             server.closing.set()
             server.shutdown()
             thread.join()
+
+
+@contextmanager
+def nobody() -> Iterator[str]:
+    """Give an address at which nobody listens, nor can until the block ends."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
 def head(code: int = 200, **headers: object) -> bytes:

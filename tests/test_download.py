@@ -6,12 +6,11 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import chdir
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from pipeline import download as stage
 from pipeline.errors import UserError
 from pipeline.settings.compose import load
 from pipeline.settings.inputs import Inputs
+from tests import http_server
 from tests.conftest import Project
 from tests.http_server import Handler, files, packed, serving, status, whole
 from tests.idx_files import FILES, write_split_files
@@ -89,10 +89,10 @@ def fetch(project: Project, *, code: int = 0) -> tuple[list[str], str]:
 
 
 @pytest.fixture
-def nobody() -> str:
+def nobody() -> Iterator[str]:
     """An address at which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return f"http://127.0.0.1:{free.getsockname()[1]}"
+    with http_server.nobody() as address:
+        yield address
 
 
 def test_it_falls_through_to_a_good_source(project: Project, tmp_path: Path, nobody: str) -> None:
@@ -365,9 +365,14 @@ def test_a_place_that_cannot_be_written(project: Project, name: str, why: str) -
 def test_stopping_it_leaves_nothing_behind(
     project: Project, sent: signal.Signals, code: int, message: str
 ) -> None:
+    some = gzip.compress(np.random.default_rng(0).bytes(100_000))[:-20]
+
     def answer(handler: Handler) -> None:
-        handler.send(b"HTTP/1.1 200 OK\r\n\r\n", gzip.compress(b"some of the bytes")[:20])
+        handler.send(b"HTTP/1.1 200 OK\r\n\r\n", some)
         handler.server.closing.wait()
+
+    def written() -> int:
+        return sum(path.stat().st_size for path in project.folder.glob("data/raw/tiny/.*.part"))
 
     with serving(answer) as server:
         use(project, {"gzip": server.address})
@@ -377,7 +382,7 @@ def test_stopping_it_leaves_nothing_behind(
             command, cwd=project.folder, env=environment, stderr=subprocess.PIPE, encoding="utf-8"
         ) as process:
             deadline = time.monotonic() + 60
-            while not list(project.folder.glob("data/raw/tiny/.*.part")):
+            while not written():  # it is being made before
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
             started = time.monotonic()

@@ -5,7 +5,6 @@ import hashlib
 import io
 import os
 import shlex
-import socket
 import struct
 import sys
 import tarfile
@@ -36,6 +35,7 @@ from tests.http_server import (
     endless,
     files,
     head,
+    nobody,
     packed,
     redirect,
     serving,
@@ -491,22 +491,19 @@ def test_a_hostile_server_is_refused_soon(tmp_path: Path, case: str) -> None:
 
 
 def test_a_server_that_is_not_there(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    nobody = f"http://127.0.0.1:{port}"
-    assert refusal("gzip", nobody, tmp_path) == "connection refused"
-    assert refusal("npz", f"{nobody}/all.npz", tmp_path) == "connection refused"
+    with nobody() as address:
+        assert refusal("gzip", address, tmp_path) == "connection refused"
+        assert refusal("npz", f"{address}/all.npz", tmp_path) == "connection refused"
     unknown = refusal("gzip", "http://nowhere.invalid", tmp_path)
     assert unknown == "the name of the host cannot be looked up"
 
 
 def test_a_proxy_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    monkeypatch.setenv("NO_PROXY", "")
-    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{port}")
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
-    why = refusal("gzip", "http://nowhere.invalid", tmp_path)
+    with nobody() as address:
+        monkeypatch.setenv("NO_PROXY", "")
+        monkeypatch.setenv("HTTP_PROXY", address)
+        monkeypatch.setenv("http_proxy", address)
+        why = refusal("gzip", "http://nowhere.invalid", tmp_path)
     assert why == "the proxy: connection refused"
 
 
