@@ -1,7 +1,5 @@
 """Killed trainings, as in tests/test_resume.py, whose recorder dies or whose record is gone too."""
 
-import os
-import signal
 import sys
 import time
 
@@ -11,6 +9,7 @@ from pipeline.files import sha256
 from tests.conftest import Project, reproduced, reproduced_once
 from tests.test_resume import (
     kill_a_sweep_and_go_on,
+    kill_all,
     kill_and_go_on,
     long,
     start,
@@ -30,7 +29,7 @@ def test_a_killed_training_goes_on(long: Project, uninterrupted: Project, how: s
 
 
 def test_it_goes_on_without_the_store(long: Project, uninterrupted: Project) -> None:
-    os.killpg(start(long, sys.executable, "-m", "pipeline.train").pid, signal.SIGKILL)
+    kill_all(start(long, sys.executable, "-m", "pipeline.train"))
     done = long.stage("train", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert "going on from epoch" in done.stdout
     for name in ("models/weights.npz", "metrics/history.csv"):
@@ -48,8 +47,7 @@ def test_a_killed_sweep_goes_on_with_all_that_were_trained(ten: Project) -> None
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    kill_all(process)
     again = ten.stage("train", "-m", *RATES, *LONG)
     assert again.stdout.count("going on from epoch") == 3
     assert "trained together: learning rates 0.1, 0.2, 0.3\n" in again.stdout

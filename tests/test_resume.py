@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -77,16 +76,18 @@ def assert_whole(project: Project, run: Run, folder: str = ".") -> None:
 
 
 def start(project: Project, *command: str) -> "subprocess.Popen[str]":
-    """Start a command; return when its training has kept a few epochs."""
-    process = project.start(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    seen: set[int] = set()
-    while len(seen) < 3:
+    """Start a command; return when its training has kept an epoch, most of which are to come."""
+    process = project.start(*command, stdout=subprocess.DEVNULL)
+    while not list((project / "checkpoints").glob("*.npz")):
         assert process.poll() is None, "it ended before it could be killed"
-        for path in (project / "checkpoints").glob("*.npz"):
-            with suppress(FileNotFoundError):
-                seen.add(path.stat().st_mtime_ns)
         time.sleep(0.005)
     return process
+
+
+def kill_all(process: "subprocess.Popen[str]") -> None:
+    """Kill a command and all that it has started, and wait until none of it holds a lock."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)  # the last that could write there has ended
 
 
 @pytest.fixture(scope="module")
@@ -119,13 +120,14 @@ def kill_and_go_on(long: Project, uninterrupted: Project, how: str) -> None:
     before = set() if lost else {run.info.run_id for run in runs(long, "training")}
     begun = how == "the stage"  # whose recorder lives on
     if how == "everything":  # DVC and the recorder too
-        process = start(long, "dvc", "repro", "train")
-        os.killpg(process.pid, signal.SIGKILL)
+        kill_all(start(long, "dvc", "repro", "train"))
         begun = len(runs(long, "training")) > len(before)  # or MLflow was still being imported
     else:
         process = start(long, sys.executable, "-m", "pipeline.train")
         process.send_signal(signal.SIGTERM if lost else signal.SIGKILL)
-    assert process.wait(60) != 0
+        assert process.wait(120) != 0
+    while begun and len(runs(long, "training")) == len(before):
+        time.sleep(0.05)  # the recorder that lives on is to begin the run, not the next one
     if lost:
         long.run("rm", "-rf", "mlflow.db", "mlruns")
     done = long.run("dvc", "repro", "train")
@@ -165,7 +167,7 @@ def kill_a_sweep_and_go_on(long: Project, uninterrupted: Project, sweeper: str) 
         "optuna": ["train.learning_rate=choice(0.1)", "hydra.sweeper.n_trials=1"],
     }
     command = ["-m", "pipeline.train", "-m", f"hydra/sweeper={sweeper}", *space[sweeper]]
-    os.killpg(start(long, sys.executable, *command).pid, signal.SIGKILL)
+    kill_all(start(long, sys.executable, *command))
     done = long.run(sys.executable, *command)
     assert done.stdout.count("going on from epoch") == 1
     (run,) = runs(long, "trial")
