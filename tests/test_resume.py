@@ -340,6 +340,26 @@ def test_checkpoints_are_few(config: Config) -> None:
     assert not kept.saved.path.exists()
 
 
+def test_a_checkpoint_that_another_training_removes_meanwhile_costs_none(
+    config: Config, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    other, is_file = Path("checkpoints/other.npz"), Path.is_file
+    other.parent.mkdir(exist_ok=True)
+    other.touch()
+
+    def last_seen(path: Path) -> bool:
+        found = is_file(path)
+        if path == other:
+            other.unlink()
+        return found
+
+    monkeypatch.setattr(Path, "is_file", last_seen)
+    training = Training(config, **DEFAULT)
+    training.go_on(1)
+    assert training.saved.path.exists()
+    assert caplog.messages == []
+
+
 def test_a_folder_that_cannot_be_written_does_not_end_the_training(
     config: Config, caplog: pytest.LogCaptureFixture
 ) -> None:

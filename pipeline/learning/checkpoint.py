@@ -13,6 +13,7 @@ import json
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib.metadata import version
 from io import BytesIO
 from math import inf
@@ -151,8 +152,12 @@ class Checkpoint:
 
     def _make_room(self) -> None:
         """Remove the oldest files of the folder beyond MOST."""
-        paths = [path for path in self.path.parent.glob("*") if path.is_file()]
-        for path in sorted(paths, key=lambda path: path.stat().st_mtime)[:-MOST]:
+        found: list[tuple[float, Path]] = []
+        for path in self.path.parent.glob("*"):
+            with suppress(FileNotFoundError):  # another training has just ended
+                if path.is_file():
+                    found.append((path.stat().st_mtime, path))
+        for _, path in sorted(found)[:-MOST]:
             path.unlink(missing_ok=True)
 
 
