@@ -1,4 +1,4 @@
-"""Evaluate: the trained model on every test example. No other stage touches the test set."""
+"""Evaluate: asks the trained model about every test example, which no other stage does."""
 
 import json
 import logging
@@ -53,7 +53,7 @@ class Answers(NamedTuple):
 
 
 def main(config: Config, inputs: Inputs) -> None:
-    """Evaluate the weights in the workspace, write what `write` does, and log it."""
+    """Evaluate the weights in the workspace; write the metrics and predictions, and log them."""
     x, y = arrays.load(config.paths.processed, "test", config.dataset)
     described = description.read(config.paths.processed, config.dataset)
     run = Run.look_up(config)
@@ -96,8 +96,8 @@ def answers_of(model: "Model", x: arrays.Pixels, y: NDArray[np.uint8]) -> Answer
 def write(config: Config, y: NDArray[np.uint8], answers: Answers) -> dict[str, float]:
     """Write evaluation.json, which is returned, classes.csv, predictions.csv and mistakes.csv.
 
-    Losses, in nats, have so many decimals that their mean is that of evaluation.json within 1e-9.
-    Mistakes come by the probability of what was predicted, the most confident first.
+    Losses are in nats, with nine decimals, so that their mean is that of evaluation.json within
+    1e-9. Mistakes are sorted by the probability of the predicted class, the most confident first.
     """
     predicted, probability, losses, probabilities = answers
     evaluation = summary(losses, predicted == y, measure(config, y, probabilities))
@@ -123,9 +123,14 @@ def write(config: Config, y: NDArray[np.uint8], answers: Answers) -> dict[str, f
 def measure(
     config: Config, y: NDArray[np.uint8], probabilities: NDArray[np.float64]
 ) -> dict[str, float]:
-    """Return the chosen metrics, those with options under names such as top_3.
+    """Return the metrics of `config.metrics` by their titles, such as `accuracy` and `top_3`.
 
-    What does not apply is left out; what is no number is refused.
+    A metric that does not apply, which returns None, is left out.
+
+    Raises
+    ------
+    UserError
+        If a metric returns anything else than a number or None.
     """
     found: dict[str, float] = {}
     for metric in config.metrics:
@@ -142,8 +147,8 @@ def summary(
 ) -> dict[str, float]:
     """Return what evaluation.json holds.
 
-    That is the mean loss in nats, infinite if there is none, the accuracy with its 95 % interval,
-    the metrics that were chosen, and the number of examples.
+    That is the mean loss in nats, which is infinite if it would not be a number, the accuracy with
+    its 95 % interval, the chosen metrics, and the number of examples.
     """
     examples, right = len(losses), int(correct.sum())
     loss = math.fsum(losses.tolist()) / examples

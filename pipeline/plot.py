@@ -19,7 +19,7 @@ from pipeline.settings.schema import Config
 from pipeline.tracking.run import Run
 
 log = logging.getLogger(__name__)
-MISTAKES = 20  # that are shown
+MISTAKES = 20  # so many are shown
 
 
 def main(config: Config, inputs: Inputs) -> None:
@@ -54,13 +54,13 @@ def main(config: Config, inputs: Inputs) -> None:
     found, right = run.resume(config), int(np.trace(matrix))
     if found.problem or round(found.metrics.get("test_accuracy", -1) * len(predictions)) == right:
         run.figures(config)
-    else:  # of other weights, or of these by a run before
+    else:  # the predictions are of other weights, or the run was never evaluated
         log.info("MLflow: the run of these weights has no such evaluation, and gets no figures")
     run.client.close()
 
 
 def read_csv(path: Path, columns: int, most: int | None = None) -> NDArray[Any]:
-    """Return the first columns, and at most so many rows, of numbers below a header.
+    """Return the first columns of a CSV file of numbers, without its header, up to `most` rows.
 
     Raises
     ------

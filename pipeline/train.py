@@ -1,7 +1,8 @@
-"""Train: weights and history from the training set, live in MLflow.
+"""Train: fits the configured model to the training set; MLflow shows each epoch as it ends.
 
-The tutorial's softmax regression by default: flattened pixels, mini-batches, cross-entropy,
-GradientTape, SGD. The test set is not touched.
+The default is the tutorial's softmax regression: flattened pixels, mini-batches, cross-entropy,
+GradientTape, SGD. The loop over epochs and batches is in pipeline/learning/training.py. The test
+set is not touched.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""Features as integers: bytes that stand for x / 255, or with binary digits after the point."""
+"""Features as integers: bytes, in units of 1 / 255, or fixed-point numbers of these units."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,14 +10,17 @@ from numpy.typing import NDArray
 from pipeline.errors import UserError
 
 POINT = 14  # binary digits after the point
-MOST = 512  # no feature has this magnitude: 31 bits hold them
+MOST = 512  # every feature is smaller in magnitude: 255 * MOST * 2^POINT < 2^31
 CHUNK = 512  # rows at a time: few enough for a cache
 
 
 def are_bytes(x: NDArray[Any]) -> bool:
-    """Tell whether all features, (n, features), are bytes or, as float32, bytes over 255.
+    """Tell whether all features, (n, features), are bytes, or float32 that are bytes over 255.
 
-    One that is too large, or not a number, is refused.
+    Raises
+    ------
+    UserError
+        If a feature is not a number, or its magnitude is MOST or more.
     """
     whole = True
     for start, rows in _chunks(x) if x.dtype != np.uint8 else ():
@@ -35,15 +38,24 @@ def are_bytes(x: NDArray[Any]) -> bool:
 
 
 def resident(x: NDArray[Any], *, whole: bool) -> tf.Tensor:
-    """Return an array's features as `fixed` does."""
+    """Return all features of an array, (n, features), as one tensor in the form of `fixed`."""
     return tf.concat([fixed(rows, whole=whole) for _, rows in _chunks(x)], 0)
 
 
 def fixed(x: tf.Tensor, *, whole: bool) -> tf.Tensor:
-    """Return float32 features as integers in units of 1 / 255, rounded to POINT binary digits.
+    """Return features as fixed-point numbers: integers, the same for the same float32 everywhere.
 
-    They are uint8 if all are whole, else int32, in units of 2^-POINT. Integers are returned as
-    they are.
+    Parameters
+    ----------
+    x : tensor of float32 (n, features)
+        Integers are returned as they are.
+    whole : bool
+        Whether all features are bytes over 255, as `are_bytes` tells.
+
+    Returns
+    -------
+    tensor of uint8 or int32 (n, features)
+        uint8 in units of 1 / 255 if they are whole; else int32 in units of 2^-POINT / 255.
     """
     if x.dtype != tf.float32:
         return x

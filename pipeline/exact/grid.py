@@ -10,7 +10,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 BITS = 53  # of a float64's significand: integers up to 2^53 are exact
-LEAST = 2.0**-20  # a row or column of smaller values is on the grid that this one would have
+LEAST = 2.0**-20  # a row or column whose values are all smaller has the grid of this value
 
 
 class Grid(NamedTuple):
@@ -21,9 +21,15 @@ class Grid(NamedTuple):
 
 
 def scale(values: tf.Tensor, axis: int) -> tf.Tensor:
-    """Return the power of two at or below the largest magnitude along an axis, which is kept.
+    """Return the power of two at or below the largest magnitude along an axis.
 
-    All bits of a float but its exponent are cleared: values / scale are between -2 and 2.
+    It is that magnitude without all bits but its exponent, so values / scale lie between -2 and 2.
+
+    Parameters
+    ----------
+    values : tensor of float32 or float64
+    axis : int
+        It stays, with the length 1.
     """
     integer, mask = {
         tf.float32: (tf.int32, 0x7F800000),
@@ -35,7 +41,10 @@ def scale(values: tf.Tensor, axis: int) -> tf.Tensor:
 
 
 def on_grid(values: tf.Tensor, axis: int, bits: int) -> Grid:
-    """Round float64 values to integers of at most 2^bits times a unit along an axis."""
+    """Round float64 values to multiples of a unit, which is one for all values along an axis.
+
+    The integers of the grid are at most 2^bits.
+    """
     unit = scale(values, axis) * 2.0 ** (1 - bits)
     return Grid(tf.round(values / unit), unit)
 
@@ -53,7 +62,7 @@ def digits(
     most : int
         A power of two: a digit is an integer from -most to most.
     count : int
-        Of digits.
+        How many digits.
 
     Returns
     -------
@@ -66,14 +75,17 @@ def digits(
     rest, found = values / unit, []
     for _ in range(count):
         found.append(tf.round(rest))
-        rest = (rest - found[-1]) * (2 * most)  # both without rounding: bits that are left move up
+        rest = (rest - found[-1]) * (2 * most)  # exact: the bits that are left move up
     return found, unit
 
 
 def product(a: Grid, b: Grid) -> tf.Tensor:
-    """Return a @ b, float64 (n, m), exactly, for grids of as many bits as `shares` says.
+    """Return a @ b, float64 (n, m), exactly.
 
-    The rows of a have a unit each, and so have the columns of b.
+    Parameters
+    ----------
+    a, b : Grid
+        Each row of a has a unit, and each column of b. They have as many bits as `shares` returns.
     """
     return tf.matmul(a.integers, b.integers) * (a.unit * b.unit)
 
@@ -84,6 +96,6 @@ def transposed(grid: Grid) -> Grid:
 
 
 def shares(terms: int) -> tuple[int, int]:
-    """Return the bits of two factors, so that a sum of so many of their products is exact."""
+    """Return how many bits two factors may have, so that a sum of `terms` products is exact."""
     bits = BITS - math.ceil(math.log2(terms))
     return bits // 2, bits - bits // 2

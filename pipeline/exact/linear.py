@@ -1,9 +1,9 @@
-"""x W + b and its gradients: every sum is exact.
+"""x W + b and its gradients, in which every sum is exact.
 
-In float64 a sum of products of integers is exact while it stays below 2^53. With bytes it is exact
-in float32 too, which is twice as fast: the other factor is split into digits of so few bits that no
-sum reaches 2^24, and each column of digits is a column of the product (the scheme of Ozaki, Ogita,
-Oishi and Rump, 2012).
+In float64 a sum of products of integers is exact while it stays below 2^53. If one factor is bytes,
+float32 will do, which is twice as fast: the other factor is split into digits of so few bits that
+no sum reaches 2^24. Each digit of a column has a column of its own in the product (the scheme of
+Ozaki, Ogita, Oishi and Rump, 2012).
 """
 
 import math
@@ -15,13 +15,14 @@ from pipeline.errors import UserError
 from pipeline.exact.features import POINT
 from pipeline.exact.grid import BITS, Grid, digits, on_grid, product, shares, transposed
 
-ROWS = 256  # examples of one gradient, at most
+ROWS = 256  # most examples whose gradient is one product
 BYTE_BITS = 8
 HIGH_BITS = 31 - POINT  # of an int32, before the point
-DIGITS, GRADIENT_DIGITS = 3, 2  # of a weight and a gradient that bytes are multiplied by
-LEAST_DIGIT, LARGEST_DIGIT = 2**6, 2**8  # the largest that a digit can be; 255 * ROWS * 2^8 < 2^24
-GRADIENT_BITS = 26  # of one that other features are multiplied by, in float64
-FINEST = 2.0**-56  # a gradient of floats is a multiple of it: never so small as to be denormal
+DIGITS, GRADIENT_DIGITS = 3, 2  # of a weight and of a gradient that are multiplied by bytes
+# Bounds of the largest value that a digit may have: 255 * ROWS * 2^8 < 2^24.
+LEAST_DIGIT, LARGEST_DIGIT = 2**6, 2**8
+GRADIENT_BITS = 26  # of a gradient that is multiplied by other features, in float64
+FINEST = 2.0**-56  # gradients of floats are multiples of it, so that none is denormal in float32
 
 
 def linear(x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
@@ -30,10 +31,15 @@ def linear(x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     Parameters
     ----------
     x : tensor (n, inputs)
-        Features as `fixed` gives them, or float64, which a layer before has given. For gradients, n
-        is at most ROWS.
+        Features as `fixed` returns them, or the float64 output of the layer before. Gradients need
+        n to be at most ROWS.
     weight, bias : tensor of float32 (inputs, units) and (units,)
-        As their gradients are.
+        Their gradients are float32 of the same shapes.
+
+    Raises
+    ------
+    UserError
+        If there are too many inputs for exact sums.
     """
     forms = {tf.uint8: _of_bytes, tf.int32: _of_fixed, tf.float64: _of_floats}
     return forms[x.dtype](x, tf.convert_to_tensor(weight), tf.convert_to_tensor(bias))
@@ -61,7 +67,10 @@ def _of_bytes(x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tens
 
 
 def _byte_sums(pixels: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return pixels @ weight, for weights on a grid of `weight_bits` a column, and its unit."""
+    """Return pixels @ weight in units of the columns, and these units.
+
+    Each weight is first rounded to `weight_bits` below the largest of its column.
+    """
     inputs, _ = weight.shape
     most = _largest_digit(inputs)
     if 255 * inputs * most > 2**24:  # too many for digits: the same sums, slower
@@ -75,13 +84,13 @@ def _byte_sums(pixels: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
 
 
 def _largest_digit(inputs: int) -> int:
-    """Return a power of two: what sums of so many bytes times digits allow, within bounds."""
+    """Return the largest power of two that digits may reach in sums over so many bytes."""
     allowed = max(2**24 // (255 * inputs), 1)
     return min(max(LEAST_DIGIT, 1 << (allowed.bit_length() - 1)), LARGEST_DIGIT)
 
 
 def weight_bits(inputs: int) -> int:
-    """Return the bits of a weight, below its column's largest, that features are multiplied by."""
+    """Return to how many bits, below its column's largest, a weight is rounded in the product."""
     return DIGITS * _largest_digit(inputs).bit_length() - 1
 
 
@@ -97,7 +106,7 @@ def _weight_grid(weight: tf.Tensor, feature_bits: int) -> Grid:
 
 @tf.custom_gradient  # type: ignore[untyped-decorator]  # TensorFlow has no types
 def _of_fixed(x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Any]:
-    """Of bytes that have `POINT` binary digits after the point: the same bits where they are 0."""
+    """Compute `linear` of fixed-point features: with the bits of `_of_bytes` if all are whole."""
     high = tf.bitwise.right_shift(x, POINT)
     parts = [
         (tf.cast(high, tf.float64), 1.0),

@@ -1,6 +1,6 @@
-"""Keras's SGD and Adam, each step made of correctly rounded operations.
+"""Keras's SGD and Adam, with steps that consist of correctly rounded operations.
 
-Numbers so small that some processors take them for zero are zero everywhere.
+Numbers so small that some processors would take them for zero are set to zero on all.
 """
 
 import math
@@ -9,14 +9,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-LEAST = 2.0**-60  # of what is added to a weight, or of a momentum; anything smaller is 0
-LEAST_SQUARE = 2.0**-100  # of Adam's mean square
-STEP_BITS = 32
+LEAST = 2.0**-60  # a smaller change of a weight, or a smaller momentum, becomes 0
+LEAST_SQUARE = 2.0**-100  # a smaller mean square of Adam becomes 0
+STEP_BITS = 32  # of the number of a step
+# Options of Keras's optimizers that leave the steps exact.
 FREE = {"name", "learning_rate", "momentum", "nesterov", "beta_1", "beta_2", "epsilon"}
 
 
 class SGD(keras.optimizers.SGD):  # type: ignore[misc]  # TensorFlow and Keras have no types
-    """Stochastic gradient descent, with momentum, and Nesterov's."""
+    """Stochastic gradient descent, with momentum and Nesterov momentum as options."""
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: Any) -> None:
         """Update a weight, float32 as its gradient."""
@@ -30,7 +31,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]  # TensorFlow and Keras h
 
 
 class Adam(keras.optimizers.Adam):  # type: ignore[misc]  # they have no types
-    """Adam; the powers of its betas are products, where Keras asks a library for them."""
+    """Adam; the powers of its betas are products, where Keras calls a library's `pow`."""
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: Any) -> None:
         """Update a weight, float32 as its gradient."""
@@ -51,7 +52,7 @@ class Adam(keras.optimizers.Adam):  # type: ignore[misc]  # they have no types
 
 
 def is_plain(optimizer: keras.optimizers.Optimizer) -> bool:
-    """Tell whether it is one of these, without what Keras adds: a schedule, clipping, averaging."""
+    """Tell whether an optimizer is one of these, without Keras's schedules, clipping, averaging."""
     if type(optimizer) not in (SGD, Adam):
         return False
     settings, plain = optimizer.get_config(), type(optimizer)().get_config()
@@ -61,7 +62,7 @@ def is_plain(optimizer: keras.optimizers.Optimizer) -> bool:
 
 
 def settled(values: tf.Tensor, least: float = LEAST) -> tf.Tensor:
-    """Return the values, 0 for those that are smaller than `least`."""
+    """Return the values, with 0 in place of those whose magnitude is below `least`."""
     return tf.where(tf.abs(values) < least, tf.zeros_like(values), values)
 
 

@@ -6,21 +6,27 @@ import tensorflow as tf
 
 from pipeline.exact.tables import CUT, FINE, LOGIT, POINTS, STEPS, Tables, tables
 
-LARGEST_SUM = 2.0**29  # of losses, in nats: all smaller sums are exact, in any order
-COARSE = CUT << (LOGIT - FINE)  # entries
+LARGEST_SUM = 2.0**29  # nats: smaller sums of losses are exact, in any order
+COARSE = CUT << (LOGIT - FINE)  # entries of the coarse table
 
 
 def cross_entropy(logits: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Return -log softmax(logits)[y] in nats, whether y is the answer, and the gradient.
 
-    The losses and their gradient by the logits are float64; the answer is the first of the largest
-    logits.
+    The answer is the class with the largest logit; of equal ones, it is the first.
 
     Parameters
     ----------
     logits : tensor of float64 (n, ..., classes)
-        Of one model or several.
+        Of one model, or of several side by side.
     y : tensor of int32 (n,)
+
+    Returns
+    -------
+    losses : tensor of float64 (n, ...)
+    correct : tensor of bool (n, ...)
+    gradient : tensor of float64 (n, ..., classes)
+        Of the losses by the logits.
     """
     classes = logits.shape[-1]
     y = tf.reshape(y, [-1, *[1] * (len(logits.shape) - 2)])
@@ -39,13 +45,13 @@ def probabilities(logits: tf.Tensor) -> tf.Tensor:
 
 
 def _below(logits: tf.Tensor) -> tf.Tensor:
-    """Return by how much each logit is below the largest, in 2^-24: integers."""
+    """Return by how much each logit is below the largest: integers in units of 2^-24."""
     rounded = tf.round(logits * 2.0**LOGIT)
     return tf.reduce_max(rounded, -1, keepdims=True) - rounded
 
 
 def _exps(below: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return 2^40 exp(-t), rounded to integers, and their sum, which is exact."""
+    """Return 2^40 exp(-t), rounded to integers, of t in units of 2^-24, and their exact sum."""
     t = tf.cast(tf.minimum(below, float(CUT << LOGIT) - 1), tf.int64)
     coarse = tf.gather(_table().coarse, tf.bitwise.bitwise_and(_shifted(t, FINE), COARSE - 1))
     fine = tf.gather(_table().fine, tf.bitwise.bitwise_and(t, 2**FINE - 1))
@@ -66,5 +72,5 @@ def _shifted(integers: tf.Tensor, bits: int) -> tf.Tensor:
 
 @cache
 def _table() -> Tables:
-    with tf.init_scope():  # kept once, not in each graph
+    with tf.init_scope():  # one copy for all graphs
         return Tables(*map(tf.constant, tables()))

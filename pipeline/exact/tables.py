@@ -1,6 +1,6 @@
-"""exp and log at the points of two grids, made with integers: no library's function is asked.
+"""Tables of exp and log, computed with Python's integers, so that no library's function is called.
 
-Fixed-point numbers with `POINT` binary digits after the point are Python's integers, of any length.
+The integers here are fixed-point numbers with `POINT` binary digits after the point.
 """
 
 from itertools import accumulate
@@ -9,31 +9,31 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-POINT = 160  # guard bits for tens of thousands of products, each rounded down
+POINT = 160  # binary digits, enough for tens of thousands of products that are each rounded down
 ONE = 1 << POINT
 
 LOGIT = 24  # binary digits after the point of a logit, and of a loss
-EXP = 40  # of exp(-t)
-CUT = 32  # exp(-t) of a t from here on is 0
-FINE = 14  # of t's digits are looked up in the finer of two tables
+EXP = 40  # binary digits after the point of exp(-t)
+CUT = 32  # exp(-t) is 0 for t from here on
+FINE = 14  # the last digits of t, which are looked up in `fine`; the others are in `coarse`
 
-STEPS = 12  # bits: points between a power of two and the next
-OCTAVES = 9  # the sum of up to 256 numbers, of which the largest is 2^EXP
-POINTS = 2 ** (4 + STEPS)  # a sum's place is told by the last 4 bits of its exponent
+STEPS = 12  # log has 2^STEPS points between a power of two and the next
+OCTAVES = 9  # powers of two that a sum of up to 256 numbers may reach, the largest being 2^EXP
+POINTS = 2 ** (4 + STEPS)  # an index of 4 bits of a sum's exponent and STEPS of its significand
 
 
 class Tables(NamedTuple):
-    """What is looked up, float64.
+    """The tables.
 
     Attributes
     ----------
-    coarse : (CUT * 2^(LOGIT - FINE),)
-        2^EXP exp(-i 2^(FINE - LOGIT)), rounded to integers.
-    fine : (2^FINE,)
-        exp(-i 2^-LOGIT).
-    slope, log : (POINTS,)
-        log(total) 2^LOGIT is log[i] + slope[i] total, if i are the last 4 bits of its exponent and
-        the first `STEPS` of its significand; less 40 log(2).
+    coarse : array of float64 (CUT * 2^(LOGIT - FINE),)
+        2^EXP exp(-i 2^(FINE - LOGIT)) at index i, rounded to integers.
+    fine : array of float64 (2^FINE,)
+        exp(-i 2^-LOGIT) at index i.
+    slope, log : array of float64 (POINTS,)
+        2^LOGIT log(total / 2^EXP) is log[i] + slope[i] total, where the index i consists of the
+        last 4 bits of the total's exponent and the first STEPS bits of its significand.
     """
 
     coarse: NDArray[np.float64]
@@ -54,7 +54,7 @@ def tables() -> Tables:
 
 
 def _logs() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return slope and log: of the tangent at the middle between two points."""
+    """Return slope and log: those of the tangents at the middles between neighbouring points."""
     count = 2**STEPS
     middles = range(2 * count + 1, 4 * count, 2)  # over 2 count: from 1 to 2
     # log((n + 2) / n) = 2 atanh(1 / (n + 1))
@@ -77,7 +77,7 @@ def _exp(x: int) -> int:
     while term:
         total, n = total + term, n + 1
         term = -term * x // (ONE * n)
-        if term == -1:  # what is rounded down ends at -1
+        if term == -1:  # // rounds down, so a negative term never becomes 0
             break
     return total
 

@@ -14,9 +14,17 @@ log = logging.getLogger(__name__)
 
 
 class Bar:
-    """The bar of one training, some of whose epochs may be done before.
+    """The progress bar of one training.
 
-    A brief one vanishes at its end and logs no lines: a trial says how it ended.
+    Parameters
+    ----------
+    done : int
+        Epochs that were trained before this process began.
+    total : int
+        Epochs of the whole training.
+    brief : bool
+        Whether the bar vanishes at its end and logs no lines, as in a sweep, which logs a line for
+        each trial.
     """
 
     def __init__(self, done: int, total: int, *, brief: bool = False):

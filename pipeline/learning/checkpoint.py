@@ -1,11 +1,13 @@
 """The checkpoint of a training that has not ended, from which the same command goes on.
 
-A file of `paths.checkpoints`, written after an epoch and removed at the end: an .npz followed by
-its SHA-256. It is found by the settings and its place, the folder trained into or a sweep's, and is
-used only if data, code and versions are the same too: what it leads to are then the bits of a
-training that nobody has interrupted, since the order of the examples is a function of the epoch.
+It is a file in `paths.checkpoints`: an .npz, followed by its SHA-256. It is written after an epoch
+and removed at the end of the training. Its name is a hash of the settings and of the folder that
+the training writes into. It is used only if data, code and versions are the same as well. Then a
+training that goes on from it has the bits of one that was never interrupted, since the order of the
+examples is a function of the seed and the epoch.
 
-It is moved into place, not forced to the disk: what a power failure tears fails its checksum.
+The file is moved into place, but not forced to the disk. After a power failure it may be damaged,
+which its SHA-256 shows.
 """
 
 import hashlib
@@ -36,31 +38,34 @@ if TYPE_CHECKING:
     import keras
 
 log = logging.getLogger(__name__)
-MOST = 64  # files that are kept, of trainings that nobody has gone on with
-COST = 1 / 32  # of the time may be spent on writing: after short epochs not every time
-SECONDS = 1.0  # but at least so often, if there are epochs
+MOST_FILES = 64  # checkpoints that are kept, of trainings that nobody has gone on with
+MOST_TIME = 1 / 32  # of the time is spent on writing: after short epochs, some write nothing
+LONGEST_PAUSE = 1.0  # seconds without a checkpoint, unless an epoch takes longer
 VERSIONS = ("keras", "numpy", "tensorflow")
 DIGEST = hashlib.sha256().digest_size
 
 
 class Checkpoint:
-    """What is kept of one training, and its place.
+    """What is kept of one training that has not ended.
 
     Attributes
     ----------
-    path, place : Path
-        The file, and the folder that is trained into, or a sweep's.
+    path : Path
+        The file.
+    place : Path
+        The folder that the training writes into, or that of its sweep.
     reached : int
-        The last epoch that is kept.
+        The last epoch that the file holds, 0 without a file.
     best : list of arrays
-        The weights after the best epoch so far, if that is of interest.
+        The weights after the best epoch so far, if training has `patience`.
     least_pause : float
-        Seconds between two writings, at least.
+        Seconds that pass at least between two writings.
     seconds : float
-        How long this was trained while another training was timed, less what others had of its own.
+        What trainings side by side add to the seconds that this one took by itself: its share of
+        the time that is measured for another, less the shares of others in its own.
     run : dict of str to str
-        Names the training to the record: an id that stays the same when it goes on, and the file
-        that whoever records it has locked.
+        What MLflow knows the training by, also after an interruption: its id (`training`), and the
+        file (`lock`) that the process which records it has locked.
     """
 
     def __init__(self, config: Config, place: Path):
@@ -99,12 +104,19 @@ class Checkpoint:
         return epochs
 
     def keep(self, epochs: list[Epoch], *, always: bool = False) -> None:
-        """Write the model as it is after these epochs, unless writing would take too much time.
+        """Write the model as it is after these epochs, unless the last writing was a moment ago.
 
-        What cannot be written is said once, and is no reason to end the training.
+        If the file cannot be written, a warning says so once, and the training goes on without it.
+
+        Parameters
+        ----------
+        epochs : list of Epoch
+            The history so far.
+        always : bool
+            Whether to write it however short the last writing is ago.
         """
         started, first = time.monotonic(), self._written == -inf
-        pause = max(self.least_pause, min(SECONDS, self._took / COST))
+        pause = max(self.least_pause, min(LONGEST_PAUSE, self._took / MOST_TIME))
         if started - self._written < pause and not always:
             return
         arrays = {f"variable_{n}": one.numpy() for n, one in enumerate(self._variables)}
@@ -128,12 +140,12 @@ class Checkpoint:
         self._took = 0.0 if first else self._written - started  # the first takes longer
 
     def remove(self) -> None:
-        """Remove the file, and what a process that was killed while it wrote one has left."""
+        """Remove the file, and the temporary file of a process that was killed as it wrote one."""
         for path in self.path.parent.glob(f"*{self.path.name}*"):
             path.unlink(missing_ok=True)
 
     def _read(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of the file, or nothing, and say why, if it is not to be used."""
+        """Return the arrays of the file, none if there is no file; warn if it cannot be used."""
         try:
             content = self.path.read_bytes()
             key = self._key.result()
@@ -145,19 +157,19 @@ class Checkpoint:
                 raise ValueError("it is of other settings, data, code or versions")
         except FileNotFoundError:
             return {}
-        except Exception as error:  # of any kind, as NumPy meets what is no such archive
+        except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
             log.warning("%s is ignored: %s; training starts anew", shown(self.path), error)
             return {}
         return arrays
 
     def _make_room(self) -> None:
-        """Remove the oldest files of the folder beyond MOST."""
+        """Remove the oldest files of the folder, so that MOST_FILES are left."""
         found: list[tuple[float, Path]] = []
         for path in self.path.parent.glob("*"):
             with suppress(FileNotFoundError):  # another training has just ended
                 if path.is_file():
                     found.append((path.stat().st_mtime, path))
-        for _, path in sorted(found)[:-MOST]:
+        for _, path in sorted(found)[:-MOST_FILES]:
             path.unlink(missing_ok=True)
 
 

@@ -1,11 +1,14 @@
 """Settings under which TensorFlow computes the same bits on every run, thread count and processor.
 
-The operations of pipeline/exact need none of them. For the others, oneDNN picks its kernels by
-processor, and TensorFlow switches oneDNN on by processor too: `portable` pins both, `machine` the
-latter alone. A product on several threads has its sums split by their number, and the size of the
-L2 cache decides which products are; so in both every operation has one thread. What runs side by
-side are blocks of rows, whose sums are added in a fixed order. `off` is TensorFlow as it is, and
-only seeded.
+The operations of pipeline/exact need none of them. All others have three:
+
+- TensorFlow switches oneDNN on for some processors only: `portable` and `machine` always do.
+- oneDNN chooses its kernels by the processor: `portable` limits it to AVX2.
+- A product on several threads splits its sums by the number of threads, and the size of the L2
+  cache decides which products do: `portable` and `machine` give every operation one thread. Blocks
+  of rows run side by side instead, and their sums are added in a fixed order.
+
+With `off`, TensorFlow is only seeded.
 """
 
 import gc
@@ -32,12 +35,13 @@ ENVIRONMENT = {
 }
 ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"}
 KERNELS = {"ONEDNN_MAX_CPU_ISA": "AVX2"}  # of oneDNN, the same on each x86-64 that has these
-DECIDING = ("TF_", "ONEDNN_", "DNNL_", "XLA_")  # variables that begin so can change the bits
-HARMLESS = ("TF_NUM_INTEROP_THREADS", "ONEDNN_VERBOSE")  # these change no bits, and are kept
+DECIDING = ("TF_", "ONEDNN_", "DNNL_", "XLA_")  # variables that begin so may change the bits
+HARMLESS = ("TF_NUM_INTEROP_THREADS", "ONEDNN_VERBOSE")  # these do not, and stay as they are
 
-OPTIONAL = ("matplotlib", "pandas", "sklearn")  # Keras would import them, a second, for nothing
+OPTIONAL = ("matplotlib", "pandas", "sklearn")  # Keras would import them for nothing, in a second
 
-# how this process has imported TensorFlow, which it can do only once
+# The mode in which this process has imported TensorFlow, and whether oneDNN is limited to AVX2: a
+# process imports TensorFlow once.
 _imported: tuple[Mode, bool] | None = None
 
 
@@ -51,15 +55,26 @@ def enable(
 ) -> None:
     """Pin the environment, import TensorFlow and seed all generators; nothing may import it before.
 
-    What is `exact` has the same bits with any kernels, so the fastest are left to it, unless
-    `others` may follow in this process that do not compute exactly. Keras, which TensorFlow imports
-    by itself, is needed for optimizers and by models that are not exact: without `keras`, what is
-    exact starts without it.
+    Parameters
+    ----------
+    seed : int or None
+        Of the generators of Python, NumPy and TensorFlow; None leaves them alone.
+    mode : "portable", "machine" or "off"
+        What is pinned.
+    exact : bool
+        Whether the model and the optimizer consist of the operations of pipeline/exact. These have
+        the same bits with any kernels, so oneDNN may use its fastest ones.
+    keras : bool
+        Whether Keras is needed: optimizers need it, and models that are not exact. Without it, an
+        exact model starts faster.
+    others : bool
+        Whether models that are not exact may follow in this process, as in a notebook. The kernels
+        are then limited even if the first model is exact.
 
     Raises
     ------
     UserError
-        If TensorFlow was imported before, by others or in another way.
+        If TensorFlow was imported before, by other code or with other settings.
     """
     global _imported  # noqa: PLW0603
     first = "tensorflow" not in sys.modules
@@ -84,13 +99,13 @@ def enable(
         np.random.seed(seed)
         tf.random.set_seed(seed)
     if first:
-        gc.freeze()
+        gc.freeze()  # modules stay until the process ends
         gc.set_threshold(50_000, 20, 20)  # composing a trial makes and drops so many objects
-        gc.enable()
+        gc.enable()  # pipeline/__init__.py has stopped it for the imports
 
 
 def _refusal(mode: Mode) -> str:
-    """Return why this process cannot compute so, and what can be done, in a notebook too."""
+    """Return why this process cannot compute in that mode, and what the user can do."""
     from hydra.core.hydra_config import HydraConfig
 
     if _imported:
@@ -133,7 +148,7 @@ def _without_stderr() -> Iterator[None]:
 
 
 def notice(mode: Mode, *, exact: bool) -> str | None:
-    """Return why this machine may compute other bits than the recorded ones, if it may."""
+    """Return why the bits may not be the recorded ones here, or None if they will be."""
     if mode == "machine":
         return "with determinism=machine the bits are those of this kind of processor"
     if mode == "off":
@@ -152,7 +167,7 @@ def processor() -> str:
 
 
 def _cpu_info(key: str) -> str:
-    """Return a field of the first processor in /proc/cpuinfo; elsewhere than on Linux, nothing."""
+    """Return a field of the first processor in /proc/cpuinfo, empty where there is no such file."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")

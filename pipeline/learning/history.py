@@ -14,9 +14,17 @@ DIGITS = ".9g"
 class Epoch:
     """A row of the history.
 
-    `loss` is the mean over the training examples of the cross-entropy, in nats, that each had when
-    its batch was used, before that batch's update; `accuracy` likewise. `val_loss` and
-    `val_accuracy` are of the held-out examples after the epoch, None without any.
+    Attributes
+    ----------
+    epoch : int
+        Counted from 1.
+    loss : float
+        The mean loss of the training examples, in nats unless the model has a loss of its own. Each
+        example has the loss from before the update by its batch.
+    accuracy : float
+        The share of the training examples that were classified rightly, measured at the same time.
+    val_loss, val_accuracy : float or None
+        The same of the held-out examples, after the epoch; None if there are none.
     """
 
     epoch: int
@@ -27,12 +35,20 @@ class Epoch:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """What there is of loss, accuracy, val_loss and val_accuracy."""
+        """The metrics that were measured, by name."""
         return {k: v for k, v in asdict(self).items() if k != "epoch" and v is not None}
 
 
 def best(epochs: Sequence[Epoch], objective: str, direction: str) -> Epoch:
-    """Return the first epoch with the best objective, to the digits that `write` writes."""
+    """Return the epoch with the best objective, the first of those that history.csv has as equal.
+
+    Parameters
+    ----------
+    epochs : sequence of Epoch
+    objective : str
+        The name of a metric.
+    direction : "maximize" or "minimize"
+    """
     find = max if direction == "maximize" else min
     return find(epochs, key=lambda epoch: float(f"{epoch.metrics[objective]:{DIGITS}}"))
 
@@ -43,7 +59,7 @@ def text(metric: str, value: float) -> str:
 
 
 def write(path: Path, epochs: Iterable[Epoch]) -> None:
-    """Write the history, numbers with nine digits, nothing for a metric that was not measured."""
+    """Write the history: numbers with nine digits, an empty cell for what was not measured."""
     rows = [
         [epoch, *("" if value is None else f"{value:{DIGITS}}" for value in metrics)]
         for epoch, *metrics in map(astuple, epochs)
@@ -52,7 +68,13 @@ def write(path: Path, epochs: Iterable[Epoch]) -> None:
 
 
 def read(path: Path) -> list[Epoch]:
-    """Read a history back; refuse a missing file, and one that is no history."""
+    """Read a history back.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, or is no history.
+    """
     with reading(path, "train"), path.open(newline="", encoding="utf-8") as file:
         _, *rows = csv.reader(file)
         return [

@@ -1,8 +1,7 @@
 """What a model says of examples without being trained on them: loss, accuracy, probabilities.
 
-Examples are brought in by the thousand and computed in smaller blocks, which TensorFlow runs side
-by side; their sums are added in the order of the blocks, so that the bits do not depend on how many
-threads there are.
+Examples are read by the thousand and computed in smaller blocks, which TensorFlow runs side by
+side. Sums are added in the order of the blocks, so the bits do not depend on the number of threads.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -19,15 +18,18 @@ from pipeline.modelling.logits import logits_of, score
 from pipeline.modelling.model import Model
 from pipeline.modelling.sums import Sums, bounded, sum_blocks, sums_of, zero_sums
 
-CHUNK = 8192  # examples brought in at a time
+CHUNK = 8192  # examples read at a time
 BLOCK = 512  # examples computed at a time: few enough for a cache
-ALIGNED = 64  # bytes: where the memory of a tensor may begin
+ALIGNED = 64  # bytes: TensorFlow takes over memory that begins at a multiple of these
 
 Blocks = Iterable[tuple[tf.Tensor, tf.Tensor]]
 
 
 def make_evaluate(model: Model) -> Callable[[Blocks], tuple[Any, Any]]:
-    """Return the mean of the model's loss and the accuracy as a function of `tensor_blocks`."""
+    """Return a function that takes `tensor_blocks` and returns mean loss and accuracy.
+
+    Both are float64; for models side by side, they are arrays with a number for each.
+    """
 
     def sums(x: tf.Tensor, y: tf.Tensor) -> Sums:
         def of_block(start: Any) -> Sums:
@@ -53,7 +55,7 @@ def make_evaluate(model: Model) -> Callable[[Blocks], tuple[Any, Any]]:
 
 
 def any_rows(like: Any) -> tf.TensorSpec:
-    """Return what describes a tensor or array like this one, of any number of rows."""
+    """Return the `TensorSpec` of a tensor or array like this one, with any number of rows."""
     return tf.TensorSpec([None, *like.shape[1:]], like.dtype)
 
 
@@ -62,8 +64,14 @@ def judge(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the probabilities, float64 (n, classes), and the losses in nats, float64 (n,).
 
-    The losses are those of `score`, and the first of the largest probabilities is the answer that
-    it judges.
+    The losses are those of `score`. The most probable class is the one that `score` takes for the
+    model's answer; of equally probable classes, it is the first.
+
+    Parameters
+    ----------
+    model : Model
+    x, y : tensor
+        Examples and labels, as `tensor_blocks` yields them.
     """
     logits = _logits(model, x)
     losses, _, _ = score(logits, y)
@@ -71,7 +79,7 @@ def judge(
 
 
 def probabilities(model: Model, x: Pixels) -> NDArray[np.float32]:
-    """Return softmax(logits), float32 (n, classes)."""
+    """Return softmax(logits), float32 (n, classes), for features x, (n, features)."""
     starts = range(0, len(x), CHUNK)
     blocks = (prepared(model, x[start : start + CHUNK]) for start in starts)
     parts = [_softmax(_logits(model, block)).numpy().astype(np.float32) for block in blocks]
@@ -79,7 +87,7 @@ def probabilities(model: Model, x: Pixels) -> NDArray[np.float32]:
 
 
 def _logits(model: Model, x: tf.Tensor) -> tf.Tensor:
-    """Return the logits of some thousand examples; what is not exact may need much memory each."""
+    """Return the logits of a chunk; models that are not exact may need much memory an example."""
     if model.exact:
         return logits_of(model, x)
     starts = range(0, len(x), BLOCK)
@@ -87,7 +95,7 @@ def _logits(model: Model, x: tf.Tensor) -> tf.Tensor:
 
 
 def _softmax(logits: tf.Tensor) -> tf.Tensor:
-    """Return softmax(logits), float64: float32 could make unequal logits equal."""
+    """Return softmax(logits) as float64: in float32, unequal logits could become equal."""
     exact = logits.dtype == tf.float64
     return (softmax.probabilities if exact else tf.nn.softmax)(tf.cast(logits, tf.float64))
 
@@ -95,7 +103,7 @@ def _softmax(logits: tf.Tensor) -> tf.Tensor:
 def tensor_blocks(
     model: Model, x: Pixels, y: NDArray[np.uint8]
 ) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-    """Yield x, as the model takes it, and y as tensors, some thousand examples at a time."""
+    """Yield x, as the model takes it, and y, int32 (n,), as tensors of up to CHUNK examples."""
     for start in range(0, len(x), CHUNK):
         rows = slice(start, start + CHUNK)
         yield prepared(model, x[rows]), tf.constant(y[rows].astype(np.int32))
@@ -109,7 +117,7 @@ def prepared(model: Model, x: Pixels) -> tf.Tensor:
 
 
 def scaled(x: tf.Tensor) -> tf.Tensor:
-    """Return x as float32 in [0, 1]: bytes over 255, as preprocess would have divided them."""
+    """Return x as float32: bytes are divided by 255, as preprocess would have done it."""
     if x.dtype == tf.float32:
         return x
     with tf.init_scope():  # not a graph constant: Grappler would turn x / 255 into x * (1 / 255),
@@ -118,9 +126,9 @@ def scaled(x: tf.Tensor) -> tf.Tensor:
 
 
 def tensor(array: Pixels) -> tf.Tensor:
-    """Return the array as a tensor, on the same memory if TensorFlow can use that, else as a copy.
+    """Return the array as a tensor, which shares its memory if TensorFlow can use that.
 
-    So a memory-mapped file is read once, and processes that train on it share it.
+    Then a memory-mapped file is read once, and processes that train on it share its pages.
     """
     if array.flags.writeable and array.flags.c_contiguous and array.ctypes.data % ALIGNED == 0:
         return tf.experimental.dlpack.from_dlpack(array.__dlpack__())

@@ -1,4 +1,4 @@
-"""A training, from its first epoch or its checkpoint to its last."""
+"""A training, from its first epoch, or from its checkpoint, to its last epoch."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -19,8 +19,24 @@ Listener = Callable[[Epoch], None]
 class Learner:
     """A model, its optimizer, the history so far, and the checkpoint that keeps them.
 
-    What the checkpoint holds of this training is taken up. A process that computes with another
-    `determinism` is refused.
+    If the checkpoint holds epochs of this training, it goes on from there.
+
+    Attributes
+    ----------
+    config : Config
+    split : Split
+        The examples to train on, and those held out.
+    checkpoint : Checkpoint
+    model : Model
+    optimizer : keras.optimizers.Optimizer
+    epochs : list of Epoch
+        The history so far.
+
+    Raises
+    ------
+    UserError
+        If this process has imported TensorFlow with another `determinism`, or a model or optimizer
+        refuses its options.
     """
 
     def __init__(self, config: Config, split: Split, checkpoint: Checkpoint):
@@ -40,12 +56,12 @@ class Learner:
 
     @property
     def kept(self) -> Epoch:
-        """The epoch after which the weights are those that are kept: the last, or the best one."""
+        """The epoch whose weights are kept: the best one with `train.patience`, else the last."""
         return self._best or self.epochs[-1]
 
     @property
     def ended(self) -> bool:
-        """Whether all epochs are trained, or too many since the best one."""
+        """Whether all epochs are trained, or `train.patience` of them since the best one."""
         trained, patience = len(self.epochs), self.config.train.patience
         waited = trained - self._best.epoch if self._best else 0
         return trained == self.config.train.epochs or waited >= (patience or math.inf)
@@ -55,13 +71,23 @@ class Learner:
         listeners: Sequence[Listener],
         train: "Callable[[Learner], Iterator[Epoch]] | None" = None,
     ) -> None:
-        """Train the epochs that are left; keep each, and tell it to the listeners.
+        """Train the epochs that are left; after each, write the checkpoint and call the listeners.
 
-        `train` yields the epochs; without it, they are those of `training.train`. A loss that is no
-        longer finite is refused. With `train.patience`, the model has the weights of the best epoch
-        in the end.
+        With `train.patience`, the model has the weights of the best epoch in the end.
+
+        Parameters
+        ----------
+        listeners : sequence of callables
+            Each is called with every `Epoch` that is trained here.
+        train : callable, optional
+            Trains this learner and yields its epochs, in place of `remaining_epochs`.
+
+        Raises
+        ------
+        UserError
+            If a metric is no longer finite.
         """
-        for epoch in (train or rest)(self):
+        for epoch in (train or remaining_epochs)(self):
             self._refuse_divergence(epoch)
             self.epochs.append(epoch)
             if self.config.train.patience is not None:
@@ -101,8 +127,8 @@ class Learner:
                 )
 
 
-def rest(learner: Learner) -> Iterator[Epoch]:
-    """Yield the epochs that are left, as they are trained."""
+def remaining_epochs(learner: Learner) -> Iterator[Epoch]:
+    """Train the epochs that are left, by themselves; yield each as it ends."""
     from pipeline.learning.training import train
 
     settings, split = learner.config.train, learner.split

@@ -12,7 +12,7 @@ def trains_exactly(mode: Mode, model: str, optimizer: str) -> bool:
 
 
 def promise(mode: Mode, model: str, optimizer: str, schedule: str) -> str:
-    """Return on which machines the same bits come out, for a sentence that ends so."""
+    """Return on which machines a training has the same bits, as the end of a sentence."""
     if mode == "off":
         return "no other machine, and perhaps not twice on this one"
     if mode == "machine":

@@ -1,7 +1,7 @@
-"""The epoch loop: mini-batch gradient descent on the model's loss.
+"""The training loop: mini-batch gradient descent on the model's loss, epoch after epoch.
 
-The whole epoch is one TensorFlow graph on tensors that share the memory of the mapped files. Of a
-set larger than memory, tf.data brings in one piece after the other. Both take the same steps.
+A whole epoch is one TensorFlow graph, on tensors that share the memory of the mapped files. A
+training set larger than memory is read piece by piece, through tf.data. Both take the same steps.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import keras
 
 
-RunEpoch = Callable[[int], Sums]
+RunEpoch = Callable[[int], Sums]  # of the number of an epoch
 
 
 def train(
@@ -39,7 +39,7 @@ def train(
     seed: int,
     resident: bool = True,
 ) -> Iterator[Epoch]:
-    """Train the model in place, yielding the history's row after each epoch.
+    """Train the model in place; yield the row of the history after each epoch.
 
     Parameters
     ----------
@@ -56,10 +56,15 @@ def train(
     batch_size : int or None
         Examples of a step; the last batch of an epoch may be smaller. None: all of them.
     seed : int
-        Of the order of the examples, except that full batches keep the file's order, and of what is
-        random in the model's training.
+        Of the order of the examples, and of what is random in the model's training. A full batch
+        has the order of the file.
     resident : bool
-        Whether the training set fits into memory, else it is read in pieces.
+        Whether the training set is kept in memory; else it is read in pieces.
+
+    Yields
+    ------
+    Epoch
+        Its metrics are lists if the model is several models side by side.
     """
     rows = len(training[0])
     run_epoch = _make_run_epoch(
@@ -95,7 +100,8 @@ def _make_run_epoch(
         x = features.resident(training[0], whole=whole) if in_memory else tensor(training[0])
         y = tf.constant(training[1].astype(np.int32))
     if batch_size is None:  # in the order of the file, which the system reads ahead
-        count = tf.constant(rows)  # not in the graph: Grappler would make a product of a division
+        # not a constant of the graph: Grappler would turn the division by it into a product
+        count = tf.constant(rows)
 
         def full_batch() -> Sums:
             def fetch(start: Any, stop: Any) -> arrays.Arrays:

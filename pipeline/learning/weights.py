@@ -18,29 +18,33 @@ Header = tuple[tuple[int, ...], np.dtype[Any]]  # shape and type
 
 
 def save(model: Model, path: Path) -> None:
-    """Write the model's weights, with the same bytes in every Python.
+    """Write the model's weights, with the same bytes in every version of Python.
 
-    `np.savez` asks for room for 4 GiB, which Python marks otherwise since 3.11.4 than before.
+    `np.savez` would not do: it reserves room for members beyond 4 GiB, for which Python since
+    3.11.4 writes other bytes than before.
     """
     with replacing(path) as temporary, ZipFile(temporary, "w") as file:
         for name, variable in model.saved.items():
             content = io.BytesIO()
             np.save(content, variable.numpy(), allow_pickle=False)
-            file.writestr(ZipInfo(f"{name}.npy"), content.getvalue())  # of a fixed date
+            file.writestr(ZipInfo(f"{name}.npy"), content.getvalue())  # ZipInfo has a fixed date
 
 
 def restore(model: Model, path: Path) -> None:
     """Put the weights of a file into a model of the same architecture.
 
-    A file is refused that is missing or damaged, whose names, shapes or types are not the model's,
-    or in which a value is not finite.
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged, its names, shapes or types are not those of the model, or
+        a value is not finite.
     """
     expected = {
         name: (tuple(variable.shape), np.dtype(variable.dtype.as_numpy_dtype))
         for name, variable in model.saved.items()
     }
     with reading(path, "train"):
-        with ZipFile(path) as members:  # whose headers may ask for more memory than there is
+        with ZipFile(path) as members:  # a damaged header may ask for more memory than there is
             found = {
                 name.removesuffix(".npy"): _header(members, name) for name in members.namelist()
             }

@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 class KerasModel(Model):
     """Keras layers, one after the other; the keyword-only arguments of `layers` are its options.
 
-    Its weights have the number of their layer and the name that they have in it, such as
-    `0_kernel`. What a process has built before makes no difference to names or bits.
+    A weight is named by the number of its layer and its name in the layer, such as `0_kernel`.
+    Names and bits do not depend on what the process has built before.
 
-    Layers that do not fit the examples or each other, or have nothing to train, are refused.
+    Raises
+    ------
+    UserError
+        If the layers do not fit the examples or each other, or end in a softmax.
     """
 
     def __init_subclass__(cls) -> None:
@@ -65,9 +68,12 @@ class KerasModel(Model):
     def __call__(
         self, x: "tf.Tensor", training: bool = False, seed: "tf.Tensor | None" = None
     ) -> "tf.Tensor":
-        """Return the logits, float32 (n, classes).
+        """Return the logits, float32 (n, classes), of x, float32 (n, features).
 
-        A layer that changes what no checkpoint would hold, or adds a loss, is refused.
+        Raises
+        ------
+        UserError
+            If a layer changes a variable that no checkpoint would hold, or adds a loss.
         """
         import keras
         import tensorflow as tf
@@ -104,7 +110,10 @@ class KerasModel(Model):
 
 
 def _named(network: "keras.Sequential") -> "dict[str, keras.Variable]":
-    """Return the variables by position; Keras numbers those without a name in a process."""
+    """Return the variables by the number and the name of `KerasModel`'s weights.
+
+    Keras gives a variable without a name the number of such variables that the process has made.
+    """
     found: dict[str, Any] = {}
     for position, layer in enumerate(network.layers):
         for number, one in enumerate(layer.weights):
@@ -141,7 +150,7 @@ def _defaults() -> Iterator[None]:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Seed Python's generator, of which layers without a seed take theirs."""
+    """Seed Python's generator for a while: layers without a seed draw theirs from it."""
     state = random.getstate()
     random.seed(seed)
     try:

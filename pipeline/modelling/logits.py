@@ -6,16 +6,30 @@ from pipeline.errors import UserError
 from pipeline.exact import softmax
 from pipeline.modelling.model import Loss, Model
 
+# How the types of TensorFlow's operations begin that draw random numbers and keep a state.
 DRAWING = ("Random", "TruncatedNormal", "Multinomial", "RngReadAndSkip")
 
 
 def logits_of(
     model: Model, x: tf.Tensor, *, training: bool = False, seed: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """Return what a model gives for x as it takes it; `seed` is for what is random in training.
+    """Return the logits of a model, (n, classes): float64 if it computes exactly, else float32.
 
-    A model is refused that does not give a number for each class, of the type that they are to
-    have, or that draws random numbers that would be others when a training is resumed.
+    Parameters
+    ----------
+    model : Model
+    x : tensor (n, features)
+        In the form that the model takes, as `prepared` returns it.
+    training : bool
+        Whether this is a step of training.
+    seed : tensor of int64 (2,), optional
+        For what is random in training.
+
+    Raises
+    ------
+    UserError
+        If the logits have another type or shape, or depend on random numbers that would be others
+        when a training is resumed.
     """
     given = {"training": training, "seed": seed}
     logits = model(x, **{name: value for name, value in given.items() if model.takes(name)})
@@ -47,10 +61,7 @@ def score(
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Return the loss of each example, whether it is right, and the gradient by the logits.
 
-    The loss is the cross-entropy, in nats, -log softmax(logits)[y], computed stably from the
-    logits, unless another is given, which is refused unless it is a float32 for each example and
-    computed from its logits. An example is right if its largest logit is at its label; of equal
-    ones the first counts.
+    An example is right if its largest logit is at its label; of equal logits, the first counts.
 
     Parameters
     ----------
@@ -58,12 +69,26 @@ def score(
         float64 of a model that computes exactly, else float32.
     y : tensor of int32 (n,)
     loss : function of logits and y, optional
+        Without it, the loss is the cross-entropy in nats, -log softmax(logits)[y], computed stably
+        from the logits.
+
+    Returns
+    -------
+    losses : tensor (n, ...)
+        Of the type of the logits, as is the gradient.
+    correct : tensor of bool (n, ...)
+    gradient : tensor (n, ..., classes)
+
+    Raises
+    ------
+    UserError
+        If the given loss is not a float32 for each example, or is not computed from the logits.
     """
     if loss is None and logits.dtype == tf.float64:
         return softmax.cross_entropy(logits, y)
     correct = tf.equal(tf.argmax(logits, 1, tf.int32), y)
     if loss is None:
-        # as one operation: what `tf.nn` makes of it under op determinism is for GPUs, and a dozen
+        # under op determinism, `tf.nn` makes a dozen operations of this one, for the sake of GPUs
         losses, slope = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=logits, labels=y)
         return losses, correct, slope
     with tf.GradientTape() as tape:
@@ -80,7 +105,7 @@ def score(
 
 
 def _drawing() -> str | None:
-    """Return an operation of the graph whose random numbers depend on those drawn before."""
+    """Return the type of an operation whose random numbers depend on earlier ones, if any."""
     if tf.executing_eagerly():
         return None
     made = tf.compat.v1.get_default_graph().get_operations()

@@ -37,13 +37,14 @@ class Model:
         What the model itself assigns to while it is trained, such as moving means. It is saved and
         restored with the weights. A model that has any is called with whole batches.
     exact : bool
-        Whether it consists of the operations of pipeline/exact, which give the same bits on every
+        Whether it consists of the operations of pipeline/exact, which have the same bits on every
         machine. With `determinism: portable`, x is then as `linear` takes it, and the logits are
-        float64. A `loss` or `penalty` of its own takes this back.
+        float64. In a model with a `loss` or `penalty` of its own, it is False.
     batch : tuple of int
-        The axes of the logits between the examples and the classes, of several models as one.
+        The axes of the logits between those of the examples and the classes, if it is several
+        models side by side.
     classes : int or None
-        Columns that the logits must have, if that is to be checked.
+        Columns that the logits must have, None if any will do.
     l2 : float
         Weight of the penalty on large weights.
     """
@@ -56,7 +57,7 @@ class Model:
     l2 = 0.0
 
     def __init_subclass__(cls) -> None:
-        """Promise nothing of gradients that are not those of pipeline/exact."""
+        """Take `exact` back from a class whose loss or penalty is not that of pipeline/exact."""
         if cls.loss is not Model.loss or cls.penalty is not Model.penalty:
             cls.exact = False
 
@@ -66,20 +67,24 @@ class Model:
     def __call__(self, x: "tf.Tensor") -> "tf.Tensor":
         """Return the logits, (n, classes), of x, (n, features): float32 unless it is exact.
 
-        The features are the values of an example, which has the model's `shape`, laid out flat. The
-        call becomes part of a graph: conditions on tensors are `tf.where` or `tf.cond`.
+        The features are the values of an example of the model's `shape`, laid out flat. The call
+        becomes part of a graph, in which conditions on tensors are `tf.where` or `tf.cond`.
 
-        A model may also take `training`, which is True in a step of training, and `seed`, which is
+        A model may take two arguments more. `training` is True in a step of training. `seed` is
         then a tensor of int64 (2,) for TensorFlow's `stateless` functions, another one for each
-        block of each batch, else None.
+        block of each batch. At other times, they are False and None.
         """
         raise NotImplementedError
 
     def loss(self, logits: "tf.Tensor", y: "tf.Tensor") -> "tf.Tensor":
         """Return the loss of each example, float32 (n,), whose mean is minimised.
 
-        It is the cross-entropy, in nats, of logits, float32 (n, classes), and labels, int32 (n,),
-        unless a model has another.
+        Unless a model overrides it, it is the cross-entropy in nats.
+
+        Parameters
+        ----------
+        logits : tensor of float32 (n, classes)
+        y : tensor of int32 (n,)
         """
         import tensorflow as tf
 
@@ -88,8 +93,8 @@ class Model:
     def penalty(self) -> "tf.Tensor | None":
         """Return what is added to the mean loss of each batch, a scalar, or None for nothing.
 
-        It is `l2` / 2 times the squares of all weights but biases, unless a model has another. Its
-        gradient, `l2` times a weight, is exact.
+        Unless a model overrides it, it is `l2` / 2 times the sum of the squares of all weights but
+        biases. Its gradient, `l2` times each weight, is exact.
         """
         import tensorflow as tf
 
@@ -105,7 +110,7 @@ class Model:
     ) -> NDArray[np.float32] | None:
         """Return what `plot` shows of the trained arrays, or None for nothing.
 
-        It needs no TensorFlow. Unless a model says otherwise, it is the first layer.
+        Unless a model overrides it, it is the first layer. TensorFlow is not needed for it.
 
         Parameters
         ----------
@@ -117,8 +122,8 @@ class Model:
         Returns
         -------
         array of float32 (n, features), (n, rows, columns), (n, rows, columns, 3) or None
-            The weights of n units by feature, those of the classes if n is their number; or n
-            pictures.
+            With two axes, the weights of n units, which are the classes if n is their number. With
+            more, n pictures.
         """
         first = next(iter(weights.values()))
         if first.ndim == 2 and len(first) == math.prod(shape):
@@ -135,20 +140,20 @@ class Model:
 
     @classmethod
     def takes(cls, name: str) -> bool:
-        """Tell whether it is to be called with an argument of that name."""
+        """Tell whether `__call__` has an argument of that name."""
         return name in inspect.signature(cls.__call__).parameters
 
     @property
     def own_loss(self) -> Loss | None:
-        """The loss of a model that has another than the cross-entropy."""
+        """The loss of a model that overrides the cross-entropy, else None."""
         return None if type(self).loss is Model.loss else self.loss
 
 
 def linear(x: "tf.Tensor", weight: "tf.Tensor", bias: "tf.Tensor") -> "tf.Tensor":
     """Return x @ weight + bias, (n, units), for x (n, inputs): exactly, unless x is float32.
 
-    The gradient of a float32 product is computed the other way around, (dy' x)': when a weight has
-    few columns, oneDNN is a quarter faster at that than at x' dy.
+    The gradient of a float32 product, x' dy, is computed as (dy' x)', which oneDNN does in three
+    quarters of the time if the weight has few columns.
     """
     import tensorflow as tf
 

@@ -1,8 +1,8 @@
 """One step of gradient descent on the mean loss of a batch, and on the model's penalty.
 
-A batch is computed in blocks of rows, which TensorFlow runs side by side, and their gradients are
-added in the order of the blocks: the bits do not depend on how many threads there are. What is
-random in a block is a function of the seed, the number of the step and the block's place.
+A batch is computed in blocks of rows, which TensorFlow runs side by side. Their gradients are added
+in the order of the blocks, so the bits do not depend on the number of threads. What is random in a
+block follows from the seed, the number of the step and the place of the block.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from pipeline.modelling.sums import Sums, add, sum_blocks, sums_of, zero_sums
 if TYPE_CHECKING:
     import keras
 
-LEAST = 64  # rows of a block: enough to pay for its operations; few enough for a cache are ROWS
+LEAST = 64  # rows of a block: fewer would not pay for its operations
 
 Examples = tuple[tf.Tensor, tf.Tensor]  # x and y
 Fetch = Callable[[Any, Any], Examples]  # rows from start to stop of a batch
@@ -29,7 +29,7 @@ Step = Callable[[Fetch, Any], Sums]
 
 
 def block_rows(batch_size: int) -> int:
-    """Return how many rows of a batch are computed at a time."""
+    """Return how many rows of a batch are computed at a time: half of it, from LEAST to ROWS."""
     return min(max(-(-batch_size // 2), LEAST), ROWS)
 
 
@@ -38,8 +38,15 @@ def gradients(
 ) -> tuple[tf.Tensor, ...]:
     """Return the `Sums` of some blocks of examples, and the sum of their gradients by each weight.
 
-    The weights are read once, so that TensorFlow makes once what is made of them alone. `seeds` are
-    those of the blocks, for a model that takes one.
+    The weights are read once, so that TensorFlow computes once what depends on them alone.
+
+    Parameters
+    ----------
+    model : Model
+    parts : sequence of (x, y)
+        The blocks.
+    seeds : sequence of tensors
+        One for each block, if the model takes a seed.
     """
     variables, once = list(model.weights.values()), copy(model)
     with tf.GradientTape(persistent=True) as tape:
@@ -63,7 +70,7 @@ def gradients(
 
 
 def block_seed(seed: int, step: Any, start: Any) -> tf.Tensor:
-    """Return the seed, int64 (2,), of the block of a batch that begins at a row of it."""
+    """Return the seed, int64 (2,), of the block that begins at row `start` of a step's batch."""
     folded = tf.constant([seed, 0], tf.int64)
     for number in (step, start):
         folded = tf.random.fold_in(folded, tf.cast(number, tf.int64))
@@ -73,10 +80,10 @@ def block_seed(seed: int, step: Any, start: Any) -> tf.Tensor:
 def make_step(
     model: Model, optimizer: "keras.optimizers.Optimizer", batch_size: int, seed: int = 0
 ) -> Step:
-    """Return the update on one batch of up to `batch_size` rows.
+    """Return the function that updates the model by one batch of up to `batch_size` rows.
 
-    It is called with a function that fetches rows of the batch and their number, and gives the sum
-    of the losses and the number of correct answers.
+    It takes a function that fetches rows of the batch, and the number of these rows. It returns the
+    `Sums` of the batch, from before the update.
     """
     variables = list(model.weights.values())
     optimizer.build(variables)
@@ -92,7 +99,8 @@ def make_step(
             return gradients(model, parts, seeds)
 
         if batch_size <= block or (model.exact and batch_size <= 2 * block):
-            # a loop in the graph would cost more; but blocks may be empty, which not all can take
+            # without a loop in the graph, which costs time; the second block may be empty, which
+            # only exact models are sure to take
             sums = of_blocks(*range(0, batch_size, block))
         else:
             zeros = (tf.zeros_like(variable) for variable in variables)
@@ -108,7 +116,7 @@ def make_step(
 
 
 def _penalties(model: Model, variables: list[tf.Variable]) -> list[tf.Tensor]:
-    """Return the gradients of the model's penalty, none without one."""
+    """Return the gradients of the model's penalty, an empty list if it has none."""
     with tf.GradientTape() as tape:
         penalty = model.penalty()
     if penalty is None:
@@ -119,7 +127,7 @@ def _penalties(model: Model, variables: list[tf.Variable]) -> list[tf.Tensor]:
 
 
 def _dense(gradients: Sequence[Any], variables: list[tf.Variable]) -> list[tf.Tensor]:
-    """Return the gradients by each variable, whole arrays, zeros where it makes no difference."""
+    """Return the gradients as dense tensors, zeros for a variable on which nothing depends."""
     pairs = zip(gradients, variables, strict=True)
     return [
         tf.zeros_like(one) if found is None else tf.convert_to_tensor(found) for found, one in pairs

@@ -13,7 +13,7 @@ Sums = tuple[tf.Tensor, tf.Tensor]  # of the losses, float64, and of the correct
 
 
 def sums_of(losses: tf.Tensor, correct: tf.Tensor) -> Sums:
-    """Return the sums over examples."""
+    """Return the sums over the examples of a block."""
     return (
         tf.reduce_sum(tf.cast(losses, tf.float64), 0),
         tf.reduce_sum(tf.cast(correct, tf.int64), 0),
@@ -21,7 +21,7 @@ def sums_of(losses: tf.Tensor, correct: tf.Tensor) -> Sums:
 
 
 def bounded(sums: Sums) -> Sums:
-    """Return the sums; the loss is infinite where it is too large to be exact, or not a number."""
+    """Return the sums, with an infinite loss if it is too large to be exact, or not a number."""
     loss, correct = sums
     return tf.where(loss < softmax.LARGEST_SUM, loss, math.inf), correct
 
@@ -37,9 +37,9 @@ def add(sums: Sequence[Any], terms: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def sum_blocks(terms: Callable[[Any], Sequence[Any]], rows: Any, size: int, sums: Any) -> Any:
-    """Return `sums` plus the terms of each of the starts 0, size, 2 size ... below `rows`.
+    """Return `sums` plus `terms(start)` for start = 0, size, 2 size ... below `rows`.
 
-    In a graph, the terms of two starts are computed side by side, and added in their order.
+    In a graph, two blocks are computed side by side. They are added in their order.
     """
 
     def step(start: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:

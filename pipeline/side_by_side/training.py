@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.learning.checkpoint import Checkpoint
 from pipeline.learning.history import Epoch
-from pipeline.learning.learner import Learner, rest
+from pipeline.learning.learner import Learner, remaining_epochs
 from pipeline.learning.promise import trains_exactly
 from pipeline.models import LogisticRegression
 from pipeline.optimizers import OPTIMIZERS
@@ -66,7 +66,7 @@ def train_with(others: Sequence[Config]) -> Callable[[Learner], Iterator[Epoch]]
 
     def epochs(learner: Learner) -> Iterator[Epoch]:
         learners = trainable_together(learner, others) if others else [learner]
-        return train(learners) if len(learners) > 1 else rest(learner)
+        return train(learners) if len(learners) > 1 else remaining_epochs(learner)
 
     return epochs
 
