@@ -58,12 +58,12 @@ def train(
 ) -> Trained:
     """Train a model; the last `train.validation_size` examples are held out.
 
-    It may be called again and again. TensorFlow must not be imported before the first time.
+    It may be called several times. TensorFlow must not be imported before the first call.
 
     Parameters
     ----------
     config : Config
-        Its data set has no effect.
+        As `pipeline.load` returns it; its data set has no effect.
     x : array (n, features) or (n, *shape)
         Bytes, as uint8, are divided by 255; other numbers are taken as they are, as float32.
     y : array of int (n,)
@@ -71,7 +71,7 @@ def train(
     *listeners : callable
         Each is called with an `Epoch` after every epoch: `print` is one.
     classes : int, optional
-        How many; else one more than the largest label.
+        How many classes there are. Without it, one more than the largest label.
 
     Returns
     -------
@@ -80,22 +80,25 @@ def train(
     Raises
     ------
     UserError
-        If an array is not of that kind, the training diverges, or this process has imported
-        TensorFlow otherwise.
+        If an array has another type or shape, the training diverges, or TensorFlow was imported
+        before the first call or with another `determinism`.
     """
     x, shape = given.examples(x)
     y = given.labels(y, len(x))
     least = max(int(y.max()) + 1, 2)
     count = least if classes is None else classes
     if not least <= count <= MOST_CLASSES:
-        raise UserError(f"classes: {count} do not go with labels up to {y.max()}")
+        raise UserError(
+            f"classes: should be {least} to {MOST_CLASSES}, as the largest label is {y.max()}, "
+            f"not {count}"
+        )
     dataset = config.dataset.model_copy(update={"classes": [str(k) for k in range(count)]})
     config = config.model_copy(update={"dataset": dataset, "resident_bytes": sys.maxsize})
     exact = trains_exactly(config.determinism, config.model.name, config.optimizer.name)
     given.check(x, exact=exact)
     split = arrays.divided(x, y, shape, config.train.validation_size)
     determinism.enable(config.seed, config.determinism, exact=exact, others=True)
-    with chdir(CONF.parent):  # it looks at the project's files
+    with chdir(CONF.parent):  # Learner reads the project's files
         learner = Learner(config, split, Unkept())
     learner.fit(listeners)
     return Trained(config, learner.model, shape, learner.epochs)
@@ -109,6 +112,11 @@ def evaluate(trained: Trained, x: Any, y: Any) -> dict[str, float]:
     trained : Trained
     x, y : array
         As for `train`.
+
+    Raises
+    ------
+    UserError
+        If an array has another type or shape than in training, or a label is of no class.
     """
     x, y = _of(trained, x), given.labels(y, len(x))
     if y.max() >= (count := len(trained.config.dataset.classes)):
@@ -119,14 +127,26 @@ def evaluate(trained: Trained, x: Any, y: Any) -> dict[str, float]:
 
 
 def predict(trained: Trained, x: Any) -> NDArray[np.float32]:
-    """Return the probabilities of the classes, float32 (n, classes), for x as `train` takes it."""
+    """Return the probabilities of the classes, float32 (n, classes).
+
+    Parameters
+    ----------
+    trained : Trained
+    x : array
+        As for `train`.
+
+    Raises
+    ------
+    UserError
+        If x has another type or shape than in training.
+    """
     from pipeline.learning.inference import probabilities
 
     return probabilities(trained.model, _of(trained, x))
 
 
 class Unkept(Checkpoint):
-    """The checkpoint of a training that nobody goes on with."""
+    """The checkpoint of a training that leaves none: it reads and writes nothing."""
 
     def __init__(self) -> None:
         self.reached, self.best = 0, []

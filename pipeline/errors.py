@@ -16,14 +16,14 @@ HALF = 400  # characters of a line that is cut
 class UserError(Exception):
     """A mistake in the input: its message names the key or file, what is wrong and what to do.
 
-    A function raises it where its docstring says that it refuses something.
+    Where a docstring says that something is refused, this is raised.
     """
 
 
 def first_line(error: BaseException) -> str:
-    """Return what an exception says in its first line, or its name if it says nothing.
+    """Return the first line of an exception's message, or its name if it has none.
 
-    What is left out of a long line is its middle: a remedy stands at the end.
+    A long line loses its middle, as the remedy stands at its end.
     """
     line = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return line if len(line) <= 2 * HALF else f"{line[:HALF]} ... {line[-HALF:]}"
@@ -31,7 +31,7 @@ def first_line(error: BaseException) -> str:
 
 @contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Turn whatever a library raises on bad data into a `UserError`: `what`, and why."""
+    """Turn whatever a library raises on bad data into a `UserError` that says `what`, and why."""
     try:
         yield
     except UserError:
@@ -42,7 +42,7 @@ def explained(what: str) -> Iterator[None]:
 
 
 def said(detail: "ErrorDetails") -> str:
-    """Return what pydantic says a value should be, and what it is unless it is a section."""
+    """Return what pydantic says that a value should be, and what it is, unless it is a section."""
     message, value = detail["msg"], detail["input"]
     for start in ("Value error, ", "Input ", "String "):
         message = message.removeprefix(start)

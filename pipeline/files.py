@@ -16,16 +16,16 @@ from threading import Lock
 from pipeline.errors import UserError, first_line
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-HASHING = Lock()  # a file that two threads ask for is hashed by one
+HASHING = Lock()  # if two threads ask for the hash of a file, one computes it
 UNWRITABLE = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; move it into place when the block ends well.
+    """Yield a temporary name beside `path`; move that file into place when the block ends well.
 
-    The temporary file is locked while it is written; one without a lock was left by a process that
-    was killed, and the next that writes the same file removes it.
+    The temporary file is locked while it is written. One that is not locked was left by a process
+    that was killed; whoever writes the same file next removes it.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
-    """Write rows, the first of which is the header; numbers have all their digits."""
+    """Write rows, the first of which is the header; floats have all their digits."""
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
 
@@ -72,9 +72,9 @@ def cannot_write(path: Path, error: OSError) -> UserError:
 def _locked_temporary(path: Path) -> tuple[int, Path]:
     while True:
         lock, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        with suppress(OSError):  # a file system without locks; there nothing is removed either
+        with suppress(OSError):  # a file system without locks, on which nothing is removed either
             fcntl.flock(lock, fcntl.LOCK_EX)
-        if Path(name).exists():  # else another process took it for left over before it was locked
+        if Path(name).exists():  # else another process has removed it before it was locked
             return lock, Path(name)
         os.close(lock)
 
@@ -93,7 +93,13 @@ def shown(path: Path) -> str:
 
 
 def require(path: Path, stage: str) -> Path:
-    """Return `path`; refuse one that is no file, and say which stage makes it."""
+    """Return `path`.
+
+    Raises
+    ------
+    UserError
+        If there is no such file; it names the stage that makes it.
+    """
     if not path.is_file():
         raise UserError(f"{shown(path)}: not found: run `dvc repro {stage}`, which makes it")
     return path
@@ -106,8 +112,8 @@ def reading(path: Path, stage: str) -> Iterator[Path]:
     Raises
     ------
     UserError
-        If there is no such file, or the block raises anything: what is damaged makes NumPy, zipfile
-        and other readers fail in many ways.
+        If there is no such file, or the block raises any exception, as NumPy, zipfile and other
+        readers raise many kinds for a damaged file.
     """
     require(path, stage)
     try:
@@ -126,7 +132,7 @@ def sha256(path: Path) -> str:
 
 
 def sha256_once(path: Path) -> str:
-    """Return `sha256(path)`, remembered for as long as the file is the same one, unchanged."""
+    """Return `sha256(path)`, which is computed again only if the file has changed since."""
     stat = path.stat()
     with HASHING:
         return _sha256_of(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pipeline.errors import UserError
 
-OF_A_HOOK = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_WORK_TREE")  # they name one repository
+# Variables that git sets for a hook, and that name the repository of the hook.
+OF_A_HOOK = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_WORK_TREE")
 
 
 class RefusedError(UserError):
@@ -39,7 +40,7 @@ def run(*arguments: str) -> str:
                 f"git does not read this folder, as another user owns it: `{remedy[-1]}` allows it"
             ) from None
         raise UserError(f"git {arguments[0]}: {lines[-1]}") from None
-    return os.fsdecode(done.stdout)  # file names in it
+    return os.fsdecode(done.stdout)  # as file names may be in it
 
 
 def workspace_files() -> list[str]:
@@ -80,5 +81,5 @@ def commit(rev: str) -> str:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment without what git gives to a hook, which is about another folder."""
+    """Return the environment without the variables of a hook, which name another repository."""
     return {k: v for k, v in os.environ.items() if k not in OF_A_HOOK}

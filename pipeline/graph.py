@@ -9,9 +9,14 @@ Made = TypeVar("Made")
 
 
 def graph(function: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
-    """Return a function of tensors as a graph, for tensors such as these, or of these `TensorSpec`.
+    """Return a function of tensors as a graph, for arguments of the types and shapes of these.
 
     Unlike `tf.function`, it is traced now, and never again. It is traced and called `apart`.
+
+    Parameters
+    ----------
+    function : callable
+    *arguments : tensor or TensorSpec
     """
     import tensorflow as tf
 
@@ -20,10 +25,10 @@ def graph(function: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
 
 
 def apart(make: Callable[..., Made], *arguments: Any) -> Made:
-    """Return what `make` returns, called in a thread of its own, whose end is waited for.
+    """Call `make` in a thread of its own, wait for its end, and return what it returns.
 
-    Python handles signals in the main thread. Were Ctrl-C to raise an exception while TensorFlow
-    traces there, its C++ would make another error of that, leave eager mode or crash.
+    Python handles signals in the main thread. If Ctrl-C raised an exception in the midst of
+    TensorFlow's tracing, its C++ would make another error of it, leave eager mode or crash.
     """
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(make, *arguments).result()

@@ -5,7 +5,7 @@ import re
 
 from omegaconf import DictConfig, OmegaConf
 
-USER = re.compile(  # :PASSWORD@ after ://USER, not ${...}, which is none, and not :PORT/
+USER = re.compile(  # :PASSWORD@ after ://USER, but neither ${...}, which is no password, nor :PORT/
     r"""(://[^\s:/@?#'"]*:)(?!\$\{)(?:[^\s/?#'",]*@|(?!\d{1,5}/)[^\s@'"]*@)"""
 )
 QUERY = re.compile(

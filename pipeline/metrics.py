@@ -20,7 +20,7 @@ from pydantic import Field
 
 from pipeline.registry import Registry
 
-ROWS = 2**20  # values of the probabilities that are looked at together
+VALUES = 2**20  # so many probabilities are in memory at once
 
 Labels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -61,8 +61,8 @@ def balanced_accuracy(y: Labels, probabilities: Floats) -> float:
 def top(y: Labels, probabilities: Floats, *, k: Count) -> float | None:
     """Return the share of the examples whose class is among the k most probable.
 
-    Of equally probable classes the first counts, as it does in `accuracy`. With no more than k
-    classes it says nothing.
+    Of equally probable classes the first counts, as it does in `accuracy`. With k classes or fewer
+    the metric would always be 1, and is None.
     """
     classes = probabilities.shape[1]
     if classes <= k:
@@ -97,8 +97,8 @@ def expected_calibration_error(y: Labels, probabilities: Floats, *, bins: Count 
     """Return by how much the probability of the answer and the accuracy differ, on average.
 
     Examples are put into `bins` intervals of equal width, (0, 1/bins], ..., by the probability of
-    their answer. The difference of a bin's mean probability and its accuracy has the weight of its
-    examples.
+    their answer. For each interval, the mean probability and the accuracy are compared; the mean of
+    these differences is weighted by the number of examples.
 
     References
     ----------
@@ -167,7 +167,7 @@ def _matrix(y: Labels, probabilities: Floats) -> NDArray[np.int64]:
 
 
 def _blocks(y: Labels, probabilities: Floats) -> Iterator[tuple[Labels, Floats]]:
-    """Yield some labels and their probabilities after the other, so that few are in memory."""
-    rows = max(ROWS // probabilities.shape[1], 1)
+    """Yield the labels and their probabilities block by block, so that few are in memory."""
+    rows = max(VALUES // probabilities.shape[1], 1)
     for start in range(0, len(y), rows):
         yield y[start : start + rows], np.asarray(probabilities[start : start + rows])

@@ -68,15 +68,15 @@ class LogisticRegression(Model):
 class MLP(Model):
     """A multilayer perceptron: dense layers with ReLU between them.
 
-    The initial weights are uniform with variance 2 / fan-in, biases zero. Normal numbers would
-    depend on the C library's exp and log1p.
+    The initial weights are uniform with variance 2 / fan-in, and the biases are zero. Normal
+    numbers would depend on the exp and log1p of the C library.
 
     Parameters
     ----------
     hidden : list of int
         Units of each hidden layer.
     l2 : float
-        As of logistic regression; the weights of all layers count.
+        As for logistic regression, over the weights of all layers.
 
     References
     ----------
@@ -117,7 +117,7 @@ class MLP(Model):
 
 
 class CNN(KerasModel):
-    """A small convolutional network: 3 x 3 convolutions, each with ReLU and halved by maxima."""
+    """A small convolutional network: 3 x 3 convolutions, each with ReLU and 2 x 2 max-pooling."""
 
     def layers(
         self,
@@ -132,9 +132,9 @@ class CNN(KerasModel):
         Parameters
         ----------
         filters : list of int
-            Of each convolution.
+            How many each convolution has.
         dropout : float
-            Share of the dense layer's inputs that are left out in a step of training.
+            The share of the dense layer's inputs that a step of training leaves out.
 
         Raises
         ------
@@ -144,7 +144,9 @@ class CNN(KerasModel):
         from keras import layers
 
         if len(shape) != 3:
-            raise UserError(f"model cnn needs images, not examples of the shape {shape}")
+            raise UserError(
+                f"model cnn needs images, not examples of the shape {shape}: choose another model"
+            )
         found = []
         for number in filters:
             found.append(layers.Conv2D(number, 3, padding="same", activation="relu"))
@@ -166,7 +168,13 @@ def make(
     *,
     exact: bool,
 ) -> Model:
-    """Return a model of the table, with its initial weights; refuse one that has none."""
+    """Return a model of the table, with its initial weights.
+
+    Raises
+    ------
+    UserError
+        If it has no weights.
+    """
     model = MODELS[name](shape, classes, seed, **options)
     if not getattr(model, "weights", None):
         raise UserError(f"model {name}: has no weights to train: put them into `self.weights`")

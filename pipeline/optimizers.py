@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import keras
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-# as fine as the root of the smallest mean square that Adam keeps; steps would be too large else
+# 1e-15 is about the root of the smallest mean square that Adam keeps: a smaller epsilon would make
+# steps too large.
 Epsilon = Annotated[float, Field(ge=1e-15, allow_inf_nan=False)]
 
 
@@ -46,8 +47,8 @@ def adam(
 
 OPTIMIZERS: Registry[Callable[..., Any]] = Registry("optimizers", {"sgd": sgd, "adam": adam})
 
-# Those whose steps are made of the operations of pipeline/exact, a weight's of its own gradients
-# alone: the same bits on every machine, and for models side by side.
+# Those whose steps consist of the operations of pipeline/exact, and whose step of a weight depends
+# on the gradients of that weight alone: the bits are the same on every machine, and side by side.
 EXACT = {sgd, adam}
 
 
@@ -62,8 +63,11 @@ def make(
 ) -> "keras.optimizers.Optimizer":
     """Return an optimizer of the table, for a training of so many steps.
 
-    One that is to be exact and is not, or cannot follow the schedule, is refused; and one that
-    needs what `fit` of Keras does besides the steps.
+    Raises
+    ------
+    UserError
+        If it should compute exactly and does not, cannot follow the schedule, or needs what `fit` of
+        Keras does besides the steps.
     """
     import keras
     import tensorflow as tf

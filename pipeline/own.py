@@ -12,14 +12,18 @@ from pipeline.files import shown
 from pipeline.imports import hidden
 
 FOLDER = Path(__file__).parents[1] / "own"  # beside this package, in a served model too
-WITH_SETTINGS = ("keras", "tensorflow")  # imported after the settings that decide their bits
+WITH_SETTINGS = ("keras", "tensorflow")  # to be imported after the settings that decide their bits
 
 
 def load(file: Path) -> None:
     """Import a module of a folder of own/, whatever the current folder is.
 
-    Code is refused, with its file and line, that raises an exception, or that imports TensorFlow as
-    it is loaded or what DVC does not know as a dependency of its stages.
+    Raises
+    ------
+    UserError
+        With the file and the line, if the code raises an exception, imports TensorFlow while it is
+        loaded, or imports from another folder of own/, which DVC does not know as a dependency of
+        the stages that read this one.
     """
     folder, own = file.parent, file.parents[1]
     if own.name not in sys.modules:

@@ -1,7 +1,8 @@
 """Preprocess: raw files to flat, scaled .npy files, and dataset.json, which describes them.
 
-x is float32 (n, features), y the number of each example's class, uint8 (n,), for train and test.
-With `storage: uint8`, x are bytes as the files hold them, and who reads them divides by 255.
+Of the train and the test part, x is float32 (n, features), and y is uint8 (n,), the number of each
+example's class. With `storage: uint8`, x holds the bytes of the files, and its readers divide them
+by 255.
 """
 
 import io
@@ -45,7 +46,7 @@ def main(config: Config, inputs: Inputs) -> None:
     with ExitStack() as stack:
         write_x(folder, parts, encode, np.dtype(config.storage), stack)
         for name, part in parts.items():
-            content = io.BytesIO()  # into a file, NumPy would not say that the disk is full
+            content = io.BytesIO()  # NumPy, given a file, does not say that the disk is full
             np.save(content, part.labels, allow_pickle=False)
             path = folder / f"y_{name}.npy"
             stack.enter_context(replacing(path)).write_bytes(content.getvalue())
@@ -61,8 +62,8 @@ def read(folder: Path, dataset: Dataset) -> dict[str, Examples]:
     Raises
     ------
     UserError
-        If the reader or one of its options is not known, the files are not what it reads, or not of
-        the shape or the classes that the configuration names.
+        If the reader or one of its options is not known, the files are not what it reads, or their
+        examples have another shape or other classes than the configuration says.
     """
     found = READERS[dataset.reader](folder, dataset, **options_of(dataset))
     if not isinstance(found, dict) or "train" not in found:
@@ -76,7 +77,7 @@ def read(folder: Path, dataset: Dataset) -> dict[str, Examples]:
         if part.shape != tuple(dataset.shape):
             raise UserError(
                 f"{part.place}: examples are {part.shape}, but {where_set('dataset.shape')} is "
-                f"{tuple(dataset.shape)}"
+                f"{tuple(dataset.shape)}: set it to {list(part.shape)}"
             )
         if (largest := int(part.labels.max(initial=0))) >= len(dataset.classes):
             raise UserError(
@@ -87,14 +88,14 @@ def read(folder: Path, dataset: Dataset) -> dict[str, Examples]:
 
 
 def warn(part: Part, dataset: Dataset) -> None:
-    """Say which classes cannot be learned."""
+    """Warn of classes without a training example, which cannot be learned."""
     counts = np.bincount(part.labels, minlength=len(dataset.classes))
     if absent := [name for name, count in zip(dataset.classes, counts, strict=True) if not count]:
         log.warning("no training example is of: %s", ", ".join(absent))
 
 
 def describe(parts: dict[str, Part], dataset: Dataset) -> Description:
-    """Return the description of the arrays; what a scale needs is learned here."""
+    """Return the description of the arrays, with the scale, which is learned here."""
     names = parts["train"].source.features
     labels = {f"y_{name}": description.sha256_of(part.labels) for name, part in parts.items()}
     return Description(
@@ -114,7 +115,10 @@ def write_x(
     dtype: np.dtype[Any],
     stack: ExitStack,
 ) -> None:
-    """Write x of all parts, reading each source once; the files get their names with the stack."""
+    """Write x of all parts, reading each source once.
+
+    The files have temporary names until the stack is closed.
+    """
     sources = {id(part.source): part.source for part in parts.values()}
     for source in sources.values():
         outputs = []
@@ -138,7 +142,7 @@ def write_x(
 
 
 def writing(temporary: Path, path: Path, part: Part, dtype: np.dtype[Any]) -> RowWriter:
-    """Return what writes x of a part to a temporary file, which messages call by its path."""
+    """Return the writer of x of a part; its errors name `path`, not the temporary file."""
     shape = len(part.rows), prod(part.source.shape)
     large = prod(shape) * dtype.itemsize > spool.LARGE
     kind = Spool if large and (np.diff(part.rows) < 0).any() else RowWriter

@@ -1,9 +1,9 @@
 """The readers: `READERS` maps `reader` in a file of conf/dataset/ to a function.
 
-Each, here or in own/readers/, is called with the folder of the raw files and the data set, and
-returns `Examples` by the name of their part: `train`, and `test` if the files have one. Its
-keyword-only arguments are the `options` of the data set, checked against their annotations before a
-file is opened.
+Each, here or in own/readers/, is called with the folder of the raw files and the data set. It
+returns a dictionary with the `Examples` of the part `train`, and of the part `test` if the files
+have one. Its keyword-only arguments are the `options` of the data set, which are checked against
+their annotations before a file is opened.
 """
 
 from collections.abc import Callable

@@ -41,9 +41,13 @@ class Registry(Mapping[str, Entry]):
         return len(self._all())
 
     def __setitem__(self, name: str, entry: Entry) -> None:
-        """Enter a class or a function; a cell of a notebook may do so again.
+        """Enter a class or a function; a cell of a notebook may replace its own entry.
 
-        A name that is taken, another thing and what belongs into another folder are refused.
+        Raises
+        ------
+        UserError
+            If the name is taken, the entry is no class or function, or its file lies in the folder
+            of another table.
         """
         if not callable(entry):
             raise UserError(f"{name!r} must be a class or a function, not {entry!r}")
@@ -51,7 +55,7 @@ class Registry(Mapping[str, Entry]):
             raise UserError(f"{name!r} must be a class that derives from {self._base.__name__}")
         module, folders = entry.__module__, f"{self._folder.parent.name}."
         if module.startswith(folders) and not module.startswith(f"{folders}{self._folder.name}."):
-            raise UserError(f"{name!r} belongs into a file of {shown(self._folder)}/")
+            raise UserError(f"{name!r} belongs in a file of {shown(self._folder)}/: move it there")
         if name in self._entries and module != "__main__":
             file = f"{self._entries[name].__module__.replace('.', '/')}.py"
             raise UserError(f"the name {name!r} is taken, by {file}: choose another one")

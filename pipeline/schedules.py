@@ -16,11 +16,11 @@ from pipeline.errors import UserError
 from pipeline.registry import Registry
 
 Schedule = Callable[[float], float]
-MOST_STEPS = 2**24  # of a training with a schedule: their rates, 64 MiB, are kept in memory
-LEAST = 2.0**-126  # of a learning rate, float32; what is smaller, and may be denormal, is 0
+MOST_STEPS = 2**24  # of a training with a schedule: their rates take 64 MiB of memory
+LEAST = 2.0**-126  # the smallest normal float32: a smaller learning rate becomes 0
 PI = Fraction("3.14159265358979323846264338327950288419716939937510")
-UNIT = 2**120  # integers count these parts of 1
-# (1 - cos(pi q)) / 2 as a polynomial in the square of q
+UNIT = 2**120  # integers stand for themselves / UNIT
+# Coefficients of (1 - cos(pi q)) / 2 as a polynomial in the square of q.
 RISE = [
     round((-1) ** (k + 1) * PI ** (2 * k) / (2 * factorial(2 * k)) * UNIT) for k in range(1, 17)
 ]
@@ -47,7 +47,7 @@ def cosine(progress: float) -> float:
     It is computed in integers and rounded once, which gives the same bits on every machine. A
     library's cosine does not.
     """
-    near = int(min(progress, 1 - progress) * UNIT)  # to the end at which the factor is 1 or 0
+    near = int(min(progress, 1 - progress) * UNIT)  # the distance from the nearer end
     square, fallen = near * near // UNIT, 0
     for coefficient in (*reversed(RISE), 0):
         fallen = fallen * square // UNIT + coefficient
@@ -73,9 +73,21 @@ def is_exact(name: str) -> bool:
 
 
 def learning_rate(name: str, rate: float, step: int, steps: int) -> float:
-    """Return the learning rate, float64, of one of so many steps; the first is 0.
+    """Return the learning rate, float64, of a step; the steps of a training are counted from 0.
 
-    A factor that is negative or not a number is refused.
+    Parameters
+    ----------
+    name : str
+        The schedule.
+    rate : float
+        `train.learning_rate`.
+    step, steps : int
+        The number of the step, and how many there are.
+
+    Raises
+    ------
+    UserError
+        If the factor of the schedule is negative, infinite or not a number.
     """
     factor = SCHEDULES[name](step / steps)
     if not (isinstance(factor, Real) and 0 <= factor < float("inf")):
@@ -88,7 +100,13 @@ def learning_rate(name: str, rate: float, step: int, steps: int) -> float:
 
 
 def learning_rates(name: str, rate: float, steps: int) -> NDArray[np.float32]:
-    """Return the learning rate of each step of a training; refuse too many to be kept."""
+    """Return the learning rate of each step of a training, float32 (steps,).
+
+    Raises
+    ------
+    UserError
+        If there are more than MOST_STEPS, and as `learning_rate` does.
+    """
     if steps > MOST_STEPS:
         raise UserError(
             f"train.schedule: {name!r} is for up to {MOST_STEPS:,} steps, and this training has "

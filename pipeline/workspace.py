@@ -9,8 +9,8 @@ COPIES = ".dvc/tmp/exps"  # `dvc exp run --temp` and the queue work there, and r
 def root() -> Path:
     """Return the current folder, or in a copy the folder that it is a copy of.
 
-    DVC sets DVC_ROOT, the folder that is copied, in every stage. Whatever a stage starts inherits
-    it, in other projects too. So it counts only inside a copy.
+    DVC sets DVC_ROOT to the folder that is copied, in every stage. All that a stage starts inherits
+    the variable, also in other projects. So it counts only inside a copy.
     """
     here, said = Path.cwd(), os.environ.get("DVC_ROOT", "")
     if not said or not here.is_relative_to(Path(said).resolve() / COPIES):
@@ -20,16 +20,17 @@ def root() -> Path:
 
 
 def experiment() -> str:
-    """Return the name that `dvc exp show` has for what runs here, empty outside an experiment."""
+    """Return the name of the experiment that runs here, as `dvc exp show` has it, else nothing."""
     said = os.environ.get("DVC_ROOT", "")
     ours = said and Path.cwd().is_relative_to(Path(said).resolve())
     return os.environ.get("DVC_EXP_NAME", "") if ours else ""
 
 
 def place(folder: Path) -> str:
-    """Return the path of a folder in the workspace, and in a copy the experiment's name with it.
+    """Return the path of a folder of the workspace; in a copy, #EXPERIMENT follows it.
 
-    Runs are found by it. A run of a copy is no run of the workspace until it is applied there.
+    MLflow's runs are found by it. The run of a copy counts as a run of the workspace only after the
+    experiment has been applied there.
     """
     here, workspace, resolved = Path.cwd(), root(), folder.resolve()
     if workspace == here or not resolved.is_relative_to(here):

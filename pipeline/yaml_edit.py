@@ -1,4 +1,4 @@
-"""Values written into YAML files that people keep: comments and order stay as they are."""
+"""New values in YAML files that people have written: comments and order stay as they are."""
 
 import io
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from pipeline.files import replacing
 
 
 def with_values(text: str, values: Mapping[str, Any]) -> str:
-    """Return a YAML text with other values at dotted keys; those that it lacks are added."""
+    """Return a YAML text with these values at their dotted keys; keys that it lacks are added."""
     editor = YAML()
     editor.preserve_quotes = True
     editor.representer.add_representer(
@@ -32,7 +32,7 @@ def with_values(text: str, values: Mapping[str, Any]) -> str:
         for part in sections:
             section = section.setdefault(part, {})
         if isinstance(value, list) and isinstance(section.get(name), list):
-            section[name][:] = list(map(_node, value))  # as it stood: in brackets or a line an item
+            section[name][:] = list(map(_node, value))  # keeps brackets, or a line an item
         else:
             section[name] = _node(value)
     stream = io.StringIO()
@@ -41,7 +41,7 @@ def with_values(text: str, values: Mapping[str, Any]) -> str:
 
 
 def _node(value: Any) -> Any:
-    """Return a value as it is to be written: lists in brackets, text in quotes where it needs."""
+    """Return a value as it is to be written: lists in brackets, text in quotes if it needs them."""
     if isinstance(value, list):
         items = CommentedSeq(map(_node, value))
         items.fa.set_flow_style()

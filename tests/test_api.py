@@ -87,7 +87,7 @@ def test_the_lines_of_the_document_have_the_bits_of_the_command(reproduced: Proj
         "determinism=portable: restart the notebook's kernel for it",
         "params.yaml: train.validation_size should be less than the 200 training examples, not 200",
         refused[2],
-        "classes: 2 do not go with labels up to 2",
+        "classes: should be 3 to 256, as the largest label is 2, not 2",
         "y: label 3 is not one of the 3 classes of the training",
         "x: examples of the shape (19,) were trained as (20,)",
     ]

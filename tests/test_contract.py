@@ -220,7 +220,7 @@ def same_bits_in_all_ways(config: Config, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(
         shuffling, "READ_AHEAD", 100 * 4 * math.prod(SHAPE)
     )  # a hundred rows at a time
-    monkeypatch.setattr(checkpoint, "COST", math.inf)  # it is written after each epoch
+    monkeypatch.setattr(checkpoint, "MOST_TIME", math.inf)  # it is written after each epoch
     epochs, found = whole = trained(config)
     assert [epoch.epoch for epoch in epochs] == [1, 2, 3]
     assert all(math.isfinite(value) for epoch in epochs for value in epoch.metrics.values())

@@ -129,7 +129,7 @@ def test_any_order_and_any_block_give_the_same_bits(
     expected = METRICS[name](y, p, **options)
     assert expected is None or math.isfinite(expected)
     order = np.random.default_rng(0).permutation(2000)
-    monkeypatch.setattr(metrics, "ROWS", 999)
+    monkeypatch.setattr(metrics, "VALUES", 999)
     mapped = kept(p[rows] for rows in np.split(order, [3, 1500]))
     assert METRICS[name](y[order], mapped, **options) == expected
 

@@ -111,7 +111,7 @@ WRONG = {  # what is in a.py: what is said of it
         "a.py: line 4: the name 'shipped' is taken, by pipeline/models.py: choose another one"
     ),
     f"{TABLE}{CLASS}OTHERS['a'] = One".replace("MODELS", "OTHERS"): (
-        "a.py: line 4: 'a' belongs into a file of"
+        "a.py: line 4: 'a' belongs in a file of"
     ),
 }
 

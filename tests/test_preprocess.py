@@ -271,7 +271,7 @@ def test_images_of_different_shapes_are_refused(ready: Project) -> None:
     refused(
         ready,
         f"data/raw/tiny/{TEST_X}: examples are (5, 4), but conf/dataset/tiny.yaml: dataset.shape "
-        "is (4, 5)",
+        "is (4, 5): set it to [5, 4]",
     )
     assert not (ready / "data/processed").exists()
 

@@ -229,7 +229,7 @@ class Training:
 def config(reproduced: Project, monkeypatch: pytest.MonkeyPatch) -> Config:
     """The project's configuration in its folder; checkpoints are written after every epoch."""
     monkeypatch.chdir(reproduced.folder)
-    monkeypatch.setattr(checkpoint, "COST", math.inf)
+    monkeypatch.setattr(checkpoint, "MOST_TIME", math.inf)
     return composed(reproduced)
 
 
@@ -327,13 +327,13 @@ def test_a_foreign_checkpoint_is_ignored(
 def test_checkpoints_are_few(config: Config) -> None:
     folder = Path("checkpoints")
     folder.mkdir(exist_ok=True)
-    for number in range(checkpoint.MOST + 10):
+    for number in range(checkpoint.MOST_FILES + 10):
         (folder / f"{number}.npz").touch()
         os.utime(folder / f"{number}.npz", (number, number))
     kept = Training(config, **DEFAULT)
     kept.go_on(1)
     left = {path.name for path in folder.iterdir()}
-    assert len(left) == checkpoint.MOST + 1
+    assert len(left) == checkpoint.MOST_FILES + 1
     assert {kept.saved.path.name, "10.npz"} < left
     assert "9.npz" not in left
     kept.saved.remove()

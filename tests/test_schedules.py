@@ -97,7 +97,7 @@ def test_rates_that_are_too_many_or_no_rates_are_refused(monkeypatch: pytest.Mon
 def ready(reproduced: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project whose folder is the current one; checkpoints are written after every epoch."""
     monkeypatch.chdir(reproduced.folder)
-    monkeypatch.setattr(checkpoint, "COST", math.inf)
+    monkeypatch.setattr(checkpoint, "MOST_TIME", math.inf)
     monkeypatch.setattr(inputs, "code", lambda stage: {})  # kept of another folder's files
     return reproduced
 
