@@ -1,4 +1,4 @@
-"""Arrays of NumPy: which are examples, which are labels, and of which part."""
+"""NumPy's arrays: which hold examples, which hold labels, and which part each belongs to."""
 
 from pathlib import Path
 

@@ -50,7 +50,7 @@ class Found:
 
 
 def unused(folder: Path, used: Iterable[str]) -> list[str]:
-    """Return what lies in a folder beside the files that are used, and which folders hold none."""
+    """Return what lies in a folder and is not used, files and whole folders."""
     files = {folder / name for name in used}
     above = {one for file in files for one in file.parents if one.is_relative_to(folder)}
     beside = {one for place in above for one in place.iterdir()} - files - above
@@ -62,7 +62,7 @@ def unused(folder: Path, used: Iterable[str]) -> list[str]:
 
 
 def part_of(name: str) -> str:
-    """Return which part a file or an array is, `train` if no word in its name says another."""
+    """Return which part a file or an array is by its name: `test`, `val`, or else `train`."""
     for part, words in PARTS.items():
         if re.search(f"(?<![a-z])({words})(?![a-z])", name.lower()):
             return part
@@ -70,14 +70,19 @@ def part_of(name: str) -> str:
 
 
 def paired(are_labels: Mapping[str, bool], place: Path) -> tuple[dict[str, list[str]], list[str]]:
-    """Return the names of examples and of labels, one each of a part, and what is left out.
+    """Return the names of the examples and the labels of each part, and what is left out.
 
-    `are_labels` says of each array or file of a place, by its name, whether it holds labels.
+    Parameters
+    ----------
+    are_labels : mapping of str to bool
+        Whether each array or file, by its name, holds one value for each example.
+    place : Path
+        The file or folder that they are in, for error lines.
 
     Raises
     ------
     UserError
-        If a part has not one of each.
+        If a part does not have one array of examples and one of labels.
     """
     parts, left_out = {}, []
     for part in ("train", "test", "val"):
@@ -85,7 +90,7 @@ def paired(are_labels: Mapping[str, bool], place: Path) -> tuple[dict[str, list[
         examples = [name for name in names if not are_labels[name]]
         labels = [name for name in names if are_labels[name]]
         named = [name for name in labels if LABELS.search(name)]
-        if named and not examples:  # of one feature each
+        if named and not examples:  # examples of one feature look like labels
             examples = [name for name in labels if name not in named]
         labels = named or labels
         if part == "val":
@@ -105,12 +110,18 @@ def classes_of(
 ) -> tuple[list[str], list[int] | None]:
     """Return the names of the classes, in their order, and the whole numbers that stand for them.
 
-    `place_of` names the place of an example, by its number, in an error line.
+    Parameters
+    ----------
+    labels : array (n,)
+    where : str
+        What an error line begins with.
+    place_of : callable
+        Returns what an error line calls an example, from its number.
 
     Raises
     ------
     UserError
-        If labels are too few or too many, one occurs once, or two look the same.
+        If there are too few or too many different labels, one occurs once, or two look the same.
     """
     listed = labels.tolist()
     counts = {str(value): (count, value) for value, count in Counter(listed).items()}

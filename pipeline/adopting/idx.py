@@ -1,4 +1,4 @@
-"""IDX files: which are images, which are labels, and of which part."""
+"""IDX files: which hold images, which hold labels, and which part each belongs to."""
 
 import re
 from pathlib import Path

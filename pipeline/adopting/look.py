@@ -13,12 +13,13 @@ FORMS = "a table, a folder of images for each class, .npy or .npz arrays, or IDX
 def look(path: Path, staging: Path, label: str | None, drop: list[str]) -> Found:
     """Return the data set that lies at a path; what is packed goes into the folder `staging`.
 
-    Of a table, `label` is the column of the labels, and `drop` are those that are no features.
+    Of a table, `label` is the column of the labels, and `drop` names columns that are no features.
 
     Raises
     ------
     UserError
-        If there is none, it is not clear which, or its labels make no classes.
+        If there is no data set, it is not clear which files belong to it, or its labels make no
+        classes.
     """
     inside = sorted(path.iterdir()) if path.is_dir() else [path]
     if folders.has_images(path):

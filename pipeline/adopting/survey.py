@@ -1,4 +1,4 @@
-"""What the values of a data set are like: one pass, which also shows that all can be read."""
+"""What the values of a data set are like, from one pass that also shows that all can be read."""
 
 from math import prod
 from typing import NamedTuple
@@ -18,9 +18,15 @@ SHARE = 0.2  # of each class, for the test part if the files have none
 
 
 class Survey(NamedTuple):
-    """How many examples each part has, and which columns of those to train on may be no features.
+    """What a pass over all examples has found.
 
-    The values of a column are all the same, or number the rows.
+    Attributes
+    ----------
+    rows : dict of str to int
+        How many examples each part has.
+    constant, numbering : list of str
+        Columns that teach nothing: in the training part, all values are the same, or they number
+        the rows.
     """
 
     rows: dict[str, int]

@@ -19,9 +19,14 @@ Arrays = tuple[Pixels, NDArray[np.uint8]]
 
 
 class Split(NamedTuple):
-    """The examples to train on, and those held out; the latter may have no rows.
+    """The training set, divided.
 
-    A row of x is an example of the shape.
+    Attributes
+    ----------
+    training, validation : pair of arrays
+        x and y of the examples to train on, and of those held out, which may be none.
+    shape : tuple of int
+        Of an example, which is a row of x.
     """
 
     training: Arrays
@@ -30,14 +35,14 @@ class Split(NamedTuple):
 
 
 def split(config: Config) -> Split:
-    """Return the training set, less the last `train.validation_size` rows, and those rows.
+    """Return the training set, of which the last `train.validation_size` rows are held out.
 
-    Preprocess has written the rows in an order in which any number of last ones can be held out.
+    Preprocess has written the rows in an order in which any number of the last ones may be.
 
     Raises
     ------
     UserError
-        If there is nothing left to train on, and as `load` does.
+        If no examples are left to train on, and as `load` does.
     """
     folder = config.paths.processed
     x, y = load(folder, "train", config.dataset)
@@ -46,12 +51,21 @@ def split(config: Config) -> Split:
 
 
 def divided(x: Pixels, y: NDArray[np.uint8], shape: tuple[int, ...], size: float) -> Split:
-    """Return examples, less the last ones, and those: so many, or such a share, but not all.
+    """Return examples of which the last are held out.
+
+    Parameters
+    ----------
+    x : array of float32 or uint8 (n, features)
+    y : array of uint8 (n,)
+    shape : tuple of int
+        Of an example.
+    size : int or float
+        How many are held out, or which share of them, at least one.
 
     Raises
     ------
     UserError
-        If there is nothing left to train on.
+        If no examples are left to train on.
     """
     held_out = size if isinstance(size, int) else max(math.floor(size * len(x) + 0.5), 1)
     rows = len(x) - held_out
@@ -71,8 +85,8 @@ def load(folder: Path, name: str, dataset: Dataset) -> Arrays:
     Raises
     ------
     UserError
-        If an array is missing, not readable, or not of that type and shape, or if it is not what
-        dataset.json says, or that is of another data set.
+        If an array is missing, cannot be read, or has another type or shape; or if dataset.json
+        describes other arrays, or another data set.
     """
     x, y = (_map(folder / f"{array}_{name}.npy") for array in "xy")
     described = description.read(folder, dataset)

@@ -25,9 +25,11 @@ class Scale(Section):
     ----------
     kind : str
         `bytes`: x / 255. `none`: as they are. `minmax`: the smallest value of the training examples
-        becomes 0, the largest 1. `standardise`: their mean becomes 0, their standard deviation 1.
+        becomes 0, and the largest 1. `standardise`: their mean becomes 0, and their standard
+        deviation 1.
     offset, width : list of float
-        What was learned: a number for each column of a table, or one for all values of an image.
+        What was learned from the training examples: a number for each column of a table, or one for
+        all values of an image. Empty for `bytes` and `none`.
     """
 
     kind: Scaling
@@ -61,7 +63,7 @@ class Description(Section):
     def scaled(self, x: NDArray[Any]) -> NDArray[np.float32]:
         """Return examples as a model takes them, float32 (n, features).
 
-        Each number is the outcome of correctly rounded operations: the same bits everywhere.
+        All operations are correctly rounded, so the bits are the same everywhere.
 
         Parameters
         ----------
@@ -79,7 +81,7 @@ class Description(Section):
     def unscaled(self, x: NDArray[Any]) -> NDArray[Any]:
         """Return rows of x, (n, features), as the raw files had them, (n, *shape).
 
-        Bytes are uint8 again; other numbers are float64, rounded as float32 has rounded them.
+        Bytes are uint8 again. Other numbers are float64, but no more precise than the float32 of x.
         """
         if self.scale.kind == "bytes":
             values = x if x.dtype == np.uint8 else np.rint(x * np.float32(255)).astype(np.uint8)
@@ -90,7 +92,7 @@ class Description(Section):
         return values.reshape(len(x), *self.shape)
 
     def check(self, folder: Path, dataset: Dataset) -> None:
-        """Refuse arrays of another data set, or of the same one with other settings."""
+        """Raise a UserError if this is of another data set, or of the same with other settings."""
         if self.name != dataset.name:
             raise UserError(
                 f"{shown(folder)}: holds another data set than conf/dataset/{dataset.name}.yaml: "
@@ -113,7 +115,7 @@ def read(folder: Path, dataset: Dataset) -> Description:
     Raises
     ------
     UserError
-        If it is missing or damaged, or of something else than the data set.
+        If it is missing or damaged, or describes another data set.
     """
     with reading(folder / NAME, "preprocess") as path:
         description = Description.model_validate_json(path.read_bytes())

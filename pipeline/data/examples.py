@@ -1,4 +1,4 @@
-"""One part of a data set as its files hold it: what a reader gives."""
+"""One part of a data set as its files hold it, which is what a reader returns."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -69,13 +69,13 @@ class Examples:
         return len(self.labels)
 
     def flat(self) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Yield the number of an example, and it and some that follow, as rows of finite numbers.
+        """Yield blocks of rows, (k, features), each with the number of its first example.
 
         Raises
         ------
         UserError
-            If a value is missing or infinite, the files cannot be read, or the reader gives
-            something else than it has announced.
+            If a value is missing or infinite, the files cannot be read, or a block has another type
+            or shape than the reader has announced.
         """
         start = 0
         try:
@@ -97,7 +97,18 @@ class Examples:
             raise UserError(f"{self.place}: has {self.rows:,} labels for {start:,} examples")
 
     def refuse(self, wrong: NDArray[np.bool_], start: int, rows: NDArray[Any], remedy: str) -> None:
-        """Raise a UserError that names the first value that is wrong, if there is one."""
+        """Raise a UserError that names the first wrong value, if there is one.
+
+        Parameters
+        ----------
+        wrong : array of bool (k, features)
+            Which values of the rows are wrong.
+        start : int
+            The number of the first row's example.
+        rows : array (k, features)
+        remedy : str
+            What the user can do.
+        """
         if wrong.any():
             row, column = (int(number) for number in np.argwhere(wrong)[0])
             raise UserError(

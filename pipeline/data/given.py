@@ -1,4 +1,4 @@
-"""Arrays that somebody gives: to train on, or to ask a trained model about."""
+"""Arrays that a caller gives: to train on, or to ask a trained model about."""
 
 import math
 from typing import Any
@@ -13,7 +13,7 @@ from pipeline.data.scaling import LARGEST
 from pipeline.errors import UserError, first_line
 from pipeline.settings.dataset import MOST_CLASSES
 
-ROWS = 8192  # looked at at a time
+ROWS = 8192  # examples that are checked at a time
 
 
 def examples(x: Any) -> tuple[Pixels, tuple[int, ...]]:
@@ -38,7 +38,7 @@ def examples(x: Any) -> tuple[Pixels, tuple[int, ...]]:
 
 
 def check(x: Pixels, *, exact: bool) -> None:
-    """Refuse numbers that a model cannot take, which may be one that computes exactly."""
+    """Raise a UserError if a feature is not finite, or too large for a model that is `exact`."""
     if x.dtype == np.uint8:
         return
     most = LARGEST if exact else np.inf
@@ -53,12 +53,12 @@ def check(x: Pixels, *, exact: bool) -> None:
 
 
 def labels(y: Any, examples: int) -> NDArray[np.uint8]:
-    """Return the labels, uint8 (n,), of so many examples.
+    """Return the labels of so many examples as uint8 (n,).
 
     Raises
     ------
     UserError
-        If there is another number of them, or they are not whole numbers that a byte holds.
+        If there are more or fewer, or they are not whole numbers from 0 to 255.
     """
     array = _array("y", y)
     if array.dtype.kind not in "ui" or array.shape != (examples,):

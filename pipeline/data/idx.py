@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import UserError, first_line
 
-GZIP = b"\x1f\x8b"  # how packed data begin
+GZIP = b"\x1f\x8b"  # the first bytes of gzip data
 UNSIGNED_BYTE = 8
 PIECE = 2**19  # bytes
 MOST_DIMENSIONS = 4  # examples, rows, columns, channels
@@ -43,8 +43,8 @@ def read_header(path: Path, dimensions: range) -> tuple[tuple[int, ...], int]:
     Raises
     ------
     UserError
-        If the file is missing or unreadable, holds no values, or its header and its length do not
-        fit together. What is packed is not read to its end.
+        If the file is missing or unreadable, holds no values, or has another length than its header
+        says. The length of a packed file is not looked at.
     """
     size = path.stat().st_size if path.is_file() else 0
     with _opened(path) as file:
@@ -80,7 +80,7 @@ def blocks(path: Path, dimensions: range, rows: int) -> Iterator[NDArray[np.uint
     Raises
     ------
     UserError
-        As `read_header` does; and if what is packed is not as long as the header says.
+        As `read_header` does; and if a packed file has another length than its header says.
     """
     shape, offset = read_header(path, dimensions)
     with _opened(path) as file:

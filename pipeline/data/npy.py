@@ -11,12 +11,12 @@ HEADERS: dict[tuple[int, int], Any] = {
 
 
 def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Return the shape, whether it is in Fortran's order, and the dtype.
+    """Return the shape, whether the array is in Fortran's order, and the dtype.
 
     Raises
     ------
     Exception
-        Of many kinds, as NumPy meets whatever is not such a header.
+        NumPy raises many kinds for a damaged header.
     """
     version = np.lib.format.read_magic(stream)
     if version not in HEADERS:

@@ -15,11 +15,11 @@ from pipeline.errors import UserError
 from pipeline.settings.dataset import Scaling
 
 log = logging.getLogger(__name__)
-CHUNK = 1024  # examples whose numbers are added up by themselves, whatever the reader's blocks are
-LARGEST = 512  # no feature of exact arithmetic has this magnitude; see pipeline/exact/features.py
-STEP = 2.0**-14 / 255  # to which it rounds them
-LEAST = 2.0**-10  # a feature that is always smaller would have few bits there
-LEAST_DEVIATION = 2.0**-510  # the square of a smaller one is not rounded as other numbers are
+CHUNK = 1024  # examples whose sums are computed together, whatever blocks the reader gives
+LARGEST = 512  # features of exact arithmetic are smaller; it is MOST of pipeline/exact/features.py
+STEP = 2.0**-14 / 255  # exact arithmetic rounds features to multiples of it
+LEAST = 2.0**-10  # a feature that is always smaller would keep too few bits in that
+LEAST_DEVIATION = 2.0**-510  # the square of a smaller deviation may be denormal
 SET_SCALE = "set `scale: standardise` or `scale: minmax`"
 SHOWN = 5  # columns that a warning names
 
@@ -29,8 +29,9 @@ Floats = NDArray[np.float64]
 def learn(kind: Scaling, part: Part) -> Scale:
     """Return the scale of a kind for the training examples, in one pass over them.
 
-    Means and deviations are those of Chan, Golub and LeVeque (1983): of fixed chunks, which are
-    merged in their order. Each operation is rounded by itself, so the bits are the same everywhere.
+    Means and deviations are computed as by Chan, Golub and LeVeque (1983): for fixed chunks, which
+    are merged in their order. Each operation is correctly rounded, so the bits are the same
+    everywhere.
 
     Raises
     ------
@@ -94,7 +95,7 @@ def _chunks(part: Part) -> Iterator[Floats]:
 
 
 def _total(values: Floats) -> Floats:
-    """Return the sums of columns: of pairs of halves, so that no library decides their order."""
+    """Return the sums of the columns, by halves, so that no library decides the order of a sum."""
     while len(values) > 1:
         half = len(values) // 2
         odd = values[2 * half :]
@@ -103,7 +104,7 @@ def _total(values: Floats) -> Floats:
 
 
 class Encoder:
-    """Turns values of a file into rows of x, and refuses what would lose its meaning there."""
+    """Turns values of a file into rows of x, and refuses values that x could not represent."""
 
     def __init__(self, described: Description, storage: str, *, exact: bool):
         self._described, self._storage, self._exact = described, storage, exact
@@ -117,7 +118,7 @@ class Encoder:
         Raises
         ------
         UserError
-            If `scale: bytes` is of other values, or one is too large for float32, or for the exact
+            If a value is no byte with `scale: bytes`, or is too large for float32, or for the exact
             arithmetic of `determinism: portable`.
         """
         kind = self._described.scale.kind
@@ -143,7 +144,7 @@ class Encoder:
         return x
 
     def finish(self, source: Examples) -> None:
-        """Refuse features that are so small that exact arithmetic would round them away."""
+        """Raise a UserError if a feature is so small that exact arithmetic would round it away."""
         if self._peak is None:
             return
         peak = self._peak if len(source.shape) == 1 else self._peak.max(keepdims=True)

@@ -1,4 +1,4 @@
-"""The order of the training examples in each epoch, and rows of a file read in it."""
+"""The order of the training examples in each epoch, and the rows of a file in this order."""
 
 import os
 from collections import deque
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from pipeline.data.arrays import Pixels
 
-BLOCK = 256  # rows that lie together in the file
-READ_AHEAD = 2**28  # bytes of rows that are read while as many are used
+BLOCK = 256  # neighbouring rows of the file that come into the same window
+READ_AHEAD = 2**28  # bytes of rows that are read while the piece before is used
 THREADS = 4  # that read: enough to keep a disk busy
 WINDOW = 65_536  # rows that are shuffled together; smaller sets are shuffled as a whole
 
@@ -44,9 +44,16 @@ def order(rows: int, seed: int, epoch: int) -> NDArray[np.int64]:
 
 
 def pieces(rows: int, size: int, seed: int, epoch: int, most: int) -> Iterator[NDArray[np.int64]]:
-    """Yield `order` in pieces, each of whole batches of `size` rows of one window if that can be.
+    """Yield `order` in pieces of whole batches; the last batch of the epoch may be smaller.
 
-    A piece has at most `most` rows, unless a single batch has more.
+    Parameters
+    ----------
+    rows, seed, epoch : int
+        As for `order`.
+    size : int
+        Rows of a batch.
+    most : int
+        Rows of a piece at most, unless a single batch has more.
     """
     rest = np.empty(0, np.int64)
     for window in windows(rows, seed, epoch):
@@ -63,11 +70,12 @@ def pieces(rows: int, size: int, seed: int, epoch: int, most: int) -> Iterator[N
 def streamed(
     x: Pixels, y: NDArray[np.uint8], size: int, seed: int, epoch: int
 ) -> Iterator[tuple[Pixels, NDArray[np.int32], NDArray[np.int64]]]:
-    """Yield rows of x and y in the order of the file, and the positions in them of some batches.
+    """Yield the `pieces` of an epoch: rows of x and y in the order of the file, and their order.
 
-    All positions together are the `pieces` of the epoch. While one is used, threads read the next:
-    by `read`, since pages that are mapped are slow to be dropped when memory is short. tf.data's
-    own prefetching would do nothing: with op determinism, it is left out around Python code.
+    The order has the positions of the rows as the batches take them. While a piece is used, threads
+    read the next. They call `read`, because mapped pages are slow to be dropped when memory is
+    short. The prefetching of tf.data would do nothing: with op determinism, it is left out around
+    Python code.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Which examples are trained on, and in which order they lie in the file, and which test a model.
+"""Which examples are the training part and the test part, and in which order they are written.
 
-Both are pure functions of the labels and a seed: NumPy's generators give integers, and the only
-other operation is a division, which is rounded correctly everywhere.
+Both follow from the labels and a seed alone. NumPy's generators draw integers, and the only other
+operation is a division, which is correctly rounded everywhere.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,14 @@ Rows = NDArray[np.int64]
 
 
 class Part(NamedTuple):
-    """Examples of a source that make an array: their numbers, in its order."""
+    """The examples of a source that become one array.
+
+    Attributes
+    ----------
+    source : Examples
+    rows : array of int64 (n,)
+        The numbers of these examples in the source, in the order of the array.
+    """
 
     source: Examples
     rows: Rows
@@ -36,8 +43,8 @@ def split(found: dict[str, Examples], dataset: Dataset) -> dict[str, Part]:
     Raises
     ------
     UserError
-        If the data set has no test part where one is said to be, or one where there should be none,
-        or if a class has too few examples to be split.
+        If `split` is `files` and there is no test part, or a share and there is one, or if a class
+        has too few examples to be split.
     """
     source, where = found["train"], where_set("dataset.split")
     if dataset.split == "files":
@@ -67,8 +74,8 @@ def split(found: dict[str, Examples], dataset: Dataset) -> dict[str, Part]:
 def test_rows(labels: Labels, share: float, seed: int) -> NDArray[np.bool_]:
     """Return which examples are the test part, bool (rows,).
 
-    Of a class of n examples, floor(share n + 0.5) are, drawn by the seed; but at least one, and at
-    least one is not. A class of one example is left out.
+    Of the n examples of a class, floor(share n + 0.5) are drawn by the seed, but at least one and
+    at most n - 1. A class of one example has none in the test part.
     """
     generator = np.random.default_rng([seed, 0])
     chosen = np.zeros(len(labels), bool)
@@ -82,9 +89,9 @@ def test_rows(labels: Labels, share: float, seed: int) -> NDArray[np.bool_]:
 def order(labels: Labels, seed: int) -> Rows:
     """Return an order of examples, int64 (rows,), whose last k are stratified, whatever k is.
 
-    Of each class, the last k have as many as Webster's method gives it of k seats (Sainte-Lague,
-    1910): example j of a class of n, counted from 0 in an order drawn by the seed, comes at
-    (2 j + 1) / (2 n) of the way from the end.
+    Among the last k, each class has as many examples as Webster's method gives it of k seats
+    (Sainte-Lague, 1910). To this end, example j of the n of a class, counted from 0 in an order
+    drawn by the seed, comes at (2 j + 1) / (2 n) of the way from the end to the start.
     """
     generator = np.random.default_rng([seed, 1])
     way = np.empty(len(labels))

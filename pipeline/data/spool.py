@@ -1,4 +1,4 @@
-"""Rows of an array, written to a .npy file in whatever order they come."""
+"""Writers of .npy files whose rows come in any order."""
 
 import tempfile
 from collections.abc import Iterator
@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 
 from pipeline.files import cannot_write
 
-LARGE = 2**30  # bytes of an array that may not stay in memory while it is written
-BUCKET = 2**26  # bytes of a bucket, two or three times of which are in memory
+LARGE = 2**30  # bytes: a larger array may not fit into memory while it is written
+BUCKET = 2**26  # bytes of a bucket; two or three times as many are in memory
 MOST_FILES = 256  # that are open at once
 
 
 class RowWriter:
     """Writes rows of an array to a file, in whatever order they come.
 
-    They are written as files are: in a memory map, a full disk would kill the process, and pages
-    that have been used are slow to be dropped.
+    It does not map the file into memory: then a full disk would kill the process, and used pages
+    would be slow to be dropped.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class RowWriter:
             self._start = self._file.tell()
 
     def write(self, values: NDArray[Any], places: NDArray[np.int64]) -> None:
-        """Write rows of values (k, columns) as those rows of the array."""
+        """Write values, (k, columns), as the rows of the array whose numbers are `places`, (k,)."""
         if not len(values):
             return
         ends = np.flatnonzero(np.diff(places) != 1) + 1
@@ -61,7 +61,7 @@ class RowWriter:
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
-        """Say of an error of the disk which file could not be written."""
+        """Turn an error of the disk into one that names the file."""
         try:
             yield
         except OSError as error:
@@ -71,10 +71,10 @@ class RowWriter:
 class Spool(RowWriter):
     """Writes rows of an array larger than memory in the order of the array.
 
-    A disk takes rows that are written here and there by the page, ten times as slowly as one after
-    the other. So they go into buckets first, by where they belong, and then from one bucket after
-    the other, in order, to their places. The buckets lie beside the file that is written, and
-    vanish with the process.
+    Rows that are written here and there take a disk ten times as long as rows one after the other.
+    So each row first goes into the bucket of its part of the array. Then the buckets are read one
+    after the other, and their rows are written in order. The buckets are files beside the one that
+    is written, and vanish with the process.
     """
 
     def __init__(self, temporary: Path, path: Path, shape: tuple[int, int], dtype: np.dtype[Any]):

@@ -1,4 +1,4 @@
-"""What Hydra has composed becomes a configuration, before anything heavy is imported."""
+"""Checks what Hydra has composed, before anything heavy is imported, and makes it a `Config`."""
 
 import inspect
 from collections.abc import Mapping
@@ -25,8 +25,9 @@ def check(composed: DictConfig) -> Config:
     UserError
         With one line that names each wrong key, the file it stands in and what it may be.
     """
+    # imported here: if a trial's sweep began with other code than this, it is refused before
     from pipeline.metrics import METRICS
-    from pipeline.models import MODELS  # a trial is refused if these were edited, before it is here
+    from pipeline.models import MODELS
     from pipeline.optimizers import OPTIMIZERS
     from pipeline.schedules import SCHEDULES
 
@@ -63,7 +64,7 @@ def check(composed: DictConfig) -> Config:
 
 
 def _check_train(config: Config, schedules: Mapping[str, Any], composed: DictConfig) -> None:
-    """Refuse a schedule that there is not, and patience that nothing could end."""
+    """Refuse a schedule that is not in the table, and patience that cannot watch its objective."""
     train, sweep = config.train, config.sweep
     best = "minimize" if sweep.objective.endswith("loss") else "maximize"
     if train.schedule not in schedules:
@@ -83,13 +84,13 @@ def _check_train(config: Config, schedules: Mapping[str, Any], composed: DictCon
 def _with_options(
     choice: Choice, table: Mapping[str, Any], composed: DictConfig, key: tuple[str, ...]
 ) -> Choice:
-    """Return a choice with its options as the annotations of what it names have them."""
+    """Return a choice with its options, checked and converted by the annotations of its entry."""
     options = check_options(table[choice.name], choice.options, key, composed)
     return Choice(name=choice.name, **options)
 
 
 def check_section(schema: type[SectionType], composed: DictConfig, name: str) -> SectionType:
-    """Turn one part of what Hydra composed into its section, with the errors of `check`."""
+    """Turn one section of what Hydra composed into a `schema`; it raises what `check` raises."""
     try:
         return schema.model_validate(OmegaConf.to_container(composed[name], resolve=True))
     except ValidationError as error:
@@ -103,9 +104,19 @@ def check_options(
     composed: DictConfig | None = None,
     context: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Check options by the keyword-only arguments that a model, optimizer or reader declares.
+    """Check options by the keyword-only arguments that a model, optimizer, metric or reader has.
 
-    Their annotations may have validators that look into `context`.
+    Parameters
+    ----------
+    made : class or function
+        What the options are for.
+    options : dict of str to Any
+    prefix : tuple of str
+        The key below which the options stand.
+    composed : DictConfig, optional
+        What Hydra composed, for error lines.
+    context : dict, optional
+        What validators of the annotations may look into.
 
     Raises
     ------

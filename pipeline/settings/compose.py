@@ -1,4 +1,4 @@
-"""The configuration as a command has it, composed by Hydra in a process that is no command."""
+"""The configuration of a command, composed by Hydra in a process that is not that command."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +26,8 @@ def load(overrides: Sequence[str] = (), folder: str | Path = "") -> Config:
     overrides : sequence of str
         As on the command line: `model=mlp`, `train.epochs=3`. Each has one value.
     folder : str or Path
-        The project's root; it is the current folder unless it is given. Then all paths begin there.
+        The project's root. If it is given, all paths of the configuration begin with it; without
+        it, the root is the current folder, and they are relative.
 
     Raises
     ------
@@ -66,7 +67,7 @@ def load(overrides: Sequence[str] = (), folder: str | Path = "") -> Config:
 
 
 def check_in_force(composed: DictConfig) -> Config:
-    """Turn what was composed, with Hydra's own part, into a `Config`, as `check` does."""
+    """Turn what was composed, Hydra's own section included, into a `Config`, as `check` does."""
     with in_force(composed):
         return check(
             OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
@@ -75,7 +76,7 @@ def check_in_force(composed: DictConfig) -> Config:
 
 @contextmanager
 def in_force(composed: DictConfig) -> Iterator[None]:
-    """Let `HydraConfig` have what was composed, as in the command that it is composed for."""
+    """Let `HydraConfig` have what was composed for a while, as it has in a command."""
     hydra = HydraConfig.instance()
     before = hydra.cfg
     hydra.set_config(composed)

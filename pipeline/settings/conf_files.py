@@ -1,7 +1,7 @@
-"""The YAML files that users write, each looked at before Hydra reads it.
+"""The YAML files that users write, each checked before Hydra reads it.
 
-Refused, in one line, is what cannot be read, what would take long to read, and what would make
-Hydra run code: values choose among the project's own tables, and name nothing to import.
+A file is refused, in one line, if it cannot be read, would take long to read, or would make Hydra
+run code. Values choose among the project's own tables, and name nothing to import.
 """
 
 import re
@@ -26,7 +26,7 @@ OWN = ("config", "hydra")  # the project's own file and group, which may name cl
 
 
 class Loader(yaml.CSafeLoader):
-    """Plain values; keys are text, and none stands twice."""
+    """Reads plain values; keys must be text, and none may stand twice."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         """Return a mapping as a dictionary."""
@@ -42,7 +42,13 @@ class Loader(yaml.CSafeLoader):
 
 
 def read(path: Path) -> str:
-    """Return the text of a file; refuse one that is not UTF-8, or too large."""
+    """Return the text of a file.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, is not UTF-8, or is larger than MOST_BYTES.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
@@ -59,12 +65,12 @@ def read(path: Path) -> str:
 
 
 def parse(text: str, path: Path) -> dict[Any, Any]:
-    """Return the keys and values of a YAML text that stands in a file.
+    """Return the keys and values of a YAML text; error lines name the file that it is from.
 
     Raises
     ------
     UserError
-        If it is not YAML, not a mapping, or could be much larger than it looks.
+        If it is not YAML or not a mapping, or has aliases, by which a short text can become huge.
     """
     depth = 0
     try:
@@ -103,9 +109,16 @@ def parse(text: str, path: Path) -> dict[Any, Any]:
 
 
 def check(folder: Path, name: str, text: str | None = None) -> str:
-    """Check a file below conf/ and return its text; `name` may leave out .yaml.
+    """Check a file below conf/ and return its text.
 
-    A `text` that was read before is checked in its place.
+    Parameters
+    ----------
+    folder : Path
+        conf/.
+    name : str
+        The path in it, with or without .yaml.
+    text : str, optional
+        What was read from the file before; without it, the file is read.
 
     Raises
     ------

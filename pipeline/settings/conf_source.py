@@ -1,7 +1,7 @@
-"""conf/ for Hydra: as it was when the command began, and each file checked when it is chosen.
+"""conf/ as Hydra reads it: all files as they were when the command began, each checked when chosen.
 
-The texts travel with Hydra's configuration loader: the trials of a sweep are composed from them in
-every worker and job, whatever has been edited since.
+The texts travel with Hydra's configuration loader. So every worker and job composes the trials of a
+sweep from the same texts, whatever has been edited since.
 """
 
 from io import StringIO
@@ -27,7 +27,8 @@ def register() -> None:
 class FileConfigSource(Published):
     """The YAML files of a folder, read once.
 
-    It has the name of Hydra's own class, so that it stays where a worker registers that one again.
+    It has the name of Hydra's own class, because a worker registers a class of that name again, and
+    then keeps this one.
     """
 
     def __init__(self, provider: str, path: str):

@@ -31,7 +31,7 @@ def _files_or_share(value: Any) -> Any:
 
 
 class Source(Section):
-    """Where the raw files may come from: exactly one of the kinds."""
+    """Where the raw files may come from: one of the kinds of `pipeline.sources.kinds`."""
 
     npz: str | None = None
     gzip: str | None = None
@@ -77,12 +77,16 @@ class Dataset(Section):
     seed : int
         Of the split and of the order of the training examples.
     validation : "last" or "stratified"
-        Which training examples `train.validation_size` holds out: the last of the files, or as many
-        of each class as its share.
+        Which training examples `train.validation_size` holds out: the last ones of the files, or
+        the same share of each class.
     scale : str
-        How features are brought to a common size.
+        How features are brought to a common size; see `Scale`.
+    max_bytes : int
+        A source that sends a larger file, unpacked, is given up.
     files : dict of str to str
         The SHA-256 of each raw file, as it lies on the disk.
+    sources : list of Source
+        Where the files come from, tried in this order.
     """
 
     name: str

@@ -14,7 +14,7 @@ FILE = Path("dvc.yaml")
 
 
 def given() -> dict[str, str]:
-    """Return the values that the command line sets."""
+    """Return what the command line sets, by key: every argument KEY=VALUE."""
     return dict(item.split("=", 1) for item in sys.argv[1:] if "=" in item)
 
 
@@ -30,9 +30,9 @@ def _stages() -> dict[str, Any]:
 
 
 def deps(stage: str) -> tuple[list[Path], list[Path]]:
-    """Return the hand-made files that a stage depends on, and those that stages make.
+    """Return the dependencies of a stage that are hand-made, and those that stages make.
 
-    A command that is no stage depends on none.
+    A command that is no stage has none.
     """
     stages = _stages()
     outs = [out for one in stages.values() for out in one.get("outs", [])]
@@ -51,7 +51,7 @@ def is_frozen(stage: str) -> bool:
 
 
 def params_of(stage: str) -> list[tuple[Path, list[str] | None]]:
-    """Return the files of values that a stage reads, each with the keys, or None for all."""
+    """Return the YAML files whose values a stage reads, each with the keys, or None for all."""
     found: list[tuple[Path, list[str] | None]] = []
     for entry in _stages().get(stage, {}).get("params", []):
         if isinstance(entry, str):
@@ -62,7 +62,7 @@ def params_of(stage: str) -> list[tuple[Path, list[str] | None]]:
 
 
 def _filled_in(path: Path) -> Path:
-    """Return a path of dvc.yaml with the values of params.yaml, or the command line's, in it."""
+    """Return a path of dvc.yaml with values in place of ${KEY}: the command line's, or params's."""
     if "${" not in str(path):
         return path
     known = params.leaves(params.load()) | given()

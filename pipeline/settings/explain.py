@@ -1,4 +1,4 @@
-"""The line that tells a user what is wrong with the configuration, and where it stands."""
+"""The line that tells a user what is wrong with the configuration, and where it is set."""
 
 import re
 from typing import Any
@@ -37,7 +37,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _hint(key: str, error: BaseException | None) -> str:
-    """Return a hint that names the most similar key of the section in which one was not found."""
+    """Return a hint that names the key which is most like one that its section does not have."""
     section = getattr(error, "parent_node", None)
     if isinstance(section, DictConfig) and (above := section._get_full_key("")):
         hint = params.did_you_mean(key, [f"{above}.{name}" for name in map(str, section)])
@@ -110,7 +110,7 @@ def _fields(schema: type[BaseModel], location: tuple[int | str, ...]) -> list[st
 
 
 def where_set(key: str, composed: DictConfig | None = None) -> str:
-    """Return where a key is set, as messages begin: the override that sets it, or its file."""
+    """Return where a key is set, for the start of a message: its override, or else its file."""
     if HydraConfig.initialized():
         task: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
         for override in reversed(task):
@@ -130,7 +130,7 @@ def where_set(key: str, composed: DictConfig | None = None) -> str:
 
 
 def chosen(group: str) -> str:
-    """Return the name of the file that was chosen of a group, empty outside of Hydra's command."""
+    """Return which file of a group was chosen, empty if Hydra has composed no configuration."""
     if not HydraConfig.initialized():
         return ""
     return str(HydraConfig.get().runtime.choices.get(group, "*"))

@@ -1,8 +1,8 @@
-"""What a command computes from: its files as they were when it began.
+"""The files that a command computes from, as they were when it began.
 
-DVC hashes what a stage depends on when the stage's command has ended, and takes what it finds then
-for what was used. So a command notes, when it begins, all that dvc.yaml names for its stage, and
-keeps no result if something else is there at the end.
+DVC hashes the dependencies of a stage only after its command has ended, and records what it finds
+then. So a command notes, when it begins, all that dvc.yaml names for its stage. It keeps no result
+if anything of that has changed at the end.
 """
 
 import json
@@ -20,14 +20,14 @@ from pipeline.files import sha256
 from pipeline.settings import conf_files, dvc_yaml, params
 
 PACKAGE = "pipeline"
-BY_ITSELF = re.compile(r"\.|__pycache__$")  # names of what editors and Python make
-SMALL = 1_000_000  # bytes, of which the SHA-256 costs less than a millisecond
+BY_ITSELF = re.compile(r"\.|__pycache__$")  # begins the names of what editors and Python write
+SMALL = 1_000_000  # bytes: the SHA-256 of so many takes less than a millisecond
 
 
 class Inputs:
-    """What dvc.yaml names for a stage, as it was when this was made.
+    """All that dvc.yaml names for a stage, as it was when this object was made.
 
-    Files are compared by their SHA-256; large files that stages make, by size and date. Of
+    Files are compared by their SHA-256, and large files that stages make by their size and date. Of
     params.yaml and conf/, only the values that the stage reads are compared.
     """
 
@@ -38,7 +38,7 @@ class Inputs:
         self._values = [(*one, _read(*one)) for one in dvc_yaml.params_of(stage)]
 
     def check(self) -> None:
-        """Refuse to go on if something is different by now."""
+        """Raise a UserError if anything has changed since."""
         for name in _changed(self._before, _hashes(self._files) | _hashes(self._data, SMALL)):
             raise _refusal(name, self.stage)
         for path, keys, before in self._values:
@@ -49,9 +49,9 @@ class Inputs:
                 raise _refusal(str(path), self.stage, how)
 
     def check_sweep(self) -> None:
-        """Refuse to go on with a trial on other data or by other code than its sweep began with.
+        """Raise a UserError if data or code are not those that the sweep began with.
 
-        Code that has been edited since does not matter to a process that had imported it.
+        In a process that has imported the code before, an edit of it makes no difference.
         """
         for name in _changed(self._before, code(self.stage) | _hashes(self._data, SMALL)):
             raise UserError(
@@ -63,8 +63,8 @@ class Inputs:
 def code(stage: str) -> dict[str, str]:
     """Return the SHA-256 of the hand-made files that a stage depends on.
 
-    They are those of the code that this process has imported, whatever is there later: a command
-    begins with this, and Python imports a module once. `import_all` is for modules imported later.
+    They are computed once, when the command begins, since Python imports a module once: what is
+    edited later is not what this process runs. `import_all` checks modules that are imported later.
     """
     return _code(stage, Path.cwd())
 
@@ -96,10 +96,11 @@ def _refusal(name: str, stage: str, how: str = "") -> UserError:
 
 
 def _hashes(paths: Iterable[Path], whole: float = math.inf) -> dict[str, str]:
-    """Return the SHA-256 of files, and of those in folders; of larger ones, the size and date.
+    """Return the SHA-256 of files, and of the files in folders, by their paths.
 
-    A file that may not be read, or that is just being replaced, has none. Bytecode and hidden files
-    in folders, which come by themselves, are left out, as in .dvcignore.
+    A file of `whole` bytes or more has its size and date instead. One that may not be read, or is
+    just being replaced, is left out, and so are bytecode and hidden files in folders, as in
+    .dvcignore.
     """
     found = {}
     for path in paths:
@@ -116,8 +117,8 @@ def _hashes(paths: Iterable[Path], whole: float = math.inf) -> dict[str, str]:
 def _read(path: Path, keys: list[str] | None) -> dict[str, str]:
     """Return the values below the keys of a YAML file, as JSON, by their dotted keys.
 
-    Those that the command line sets are not read. A file that is not there, or that somebody is
-    just writing, has no values.
+    Keys that the command line sets are left out. A file that is not there, or that somebody is
+    writing at the moment, has no values.
     """
     try:
         tree = conf_files.parse(conf_files.read(path), path)

@@ -20,12 +20,12 @@ CONF = Path(__file__).parents[2] / "conf"
 
 
 def load(folder: Path = Path()) -> dict[str, Any]:
-    """Return the params.yaml of a folder, which `conf_files.parse` must take, as dictionaries.
+    """Return the params.yaml of a folder as nested dictionaries.
 
     Raises
     ------
     UserError
-        If it is not there, or not a file that `conf_files.parse` takes.
+        If it is not there, or `conf_files.parse` refuses it.
     """
     if not (folder / FILE).exists():
         raise UserError(f"{FILE}: not found in {Path.cwd()}: run from the project's root")
@@ -36,12 +36,12 @@ def load(folder: Path = Path()) -> dict[str, Any]:
 
 
 def value(key: str) -> Any:
-    """Return a value of params.yaml, in which it must be, by its dotted key.
+    """Return the value that params.yaml has for a dotted key.
 
     Raises
     ------
     UserError
-        If it is missing, and as `load` does.
+        If the key is missing, and as `load` does.
     """
     return _value(load(), key)
 
@@ -60,7 +60,7 @@ def leaves(tree: Mapping[Any, Any], prefix: str = "", *, lists: bool = False) ->
 def resolve_from(tree: dict[str, Any]) -> None:
     """Let `${params:KEY}` have these values, here and in the processes that train a sweep's trials.
 
-    Without this, it reads the file each time.
+    Otherwise it reads params.yaml each time.
     """
     OmegaConf.register_new_resolver("params", partial(_value, tree), replace=True)
 

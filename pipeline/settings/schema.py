@@ -38,7 +38,7 @@ class Choice(BaseModel):
 
 
 def _named(metric: Any) -> Any:
-    """Return a metric as name and options, which may be given by its name alone."""
+    """Return a metric as a dictionary with its name; in the file it may be the name alone."""
     if not isinstance(metric, str | dict):
         raise ValueError("should be the name of a metric, or {name: NAME, OPTION: VALUE}")
     return {"name": metric} if isinstance(metric, str) else metric

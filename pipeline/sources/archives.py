@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.data import idx, npy
 from pipeline.sources.web import CHUNK, Limits, SourceError, explained
 
-NPZ_ARRAYS = {  # of Keras's mnist.npz, by the file that each is
+NPZ_ARRAYS = {  # the array of Keras's mnist.npz that each raw file is
     "train-images-idx3-ubyte": "x_train",
     "train-labels-idx1-ubyte": "y_train",
     "t10k-images-idx3-ubyte": "x_test",
@@ -37,9 +37,9 @@ def chunks(stream: IO[bytes], name: str) -> Iterator[bytes]:
 
 
 def gunzip(packed: Iterable[bytes]) -> Iterator[bytes]:
-    """Unpack gzip data, at most `CHUNK` bytes at a time however well they were packed.
+    """Unpack gzip data, at most `CHUNK` bytes at a time, however well they are compressed.
 
-    Its members are one file; what follows them is passed over.
+    All its members are one file. Other bytes behind them are ignored.
     """
     unpacker, waiting = zlib.decompressobj(wbits=31), b""
     try:
@@ -62,7 +62,7 @@ def gunzip(packed: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def bounded(data: Iterable[bytes], limits: Limits, what: str, times: int = 1) -> Iterator[bytes]:
-    """Pass data on until it is larger than allowed."""
+    """Pass data on; raise a SourceError once it is larger than `limits` allow, `times` over."""
     total = 0
     for chunk in data:
         total += len(chunk)

@@ -16,7 +16,7 @@ from pipeline.errors import first_line
 
 CHUNK = 1 << 16
 REDIRECTS = 5
-SIGNAL_SECONDS = 1.0  # after which a signal is seen that came just before a wait began
+SIGNAL_SECONDS = 1.0  # within which a signal is noticed that came just before a wait began
 
 
 class SourceError(Exception):
@@ -40,7 +40,7 @@ def explained(what: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a source may take: seconds, and bytes of one uncompressed file, of so many files."""
+    """What a source may take: seconds, bytes of each uncompressed file, and how many files."""
 
     connect_timeout: float
     read_timeout: float

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.errors import UserError, first_line
 from pipeline.files import shown
 
-PARQUET = (".parquet", ".pq")  # how the names of such files end
+PARQUET = (".parquet", ".pq")  # the ends of the names of Parquet files
 RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
 
 
@@ -20,7 +20,7 @@ def explained(path: Path) -> Iterator[None]:
     Raises
     ------
     UserError
-        If the file cannot be read. That a value is not a number remains pyarrow's error.
+        If the file cannot be read. If a value is not a number, pyarrow's own error is let through.
     """
     import pyarrow as pa
 

@@ -15,7 +15,7 @@ from pipeline.data.readers.arrow import PARQUET, cast, explained
 from pipeline.errors import UserError
 from pipeline.files import shown
 
-INDEX = "__index_level_"  # how the names begin under which pandas writes its index to Parquet
+INDEX = "__index_level_"  # begins the names of the columns in which pandas writes its index
 BLOCK = 4096  # rows at a time
 MOST_BYTES = 2**24  # of a row of a CSV file
 
@@ -47,7 +47,7 @@ class Columns:
 
     @property
     def first(self) -> int:
-        """The number of the first row of values, as it is counted in error lines."""
+        """The number that error lines give to the first row of values."""
         return 1 if self.is_parquet or self.given else 2
 
     def names(self) -> list[str]:

@@ -11,7 +11,8 @@ MOST_NAMES = 5  # in an error line
 def problem(file: Columns, features: Sequence[str], *, needed: bool = False) -> str:
     """Return what is wrong with columns that are not all finite numbers, in one line.
 
-    The file is read once more, as text. Columns that are `needed` cannot be left out.
+    The file is read once more, as text. If the columns are `needed`, the line does not advise to
+    leave them out.
     """
     from pyarrow import compute
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 PARTS = ("train", "test")
-HIDDEN = (".", "__MACOSX", "Thumbs.db")  # how names begin of what is no image of the user's
+HIDDEN = (".", "__MACOSX", "Thumbs.db")  # begin the names of files that systems write
 BLOCK_BYTES = 2**24
 MOST_SIZES = 5  # in an error line
 LAYOUT = "CLASS/IMAGE, or train/CLASS/IMAGE and test/CLASS/IMAGE"

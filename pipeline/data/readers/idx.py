@@ -40,7 +40,7 @@ def read(
     Raises
     ------
     UserError
-        If a file is not right in itself, there are more labels than images, or a label is no class.
+        If a file is damaged, there are more or fewer labels than images, or a label is no class.
     """
     found = {}
     for part, pair in (("train", train), ("test", test)):

@@ -1,4 +1,4 @@
-"""Tables: a column of labels, and all other columns numbers, in CSV or Parquet."""
+"""Tables in CSV or Parquet: a column of labels, and other columns that hold numbers."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -138,7 +138,7 @@ def features_of(file: Columns, label: str, drop: Sequence[str]) -> tuple[str, ..
 def blocks(
     file: Columns, features: Sequence[str], shape: tuple[int, ...], *, needed: bool = False
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield columns as examples (k, *shape); an error says if these are `needed`."""
+    """Yield columns as examples, float64 (k, *shape); `needed` is for the error, see `problem`."""
     try:
         for batch in file.batches(numbers=features):
             block = np.column_stack([one.to_numpy(zero_copy_only=False) for one in batch])
