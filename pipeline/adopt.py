@@ -32,7 +32,7 @@ from pipeline.adopting import conf_file, folders
 from pipeline.adopting.look import look
 from pipeline.adopting.survey import described
 from pipeline.cli import arguments
-from pipeline.errors import UserError
+from pipeline.errors import UserError, listed
 from pipeline.files import replacing, sha256, shown, write_text
 from pipeline.settings import conf_files, params
 from pipeline.settings.dataset import NAME, Dataset
@@ -74,9 +74,8 @@ def main(given: list[str]) -> int:
     write_text(target, text)
     print(f"{shown(target)}:\n\n{text}")
     notes = found.notes
-    if names := found.left_out:
-        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-        notes.append(f"left out: {', '.join(names[:MOST_NAMES])}{more}")
+    if found.left_out:
+        notes.append(f"left out: {listed(found.left_out, MOST_NAMES)}")
     for what, columns in (
         ("the same value stands in all training examples", seen.constant),
         (f"{', '.join(seen.numbering)} may only number the rows", seen.numbering),

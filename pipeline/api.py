@@ -121,7 +121,7 @@ def evaluate(trained: Trained, x: Any, y: Any) -> dict[str, float]:
     x, y = _of(trained, x), given.labels(y, len(x))
     if y.max() >= (count := len(trained.config.dataset.classes)):
         raise UserError(f"y: label {y.max()} is not one of the {count} classes of the training")
-    predicted, _, losses, probabilities = stage.answers_of(trained.model, x, y)
+    predicted, _, losses, probabilities = stage.predictions_of(trained.model, x, y)
     measured = stage.measure(trained.config, y, probabilities)
     return stage.summary(losses, predicted == y, measured)
 
@@ -162,7 +162,7 @@ class Unkept(Checkpoint):
         """Remove nothing."""
 
 
-def _of(trained: Trained, x: Any) -> arrays.Pixels:
+def _of(trained: Trained, x: Any) -> arrays.Features:
     x, shape = given.examples(x)
     if x.shape[1] != np.prod(trained.shape):
         raise UserError(f"x: examples of the shape {shape} were trained as {trained.shape}")

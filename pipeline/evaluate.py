@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Answers(NamedTuple):
+class Predictions(NamedTuple):
     """What a model says of n examples.
 
     Attributes
@@ -57,9 +57,9 @@ def main(config: Config, inputs: Inputs) -> None:
     x, y = arrays.load(config.paths.processed, "test", config.dataset)
     described = description.read(config.paths.processed, config.dataset)
     run = Run.look_up(config)
-    answers = answers_of(trained(config, described.shape), x, y)
+    predictions = predictions_of(trained(config, described.shape), x, y)
     inputs.check()
-    evaluation = write(config, y, answers)
+    evaluation = write(config, y, predictions)
     log.info("%s  (%s examples)", in_words(evaluation), f"{len(y):,}")
     run.resume(config)
     run.evaluation(config, evaluation)
@@ -75,7 +75,7 @@ def trained(config: Config, shape: tuple[int, ...]) -> "Model":
     return model
 
 
-def answers_of(model: "Model", x: arrays.Pixels, y: NDArray[np.uint8]) -> Answers:
+def predictions_of(model: "Model", x: arrays.Features, y: NDArray[np.uint8]) -> Predictions:
     """Return what a model says of examples x (n, features) with the labels y (n,)."""
     from pipeline.learning.inference import judge, tensor_blocks
 
@@ -90,16 +90,16 @@ def answers_of(model: "Model", x: arrays.Pixels, y: NDArray[np.uint8]) -> Answer
     probabilities = kept(judged())
     probability = probabilities.max(1).astype(np.float32)
     predicted = metrics.answers(probabilities)
-    return Answers(predicted, probability, np.concatenate(losses), probabilities)
+    return Predictions(predicted, probability, np.concatenate(losses), probabilities)
 
 
-def write(config: Config, y: NDArray[np.uint8], answers: Answers) -> dict[str, float]:
+def write(config: Config, y: NDArray[np.uint8], predictions: Predictions) -> dict[str, float]:
     """Write evaluation.json, which is returned, classes.csv, predictions.csv and mistakes.csv.
 
     Losses are in nats, with nine decimals, so that their mean is that of evaluation.json within
     1e-9. Mistakes are sorted by the probability of the predicted class, the most confident first.
     """
-    predicted, probability, losses, probabilities = answers
+    predicted, probability, losses, probabilities = predictions
     evaluation = summary(losses, predicted == y, measure(config, y, probabilities))
     names, folder = config.dataset.classes, config.paths.metrics
     of_classes = metrics.per_class(metrics.confusion_matrix(y, predicted, len(names)))

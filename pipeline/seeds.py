@@ -70,7 +70,7 @@ def test(config: Config) -> dict[str, float]:
     x, y = arrays.load(config.paths.processed, "test", config.dataset)
     shape = description.read(config.paths.processed, config.dataset).shape
     model = evaluate.trained(config, shape)
-    return evaluate.write(config, y, evaluate.answers_of(model, x, y))
+    return evaluate.write(config, y, evaluate.predictions_of(model, x, y))
 
 
 if __name__ == "__main__":

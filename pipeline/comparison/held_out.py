@@ -15,7 +15,7 @@ from pipeline.comparison.side import Side
 from pipeline.data import arrays
 from pipeline.data.arrays import Arrays
 from pipeline.errors import UserError
-from pipeline.evaluate import answers_of, trained
+from pipeline.evaluate import predictions_of, trained
 from pipeline.files import shown
 from pipeline.learning import determinism
 from pipeline.models import is_exact
@@ -99,7 +99,7 @@ def _config(one: Trial | str) -> Config:
 
 
 def _side(one: Trial | str, config: Config, shape: tuple[int, ...], asked: Arrays) -> Side:
-    said = answers_of(trained(config, shape), *asked)
+    said = predictions_of(trained(config, shape), *asked)
     found = Answers(asked[1].astype(np.int64), said.predicted, in_units(said.losses))
     if isinstance(one, str):
         return of_workspace(found, Path("models") / WEIGHTS)

@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.comparison import paired
 from pipeline.comparison.paired import Estimate
 from pipeline.comparison.result import Result
+from pipeline.errors import listed
 from pipeline.trials.tables import lines
 
 MOST = 8  # files of code that are named
@@ -48,8 +49,7 @@ def report(found: Result) -> str:
     if "loss" not in found.estimates:
         losses = (one.answers.losses for one in (found.a, found.b))
         scores.append(["loss", *("not known" if one is None else "known" for one in losses), ""])
-    more = f" and {len(found.code) - MOST} more" if len(found.code) > MOST else ""
-    code = f"Their code is not the same: {', '.join(found.code[:MOST])}{more}"
+    code = f"Their code is not the same: {listed(found.code, MOST)}"
     parts = [
         f"A  {found.a.title}",
         f"B  {found.b.title}",

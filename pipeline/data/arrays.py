@@ -14,8 +14,8 @@ from pipeline.settings.dataset import Dataset
 from pipeline.settings.explain import where_set
 from pipeline.settings.schema import Config
 
-Pixels = NDArray[np.float32] | NDArray[np.uint8]
-Arrays = tuple[Pixels, NDArray[np.uint8]]
+Features = NDArray[np.float32] | NDArray[np.uint8]
+Arrays = tuple[Features, NDArray[np.uint8]]
 
 
 class Split(NamedTuple):
@@ -50,7 +50,7 @@ def split(config: Config) -> Split:
     return divided(x, y, shape, config.train.validation_size)
 
 
-def divided(x: Pixels, y: NDArray[np.uint8], shape: tuple[int, ...], size: float) -> Split:
+def divided(x: Features, y: NDArray[np.uint8], shape: tuple[int, ...], size: float) -> Split:
     """Return examples of which the last are held out.
 
     Parameters

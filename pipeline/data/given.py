@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data.arrays import Pixels
+from pipeline.data.arrays import Features
 from pipeline.data.description import Description
 from pipeline.data.examples import NUMBERS
 from pipeline.data.scaling import LARGEST
@@ -16,7 +16,7 @@ from pipeline.settings.dataset import MOST_CLASSES
 ROWS = 8192  # examples that are checked at a time
 
 
-def examples(x: Any) -> tuple[Pixels, tuple[int, ...]]:
+def examples(x: Any) -> tuple[Features, tuple[int, ...]]:
     """Return x flat, uint8 or float32 (n, features), and the shape of an example.
 
     Raises
@@ -37,7 +37,7 @@ def examples(x: Any) -> tuple[Pixels, tuple[int, ...]]:
     return np.ascontiguousarray(flat), array.shape[1:]
 
 
-def check(x: Pixels, *, exact: bool) -> None:
+def check(x: Features, *, exact: bool) -> None:
     """Raise a UserError if a feature is not finite, or too large for a model that is `exact`."""
     if x.dtype == np.uint8:
         return
@@ -73,7 +73,7 @@ def labels(y: Any, examples: int) -> NDArray[np.uint8]:
     return array.astype(np.uint8)
 
 
-def as_trained(data: Any, described: Description, *, exact: bool) -> Pixels:
+def as_trained(data: Any, described: Description, *, exact: bool) -> Features:
     """Return examples as the model was trained on them: flat and scaled, bytes as uint8.
 
     Parameters

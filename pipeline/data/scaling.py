@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline.data.description import Description, Scale
 from pipeline.data.examples import Examples
 from pipeline.data.splitting import Part
-from pipeline.errors import UserError
+from pipeline.errors import UserError, listed
 from pipeline.settings.dataset import Scaling
 
 log = logging.getLogger(__name__)
@@ -67,13 +67,11 @@ def learn(kind: Scaling, part: Part) -> Scale:
             "differ too little to be scaled: write them in a smaller unit"
         )
     if (constant := np.flatnonzero(low == high)).size:
-        names = [part.source.column(number) for number in constant[:SHOWN]]
-        more = f" and {len(constant) - SHOWN} more" if len(constant) > SHOWN else ""
+        names = [part.source.column(number) for number in constant.tolist()]
         log.warning(
-            "%s: all training examples have the same value in %s%s: it teaches nothing",
+            "%s: all training examples have the same value in %s: it teaches nothing",
             part.source.place,
-            "all pixels" if as_one else ", ".join(names),
-            more,
+            "all pixels" if as_one else listed(names, SHOWN),
         )
     width = np.where(low == high, 1.0, width)
     return Scale(kind=kind, offset=offset.tolist(), width=width.tolist())

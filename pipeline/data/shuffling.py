@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data.arrays import Pixels
+from pipeline.data.arrays import Features
 
 BLOCK = 256  # neighbouring rows of the file that come into the same window
 READ_AHEAD = 2**28  # bytes of rows that are read while the piece before is used
@@ -68,8 +68,8 @@ def pieces(rows: int, size: int, seed: int, epoch: int, most: int) -> Iterator[N
 
 
 def streamed(
-    x: Pixels, y: NDArray[np.uint8], size: int, seed: int, epoch: int
-) -> Iterator[tuple[Pixels, NDArray[np.int32], NDArray[np.int64]]]:
+    x: Features, y: NDArray[np.uint8], size: int, seed: int, epoch: int
+) -> Iterator[tuple[Features, NDArray[np.int32], NDArray[np.int64]]]:
     """Yield the `pieces` of an epoch: rows of x and y in the order of the file, and their order.
 
     The order has the positions of the rows as the batches take them. While a piece is used, threads
@@ -102,11 +102,11 @@ def streamed(
         yield _arrived(*coming.popleft())
 
 
-def _read(file: BufferedReader, offset: int, into: Pixels) -> None:
+def _read(file: BufferedReader, offset: int, into: Features) -> None:
     if os.preadv(file.fileno(), [into.data], offset) != into.nbytes:
         raise OSError(f"{file.name}: was cut off while it was read")
 
 
-def _arrived(x: Pixels, y: Any, order: Any, reads: Iterator[None]) -> tuple[Any, Any, Any]:
+def _arrived(x: Features, y: Any, order: Any, reads: Iterator[None]) -> tuple[Any, Any, Any]:
     list(reads)  # waits for them, and raises what one has raised
     return x, y, order

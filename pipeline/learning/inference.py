@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from pipeline.data.arrays import Pixels
+from pipeline.data.arrays import Features
 from pipeline.exact import features, softmax
 from pipeline.graph import graph
 from pipeline.modelling.logits import logits_of, score
@@ -78,7 +78,7 @@ def judge(
     return _softmax(logits).numpy(), losses.numpy().astype(np.float64)
 
 
-def probabilities(model: Model, x: Pixels) -> NDArray[np.float32]:
+def probabilities(model: Model, x: Features) -> NDArray[np.float32]:
     """Return softmax(logits), float32 (n, classes), for features x, (n, features)."""
     starts = range(0, len(x), CHUNK)
     blocks = (prepared(model, x[start : start + CHUNK]) for start in starts)
@@ -101,7 +101,7 @@ def _softmax(logits: tf.Tensor) -> tf.Tensor:
 
 
 def tensor_blocks(
-    model: Model, x: Pixels, y: NDArray[np.uint8]
+    model: Model, x: Features, y: NDArray[np.uint8]
 ) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
     """Yield x, as the model takes it, and y, int32 (n,), as tensors of up to CHUNK examples."""
     for start in range(0, len(x), CHUNK):
@@ -109,7 +109,7 @@ def tensor_blocks(
         yield prepared(model, x[rows]), tf.constant(y[rows].astype(np.int32))
 
 
-def prepared(model: Model, x: Pixels) -> tf.Tensor:
+def prepared(model: Model, x: Features) -> tf.Tensor:
     """Return features as the model takes them: integers if it computes exactly, else float32."""
     if model.exact:
         return features.resident(x, whole=features.are_bytes(x))
@@ -125,7 +125,7 @@ def scaled(x: tf.Tensor) -> tf.Tensor:
     return tf.cast(x, tf.float32) / white
 
 
-def tensor(array: Pixels) -> tf.Tensor:
+def tensor(array: Features) -> tf.Tensor:
     """Return the array as a tensor, which shares its memory if TensorFlow can use that.
 
     Then a memory-mapped file is read once, and processes that train on it share its pages.

@@ -117,8 +117,7 @@ def _table(path: Path, described: Description, dataset: Dataset) -> NDArray[np.f
     if dataset.reader != "table":
         raise UserError(f"{path}: is a table, but {described.name} is none: give images, or a .npy")
     options = options_of(dataset)
-    given = options.get("columns")
-    given = list(map(str, range(1, given + 1))) if isinstance(given, int) else given
+    given = table.column_names(options.get("columns"))
     form = {key: options[key] for key in ("separator", "skip", "decimal") if key in options}
     left_out = (options["label"], *(options.get("drop") or ()))
     if given and form.get("skip") and path.suffix.lower() not in PARQUET:

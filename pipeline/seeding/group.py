@@ -79,9 +79,7 @@ class Group:
 
 def of_trial(config: Config, trial: Trial) -> Config:
     """Return the configuration of a trial: its seed, and its own folder."""
-    folder = Path(trial.folder)
-    own = {"output": folder, "models": folder / "models", "metrics": folder / "metrics"}
-    paths = config.paths.model_copy(update=own)
+    paths = config.paths.with_output(Path(trial.folder))
     return config.model_copy(update={"seed": trial.settings["seed"], "paths": paths})
 
 

@@ -81,6 +81,11 @@ class Paths(Section):
     plots: Folder
     checkpoints: Folder
 
+    def with_output(self, folder: Path) -> "Paths":
+        """Return the paths of a trial, whose results lie below a folder of its own."""
+        names = ("models", "metrics", "plots")
+        return self.model_copy(update={"output": folder} | {name: folder / name for name in names})
+
 
 class Download(Section):
     """How long a source of raw files may take, in seconds."""

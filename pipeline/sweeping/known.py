@@ -72,9 +72,8 @@ def _record_again(
     run = Run(client)
     more = {"pipeline.status": trial.status, "restored": "true"}
     run.begin(trial.name, tags(trial, sweep_run_id) | more)
-    output = Path(trial.folder)
-    own = {"output": output, "models": output / "models", "metrics": output / "metrics"}
-    run.restore(config.model_copy(update={"paths": config.paths.model_copy(update=own)}))
+    paths = config.paths.with_output(Path(trial.folder))
+    run.restore(config.model_copy(update={"paths": paths}))
     trial.run_id = run.id()
     keep(trial)
     log.info("trial %d  %s  recorded again: MLflow had no whole run", trial.number, trial.name)

@@ -73,7 +73,7 @@ def run(composed: DictConfig, inputs: Inputs, client: Client, planned: Trials = 
         name=name_of(overrides, definition["varied"]),
         tested=definition["tested"],
     )
-    config, saved, problem = None, None, None
+    config, checkpoint, problem = None, None, None
     try:
         inputs.check_sweep()
         config = check(composed)
@@ -83,27 +83,27 @@ def run(composed: DictConfig, inputs: Inputs, client: Client, planned: Trials = 
         if not config.sweep.rerun and known.settled(trial, config, client, definition["run_id"]):
             progress.log_end(trial, folder)
             return
-        saved = Checkpoint(config, folder)
+        checkpoint = Checkpoint(config, folder)
     except Exception as error:  # a trial that cannot even begin must not end the others
         problem = error
 
     run = Run(client)
     tags = known.tags(trial, definition["run_id"])
-    run.begin(trial.name, tags, **(saved.run if saved else {}))
-    with _kept(trial, run, saved):
-        if problem or not config or not saved:
+    run.begin(trial.name, tags, **(checkpoint.run if checkpoint else {}))
+    with _kept(trial, run, checkpoint):
+        if problem or not config or not checkpoint:
             raise problem or AssertionError
         others = _others(trial, config, planned) if config.sweep.together else []
-        _train(trial, config, saved, run, inputs, others=others, exact=definition["exact"])
-    if saved and trial.status != "FAILED":
-        saved.remove()
+        _train(trial, config, checkpoint, run, inputs, others=others, exact=definition["exact"])
+    if checkpoint and trial.status != "FAILED":
+        checkpoint.remove()
     progress.log_end(trial, folder)
 
 
 def _train(
     trial: Trial,
     config: Config,
-    saved: Checkpoint,
+    checkpoint: Checkpoint,
     run: Run,
     inputs: Inputs,
     *,
@@ -118,7 +118,7 @@ def _train(
     split = arrays.split(config)
     trial.held_out = len(split.validation[1])
     determinism.enable(config.seed, config.determinism, exact=exact)  # as all trials need it
-    learner = Learner(config, split, saved)
+    learner = Learner(config, split, checkpoint)
     run.epochs(learner.epochs)
     report = pruning.reporter(config.sweep)
     for epoch in learner.epochs:
@@ -144,7 +144,7 @@ def _others(trial: Trial, config: Config, planned: Trials) -> list[Config]:
 
 
 @contextmanager
-def _kept(trial: Trial, run: Run, saved: Checkpoint | None) -> Iterator[None]:
+def _kept(trial: Trial, run: Run, checkpoint: Checkpoint | None) -> Iterator[None]:
     """Keep how the block ends, in trial.json and on the trial's MLflow run."""
     folder, started = Path(trial.folder), time.monotonic()
     trial.write()
@@ -163,7 +163,7 @@ def _kept(trial: Trial, run: Run, saved: Checkpoint | None) -> Iterator[None]:
             (folder / "error.txt").write_text(masked(traceback.format_exc()), encoding="utf-8")
             run.files([folder / "error.txt"])
     finally:
-        seconds = time.monotonic() - started + (saved.seconds if saved else 0.0)
+        seconds = time.monotonic() - started + (checkpoint.seconds if checkpoint else 0.0)
         trial.seconds = round(seconds, 3)
         ending = {"pipeline.status": trial.status} | ({"error": trial.error} if trial.error else {})
         run.tags(ending)

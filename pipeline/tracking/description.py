@@ -15,7 +15,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 
 from pipeline import git, schedules, workspace
-from pipeline.errors import UserError
+from pipeline.errors import UserError, listed
 from pipeline.learning.history import Epoch
 from pipeline.settings import conf_files, params
 from pipeline.settings.schema import Config, Train
@@ -120,8 +120,7 @@ def reproduction(arguments: Sequence[str], command: str = "train") -> str:
         commands.append("dvc repro")
     text = f"Reproduce it with `{' && '.join(commands)}`"  # short, as MLflow folds what is long
     if changed:
-        more = f" and {len(changed) - MOST_FILES} more" if len(changed) > MOST_FILES else ""
-        text += f"; not committed were {', '.join(changed[:MOST_FILES])}{more}"
+        text += f"; not committed were {listed(changed, MOST_FILES)}"
     return text
 
 

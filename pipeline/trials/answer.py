@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, listed
 from pipeline.files import write_csv
 from pipeline.learning.history import text
 from pipeline.tracking.run import Run
@@ -83,10 +83,9 @@ def _ties(found: Answer, best: Trial) -> list[str]:
     """Return which trials the best does not beat, and how to look closer."""
     if not (ties := found.ties):
         return []
-    numbers = ", ".join(str(one.number) for one in ties[:MOST_TIES])
-    more = f" and {len(ties) - MOST_TIES} more" if len(ties) > MOST_TIES else ""
+    numbers = listed([str(one.number) for one in ties], MOST_TIES)
     return [
-        f"A tie with trial{'s' if len(ties) > 1 else ''} {numbers}{more}: "
+        f"A tie with trial{'s' if len(ties) > 1 else ''} {numbers}: "
         f"of {best.held_out:,} examples, such a difference may be chance. "
         f"`python -m pipeline.compare {best.folder} {ties[0].folder}` looks at each example."
     ]

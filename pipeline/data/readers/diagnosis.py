@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.data.readers.columns import Columns
+from pipeline.errors import listed
 
 MOST_NAMES = 5  # in an error line
 
@@ -30,11 +31,11 @@ def problem(file: Columns, features: Sequence[str], *, needed: bool = False) -> 
     problems = []
     if other:
         left_out = "" if needed else f", or leave the columns out with drop={','.join(other)}"
-        problems.append(f"{_listed(other)} must be finite numbers: write numbers{left_out}")
+        columns = listed([*other.values()], MOST_NAMES)
+        problems.append(f"{columns} must be finite numbers: write numbers{left_out}")
     if missing:
-        problems.append(
-            f"{_listed(missing)} has missing values: fill them in, or leave the rows out"
-        )
+        columns = listed([*missing.values()], MOST_NAMES)
+        problems.append(f"{columns} has missing values: fill them in, or leave the rows out")
     return "; ".join(problems)
 
 
@@ -62,9 +63,3 @@ def not_a_number(values: Any, decimal: str = ".") -> int | None:
         return next(n for n, one in enumerate(each) if not_a_number(one, decimal) is not None)
     first = compute.index(compute.is_finite(numbers), False).as_py()
     return first if first >= 0 else None
-
-
-def _listed(columns: dict[str, str]) -> str:
-    named = ", ".join(list(columns.values())[:MOST_NAMES])
-    more = len(columns) - MOST_NAMES
-    return f"{named} and {more} more" if more > 0 else named

@@ -63,7 +63,7 @@ def read(
         With the file, and the row or the columns: if a label or a number is missing, a feature is
         not a finite number, or the file is damaged.
     """
-    given = list(map(str, range(1, columns + 1))) if isinstance(columns, int) else columns
+    given = column_names(columns)
     examples: dict[str, Examples] = {}
     are_images, expected = len(dataset.shape) > 1, None
     for part, name in (("train", train), ("test", test)):
@@ -88,6 +88,11 @@ def read(
                 place=place,
             )
     return examples
+
+
+def column_names(columns: list[str] | int | None) -> list[str] | None:
+    """Return the names that the option `columns` gives: a number stands for 1, 2 and so on."""
+    return list(map(str, range(1, columns + 1))) if isinstance(columns, int) else columns
 
 
 def text(file: Columns, name: str) -> NDArray[Any]:
