@@ -1,4 +1,4 @@
-"""The folders of sweeps: the one of this command, all that were begun, the trials in one."""
+"""The folders of sweeps: that of this command, those that were begun, and the trials in them."""
 
 import hashlib
 import json
@@ -21,9 +21,9 @@ from pipeline.trials import trial_file
 from pipeline.trials.trial_file import Trial
 
 ROOT = Path("multirun")
-BEGUN = ROOT / ".begun"  # a folder a line, in the order in which sweeps were begun or gone on with
+BEGUN = ROOT / ".begun"  # a line for the folder of each sweep; the one that was begun last is last
 SUBDIR = "${hydra:job.num}"
-SAME_SWEEP = (  # overrides that do not make another sweep
+SAME_SWEEP = (  # the same sweep may have other values of these
     "hydra/launcher=",
     "hydra.launcher.",
     "hydra.sweeper.n_trials=",
@@ -34,7 +34,7 @@ SAME_SWEEP = (  # overrides that do not make another sweep
 
 
 def of_command(config: DictConfig, name: str = "") -> str:
-    """Return the folder of this command's sweep, which may have a name of its own.
+    """Return the folder of this command's sweep, whose name is that of the swept keys or `name`.
 
     It is the same for the same command, as long as settings, code and data are the same.
     """
@@ -75,9 +75,18 @@ def of_trial(
 def settle(
     loader: ConfigLoader, config: DictConfig, overrides: Sequence[str], number: int, why: str
 ) -> Trial:
-    """Return a trial whose process has ended; it is KILLED if it has not said how it ended.
+    """Return a trial whose process has ended.
 
-    It may have been killed before it wrote anything.
+    If its trial.json is missing or says that it is RUNNING, it becomes KILLED.
+
+    Parameters
+    ----------
+    loader, config : ConfigLoader, DictConfig
+        Those of the sweep.
+    overrides : sequence of str
+    number : int
+    why : str
+        How the process ended, for a trial that was killed.
     """
     sweep, folder = Path(config.hydra.sweep.dir), of_trial(loader, config, overrides, number)
     name = trial_file.name_of(overrides, read(sweep)["varied"])
@@ -93,7 +102,10 @@ def settle(
 def check(loader: ConfigLoader, config: DictConfig, trials: Sequence[Sequence[str]]) -> Path:
     """Return the folder of the sweep that this command begins or goes on with.
 
-    One with something else in it is refused, and trials without a folder each of their own below.
+    Raises
+    ------
+    UserError
+        If something else lies in it, or the trials would not have folders of their own below it.
     """
     validate.refuse_chdir(config.hydra.job.chdir)
     folder = Path(config.hydra.sweep.dir)
@@ -123,7 +135,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def note(folder: Path) -> None:
-    """Note that the sweep in this folder is the one that was begun last, wherever it lies."""
+    """Note that the sweep in this folder was begun last."""
     ROOT.mkdir(exist_ok=True)
     with FileLock(BEGUN.with_suffix(".lock")):
         folders = [*(one for one in begun() if one != folder), folder]
@@ -131,16 +143,16 @@ def note(folder: Path) -> None:
 
 
 def begun() -> list[Path]:
-    """Return the folders of all sweeps that are still there, the one begun last at the end.
+    """Return the folders of all sweeps that are still there; the one that was begun last is last.
 
-    The dates of files would not do: clocks are set back.
+    The dates of files would not do, as clocks may be set back.
     """
     lines = BEGUN.read_text(encoding="utf-8").splitlines() if BEGUN.exists() else []
     return [Path(line) for line in lines if (Path(line) / "sweep.json").exists()]
 
 
 def trials(folder: Path) -> list[Trial]:
-    """Return the trials of the sweep in a folder, without those of a sweep that lies in it."""
+    """Return the trials of the sweep in a folder, without those of another sweep below it."""
     inner = {path.parent for path in folder.rglob("sweep.json")} - {folder}
     paths = (path for path in folder.rglob("trial.json") if not inner & set(path.parents))
     return [trial_file.read(path) for path in paths]

@@ -1,4 +1,4 @@
-"""Trials that need not be trained: what is known of them is taken, and recorded where it is not."""
+"""Trials that need not be trained, because the same training has finished before."""
 
 import logging
 import shutil
@@ -16,9 +16,10 @@ log = logging.getLogger(__name__)
 
 
 def settled(trial: Trial, config: Config, client: Client, sweep_run_id: str) -> bool:
-    """Take over what is known of the same training, if it has finished; tell whether it has.
+    """Tell whether the same training has finished before; if so, take over how it ended.
 
-    A tested trial has its results in its own folder, and a run of its own, below that of its sweep.
+    A trial that will be tested gets a copy of the results in its own folder, and an MLflow run of
+    its own. If the earlier training has no complete MLflow run any more, it gets one.
     """
     found = find(trial.fingerprint, trial.uri)
     if trial.tested:
@@ -37,7 +38,7 @@ def settled(trial: Trial, config: Config, client: Client, sweep_run_id: str) -> 
 
 
 def tags(trial: Trial, sweep_run_id: str) -> dict[str, str]:
-    """Return what a trial's MLflow run says of it from its beginning."""
+    """Return the tags with which a trial's MLflow run begins."""
     sweep = trial.settings.get("sweep", {})  # with train.patience it decides the training
     watched = [f"sweep.{key}={value}" for key, value in sweep.items()]
     known = description.tags("trial", [*trial.overrides, *watched], trial.folder)
@@ -46,7 +47,7 @@ def tags(trial: Trial, sweep_run_id: str) -> dict[str, str]:
 
 
 def _copied(found: Trial, trial: Trial) -> Trial:
-    """Return a sweep's trial as one of this one's folder, with its results there and no run."""
+    """Return the trial with a copy of the results of a sweep's trial; it has no MLflow run yet."""
     for name in RESULTS:
         with replacing(Path(trial.folder) / name) as temporary:
             shutil.copyfile(Path(found.folder) / name, temporary)
@@ -61,8 +62,18 @@ def _record_again(
     """Record a finished trial from its files, as a new run, if it has no complete one.
 
     The run or its store may have been deleted, its recorder may have been killed, or the store may
-    have been out of reach. A complete run, whose sweep's run may have been deleted, is put below
-    this one if it is to `adopt` it.
+    have been out of reach.
+
+    Parameters
+    ----------
+    trial : Trial
+    config : Config
+        That of the training.
+    client : Client
+    sweep_run_id : str
+        The run that it is recorded below.
+    adopt : bool
+        Whether a complete run is put below that one too: its old parent may have been deleted.
     """
     known = client.status(trial.run_id) if trial.run_id else {"status": "GONE"}
     if known.get("status") not in ("GONE", "KILLED"):

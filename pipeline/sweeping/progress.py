@@ -1,4 +1,4 @@
-"""How far a sweep is: its trials count themselves as they end, in whatever process they run."""
+"""How far a sweep is. Each trial counts itself when it ends, in whatever process it runs."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ def begin(folder: Path, total: int, ended: int = 0) -> None:
 
 
 def count(folder: Path, *, trained: bool = True) -> str:
-    """Count a trial that has ended; return what `shown` does, empty if it cannot be noted."""
+    """Count a trial that has ended; return what `shown` returns, empty if it cannot be written."""
     with suppress(OSError, UserError), FileLock(folder / ".progress.lock"):
         state = json.loads((folder / FILE).read_text(encoding="utf-8"))
         state |= {"ended": state["ended"] + 1, "trained": state["trained"] + trained}
@@ -49,7 +49,7 @@ def log_end(trial: Trial, sweep: Path) -> None:
 def shown(folder: Path) -> str:
     """Return how many trials have ended, and how long the others may take, as `3 of 9, 01:30 left`.
 
-    They are expected to take as long as the trials trained so far, as many of them at once.
+    The estimate is that the others take as long as those so far, with as many at a time.
     """
     state = json.loads((folder / FILE).read_text(encoding="utf-8"))
     left = state["total"] - state["ended"]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from optuna.pruners import BasePruner
     from optuna.storages import RDBStorage
 
-BUSY_SECONDS = 60  # that an SQLite file may be written by others
+BUSY_SECONDS = 60  # so long, this waits while other processes write the SQLite file
 PRUNERS = {
     "none": "NopPruner",
     "median": "MedianPruner",
@@ -36,9 +36,9 @@ def pruner(name: str) -> "BasePruner":
     return getattr(optuna.pruners, PRUNERS[name])()
 
 
-@cache  # a process has one pool of connections, whatever number of trials
+@cache  # one pool of connections for all trials of a process
 def storage(url: str) -> "RDBStorage":
-    """Open the database of the studies; one process at a time makes a new SQLite file."""
+    """Open the database of the studies; only one process at a time makes a new SQLite file."""
     import optuna
     from filelock import FileLock
     from sqlalchemy import make_url
@@ -52,7 +52,10 @@ def storage(url: str) -> "RDBStorage":
 
 
 def reporter(sweep: Sweep) -> Callable[[Epoch], None]:
-    """Return what is called after each epoch; without a study it does nothing."""
+    """Return a function that is called after each epoch; without a study it does nothing.
+
+    It raises `Pruned` when the study stops the trial.
+    """
     if sweep.study is None or sweep.trial is None:
         return lambda epoch: None
     import optuna

@@ -1,7 +1,7 @@
 """A sweep as a whole: one MLflow run above its trials, and the answer at the end.
 
-A sweeper makes and begins it in the process that launches the trials; `cli.app` finishes it there,
-whatever became of them, from what each has written into its trial.json.
+A sweeper makes and begins it, in the process that launches the trials. `cli.app` finishes it there,
+whatever became of the trials, from the trial.json that each has written.
 """
 
 import json
@@ -44,13 +44,16 @@ class Sweep:
     loader, config : ConfigLoader, DictConfig
         What the trials are composed from.
     trials : sequence of sequences of str
-        The overrides of each, or of some in which every value occurs.
+        The overrides of each trial, or of enough trials for every value to occur.
     planned : sequence of sequences of str
-        The overrides of all trials in their order, as far as they are known.
+        The overrides of all trials in their order, if they are known beforehand.
     group : Group, optional
-        What else is to be done, if the sweep is one of `python -m pipeline.seeds`.
+        What else `python -m pipeline.seeds` does with the trials.
 
-    A sweep is refused if its trials' overrides are, without data, or while its folder is in use.
+    Raises
+    ------
+    UserError
+        If the overrides of the trials are wrong, there are no data, or the sweep is running.
     """
 
     def __init__(
@@ -89,10 +92,10 @@ class Sweep:
         self._before = {one.folder: one for one in self._ended()}
 
     def begin(self, *, here: bool) -> None:
-        """Open the sweep's run, or open it again; sweep.json is what the trials need to know.
+        """Open the sweep's run, and write sweep.json, which tells the trials about the sweep.
 
-        If they are trained `here`, in this process, TensorFlow is imported while MLflow is
-        elsewhere.
+        If the trials are trained `here`, in this process, it imports TensorFlow while the recorder
+        imports MLflow.
         """
         if here and (self._group or not self._is_known(self._first)):
             determinism.enable(self._first.seed, self._first.determinism, exact=self._exact)
@@ -115,14 +118,14 @@ class Sweep:
         progress.begin(self.folder, len(self._trials))
 
     def _open_run(self) -> str:
-        """Begin the run, or go on with it; return its id, empty if the store has no answer."""
+        """Begin the run, or go on with it; return its id, empty if the store does not answer."""
         config, run, folder = self._config, self.run, self.folder
         before = folders.read(folder)["run_id"] if (folder / "sweep.json").exists() else ""
         tags = description.tags("sweep", self._arguments, shown(folder), self._command)
         lock = str(folder / ".record.lock")
         kind = "seeds" if self._group else "sweep"
         run.begin(f"{kind} {folder.name}", tags, lock=lock, again=before)
-        if before:  # with other arguments, if a group has more seeds now
+        if before:  # the arguments may be others: a group may have more seeds now
             run.tags({NOTE: tags[NOTE]})
         given = OmegaConf.to_container(config.hydra.overrides.task)
         launcher, sweeper = (config.hydra[name]["_target_"] for name in ("launcher", "sweeper"))
@@ -144,7 +147,7 @@ class Sweep:
         return run_id
 
     def finish(self, *, interrupted: bool) -> int:
-        """End the sweep: table, CSV, figures and the status of its run; return the exit code."""
+        """Give the answer of the sweep and end its run; return the exit code."""
         objective, direction = self._settings.objective, self._settings.direction
         found = ranking.answer(self._ended(), objective, direction, self._seeds)
         failed = [
@@ -168,12 +171,12 @@ class Sweep:
         return 0 if whole else 1
 
     def _is_known(self, config: Config) -> bool:
-        """Tell whether a trial is not going to be trained: the last one, when a sweep goes on."""
+        """Tell whether a trial has finished before and will not be trained again."""
         known = trial_file.find(fingerprint(config), config.tracking.uri)
         return bool(known) and not config.sweep.rerun
 
     def _ended(self) -> list[Trial]:
-        """Return all trials in the folder; one that says RUNNING while none does has died."""
+        """Return all trials in the folder; no trial runs now, so one that is RUNNING was killed."""
         found = folders.trials(self.folder)
         for one in found:
             if one.status == "RUNNING":

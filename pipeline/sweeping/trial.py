@@ -1,7 +1,7 @@
-"""One trial of a sweep: trained once, recorded, and contained when it fails.
+"""One trial of a sweep: it is trained and recorded, and its failure does not end the sweep.
 
-Hydra's launchers run trials in this process or in others, on this machine or elsewhere. What a
-trial has found it writes into trial.json in its own folder; `pipeline.sweeping.sweep` reads that.
+Hydra's launchers run trials in this process or in others, on this machine or elsewhere. A trial
+writes its outcome into trial.json in its own folder, which `pipeline.sweeping.sweep` reads.
 """
 
 import logging
@@ -42,8 +42,8 @@ log = logging.getLogger(__name__)
 def connect(composed: DictConfig) -> Client:
     """Return a client for the trials of a process that has not begun their sweep.
 
-    The store is in sweep.json, but for its password, which is in the process's own settings. These
-    may lack the rest, as when another machine has another environment.
+    The address of the store is in sweep.json, without its password. The password is taken from the
+    settings of this process, if they are about the same store: another machine may have others.
     """
     folder = Path(HydraConfig.get().sweep.dir)
     store = Tracking(**folders.read(folder)["tracking"])
@@ -53,13 +53,22 @@ def connect(composed: DictConfig) -> Client:
 
 
 def run(composed: DictConfig, inputs: Inputs, client: Client, planned: Trials = ()) -> None:
-    """Train as one trial of a sweep, unless a finished and recorded one has the same fingerprint.
+    """Train one trial of a sweep, unless one with the same fingerprint has finished before.
 
-    The inputs are those that the sweep began with, in the process that launches its trials, and
-    `planned` are the overrides of the trials that this process will run. Only an interruption
-    leaves this function as an exception; every other end is in trial.json.
+    An interruption leaves this function as an exception. All other ends are in trial.json.
+
+    Parameters
+    ----------
+    composed : DictConfig
+        The configuration of the trial.
+    inputs : Inputs
+        Those that the sweep began with.
+    client : Client
+        The recorder.
+    planned : sequence of sequences of str
+        The overrides of all trials, if this process runs them one after the other.
     """
-    logging.raiseExceptions = False  # a closed stdout must not print tracebacks of logging
+    logging.raiseExceptions = False  # logging must print no tracebacks if stdout is closed
     hydra = HydraConfig.get()
     folder = Path(hydra.sweep.dir)
     definition = folders.read(folder)
@@ -110,9 +119,9 @@ def _train(
     others: list[Config],
     exact: bool,
 ) -> None:
-    """Train as the train stage does, and tell each epoch to the study that may prune the trial.
+    """Train as the train stage does, and report each epoch to the study that may prune the trial.
 
-    Of the `others`, those are trained with it that can be.
+    Those of the `others` that can be are trained side by side with it.
     """
     run.settings(config)
     split = arrays.split(config)
@@ -137,7 +146,7 @@ def _train(
 
 
 def _others(trial: Trial, config: Config, planned: Trials) -> list[Config]:
-    """Return the trials that are still to be trained and differ in the learning rate alone."""
+    """Return the later trials that will be trained and differ in the learning rate alone."""
     others = with_other_rates(config, planned, trial.number)
     again = config.sweep.rerun
     return [one for one in others if again or not find(fingerprint(one), trial.uri)]
@@ -145,7 +154,7 @@ def _others(trial: Trial, config: Config, planned: Trials) -> list[Config]:
 
 @contextmanager
 def _kept(trial: Trial, run: Run, checkpoint: Checkpoint | None) -> Iterator[None]:
-    """Keep how the block ends, in trial.json and on the trial's MLflow run."""
+    """Write how the block ends into trial.json, and onto the trial's MLflow run."""
     folder, started = Path(trial.folder), time.monotonic()
     trial.write()
     (folder / "error.txt").unlink(missing_ok=True)
@@ -157,7 +166,7 @@ def _kept(trial: Trial, run: Run, checkpoint: Checkpoint | None) -> Iterator[Non
     except (KeyboardInterrupt, SystemExit):
         trial.status, trial.error = "KILLED", "interrupted"
         raise
-    except Exception as error:  # whatever a model or a library raises is the trial's own affair
+    except Exception as error:  # whatever a model or a library raises must not end the sweep
         trial.status, trial.error = "FAILED", masked(first_line(error))
         with suppress(OSError):  # the disk may be what failed
             (folder / "error.txt").write_text(masked(traceback.format_exc()), encoding="utf-8")
@@ -170,6 +179,6 @@ def _kept(trial: Trial, run: Run, checkpoint: Checkpoint | None) -> Iterator[Non
         if trial.error:
             run.result(f"{trial.status}, {trial.error}")
         run.end("KILLED" if trial.status == "PRUNED" else trial.status)  # MLflow has no PRUNED
-        keep(trial)  # whatever time it takes to hear of the run
+        keep(trial)  # before the run's id is known, which may take a while
         trial.run_id = run.id()
         keep(trial)

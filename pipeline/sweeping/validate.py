@@ -20,9 +20,12 @@ Trials = Sequence[Sequence[str]]  # the overrides of each
 
 
 def parse(loader: ConfigLoader, lines: Sequence[str]) -> dict[str, Override]:
-    """Return the overrides of a sweep by their keys; of a key that is given twice, the last.
+    """Return the overrides of a sweep by their keys; if a key is given twice, the last counts.
 
-    A line that is no override is refused, and one value of a key that is given twice.
+    Raises
+    ------
+    UserError
+        If a line is no override, or gives a key the same value twice.
     """
     try:
         parsed = OverridesParser.create(loader).parse_overrides(list(lines))
@@ -39,17 +42,18 @@ def parse(loader: ConfigLoader, lines: Sequence[str]) -> dict[str, Override]:
 
 
 def refuse(loader: ConfigLoader, config: DictConfig, trials: Trials) -> list[Config]:
-    """Refuse a sweep if a trial has an unknown key or choice, or if none can be trained.
+    """Return the configurations of some trials, among which every choice of a file occurs.
 
-    Return the configurations of the first trial that can be trained, and of one for each other
-    choice.
+    A trial with a bad value fails alone, when it is run. Composing a trial takes 50 ms, so not all
+    are composed: those up to the first good one, one for each further choice of a file, which alone
+    may be unknown, and one for another value of each key.
 
-    A trial with a bad value fails alone, when it is run. To compose a trial takes 50 ms. So the
-    trials are composed up to the first that is right, then one for each new choice, as only that
-    can be unknown, and one for another value of each key.
-
-    Refused are also a chosen file that is broken, and trials that differ and would be the same
-    training, write into the same folder or are sweeps.
+    Raises
+    ------
+    UserError
+        If no trial can be trained; if a key or choice is unknown, or the file of a choice is
+        broken; or if trials are sweeps themselves, write into the same folder, or differ and would
+        be the same training.
     """
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     seen: set[str] = set()
@@ -102,7 +106,7 @@ def varied(trials: Trials) -> dict[str, list[str]]:
 
 
 def _refuse_sweep(composed: DictConfig, config: DictConfig, choices: Sequence[str]) -> None:
-    """Refuse a preset that is a sweep itself, as one choice of this sweep."""
+    """Refuse a sweep with a preset among its choices that is a sweep itself."""
     if composed.hydra.sweeper.get("params") != config.hydra.sweeper.get("params"):
         preset = next(item for item in choices if _key(item) not in VALUES_ONLY)
         raise UserError(
@@ -117,9 +121,10 @@ def _refuse_same(
     overrides: Sequence[str],
     right: Config,
 ) -> None:
-    """Refuse a key whose values would all be the training that the first trial is.
+    """Refuse values of a key with which the first trial would be the same training.
 
-    One number that makes another training says so of its key; a word may mean what another means.
+    If one number makes another training, the other numbers of its key are taken to do so as well.
+    Each word is tried, since two may mean the same.
     """
     for key, items in varied(trials).items():
         before = {_training(right): next(item for item in overrides if _key(item) == key)}
@@ -142,7 +147,7 @@ def _refuse_same(
 
 
 def _training(config: Config) -> str:
-    """Return what tells a training from the others of the sweep, whose code is the same."""
+    """Return what a training depends on and the trials of a sweep do not share."""
     return str((settings(config), config.paths.processed))
 
 

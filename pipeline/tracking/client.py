@@ -1,7 +1,7 @@
-"""The record of a run, kept by a process of its own so that it never costs the run its results.
+"""The record of a run, kept by a process of its own, so that it never costs a run its results.
 
-The stage sends messages and goes on; `pipeline.tracking.recorder` imports MLflow and talks to the
-store meanwhile. A store that is slow or down delays nothing but the end, and that by seconds.
+The stage sends messages and goes on. `pipeline.tracking.recorder` imports MLflow and talks to the
+store meanwhile. A store that is slow or down delays only the end of the stage, by some seconds.
 """
 
 import itertools
@@ -19,16 +19,28 @@ from pipeline.masking import masked
 from pipeline.settings.schema import Tracking
 
 log = logging.getLogger(__name__)
-END_SECONDS = 90  # a store that has not answered by then is given up
+END_SECONDS = 90  # after so long without an answer, a store is given up
 COMPLETE = "once that is mended, `python -m pipeline.record` completes the record."
 REPEAT = "once that is mended, the same command completes the record."
 BY_ID = "MLFLOW_EXPERIMENT_ID"
-STORE = 0  # the address of the store itself; runs are numbered from 1
+STORE = 0  # the number of messages about the store itself; runs are numbered from 1
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a run holds, or the problem with finding out; without a name there is no run."""
+    """What a run holds.
+
+    Attributes
+    ----------
+    problem : str
+        Why that could not be found out, empty if it could.
+    name : str
+        Empty if there is no such run.
+    experiment_id : str
+    metrics : dict of str to float
+    figures : bool
+        Whether it has any.
+    """
 
     problem: str
     name: str = ""
@@ -38,10 +50,19 @@ class Contents:
 
 
 class Client:
-    """A recorder process, and the pipes to it; a process needs one, whatever number of runs it has.
+    """A recorder process, and the pipes to it; one is enough for all runs of a process.
 
-    Every message and every answer carries the number of the run that it is about, or STORE. When
-    the record is not complete, `close` says where the results are, and what will `complete` it.
+    Every message and every answer has the number of the run that it is about, or STORE.
+
+    Parameters
+    ----------
+    tracking : Tracking
+        The store.
+    results : Path
+        The folder that `close` names if the record is not complete.
+    complete : str
+        What `close` then says about how to complete it; without it, that follows from how the
+        command was called.
     """
 
     def __init__(self, tracking: Tracking, results: Path, complete: str = ""):
@@ -59,7 +80,7 @@ class Client:
                 tracking.experiment,
             )
         self.numbers = itertools.count(STORE + 1)
-        self._answers: dict[int, dict[str, Any]] = {}  # that have been read, but not asked for yet
+        self._answers: dict[int, dict[str, Any]] = {}  # that nobody has asked for yet
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pipeline.tracking.recorder"],
             stdin=subprocess.PIPE,
@@ -69,7 +90,7 @@ class Client:
         self._write(tracking.model_dump_json())
 
     def send(self, to: int, do: str, **arguments: Any) -> None:
-        """Send a message or a question; what cannot be delivered is said by `close`."""
+        """Send a message or a question; if it cannot be delivered, `close` says so."""
         self._write(masked(json.dumps({"to": to, "do": do} | arguments)))
 
     def ask(self, to: int, question: str, **arguments: Any) -> dict[str, Any]:
@@ -89,7 +110,7 @@ class Client:
         return self._answers.pop(to)
 
     def status(self, run_id: str) -> dict[str, Any]:
-        """Return the `status` of any run, which may be GONE, and the `parent` that it is below."""
+        """Return the `status` of any run, which may be GONE, and its `parent`."""
         return self.ask(STORE, "status", run_id=run_id)
 
     def adopt(self, run_id: str, parent: str) -> None:
@@ -106,7 +127,7 @@ class Client:
         self.ask(STORE, "wait")
 
     def kill(self) -> None:
-        """Stop the recorder of a process that has only asked."""
+        """Stop the recorder of a process that has only asked questions."""
         self._process.kill()
         self._process.communicate()
 

@@ -1,6 +1,6 @@
-"""The way to the store; one in an SQLite file is there whole or not at all.
+"""The connection to the store; a store in an SQLite file is there whole or not at all.
 
-Runs whose recorder was killed stay RUNNING until the next recorder connects, which ends them.
+A run whose recorder was killed stays RUNNING until the next recorder connects, which ends it.
 """
 
 import logging
@@ -23,13 +23,20 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 RECORDER = "pipeline.tracking.recorder"
-SIGNED = "pipeline.recorder"  # the tag with a run's recorder
+SIGNED = "pipeline.recorder"  # the tag that names the recorder of a run
 
 
 def connect(uri: str, experiment: str, timeout: int) -> "tuple[MlflowClient, str]":
     """Return a client and the id of the experiment; make store and experiment if need be.
 
-    A store in a file is made by one process at a time: two that make its tables collide.
+    One process at a time makes a store in a file: if two made its tables, they would collide.
+
+    Raises
+    ------
+    LookupError
+        If the experiment has been deleted.
+    Exception
+        Of whatever kind the store or its driver raises.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
@@ -68,18 +75,18 @@ def connect(uri: str, experiment: str, timeout: int) -> "tuple[MlflowClient, str
 
 
 def is_missing(uri: str) -> bool:
-    """Tell whether the store would be a file that is not there."""
+    """Tell whether the store is a file that does not exist yet."""
     _, path = _located(uri)
     return path is not None and not path.exists()
 
 
 def signature() -> str:
-    """Return the tag by which other recorders of this machine see whether this one lives."""
+    """Return the tag by which other recorders of this machine see whether this one still runs."""
     return f"{socket.gethostname()} {os.getpid()}"
 
 
 def _is_abandoned(signature: str | None) -> bool:
-    """Tell whether a run was of a recorder of this machine that has died."""
+    """Tell whether the recorder of a run ran on this machine and has died."""
     host, _, pid = (signature or "").rpartition(" ")
     if host != socket.gethostname() or not pid.isdecimal():
         return False
@@ -90,7 +97,7 @@ def _is_abandoned(signature: str | None) -> bool:
 
 
 def _located(uri: str) -> tuple[str, Path | None]:
-    """Return the address, and the path of a store in a file: a relative one is of the workspace."""
+    """Return the address and, of a store in a file, its path; relative ones are made absolute."""
     if not uri.startswith("sqlite"):
         return uri, None
     from sqlalchemy import make_url
@@ -103,7 +110,7 @@ def _located(uri: str) -> tuple[str, Path | None]:
 
 
 def _make(path: Path) -> None:
-    """Make a store in a file; MLflow, killed among its tables, could not go on."""
+    """Make a store in a file, in one step: if MLflow is killed between tables, it cannot go on."""
     from mlflow import MlflowClient
 
     with TemporaryDirectory() as folder:

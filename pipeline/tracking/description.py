@@ -22,10 +22,10 @@ from pipeline.settings.schema import Config, Train
 from pipeline.tracking import provenance
 from pipeline.tracking.open_run import NOTE
 
-FIRST = ("train", "seed", "optimizer", "model", "dataset")  # then all other parameters
+FIRST = ("train", "seed", "optimizer", "model", "dataset")  # these parameters come first
 UNVARIED = {"metrics", "paths", "download", "storage", "resident_bytes", "tracking", "sweep"}
-OF_THE_PLACE = ("paths.", "download.", "tracking.", "sweep.storage=")  # overrides
-NO_NAME = r"[^\w./ -]"  # which MLflow does not take in the name of a metric
+OF_THE_PLACE = ("paths.", "download.", "tracking.", "sweep.storage=")  # they change no result
+NO_NAME = r"[^\w./ -]"  # a character that MLflow does not take in the name of a metric
 MOST_FILES = 10  # that are named
 TESTED = {
     "test_accuracy": "test accuracy",
@@ -46,7 +46,7 @@ def of_training(config: Config, **more: str) -> tuple[str, dict[str, str]]:
 
 
 def tags(kind: str, arguments: Sequence[str], place: str, command: str = "train") -> dict[str, str]:
-    """Return the tags that each run has: what kind it is, how to reproduce it, where it lies."""
+    """Return the tags that each run has: its kind, its origin, and where its results lie."""
     note = {NOTE: reproduction(arguments, command)}
     return {"kind": kind, "pipeline.place": place, **note, **provenance.tags()}
 
@@ -57,7 +57,7 @@ def place(config: Config) -> str:
 
 
 def name(config: Config) -> str:
-    """Return a name that begins with what differs most often."""
+    """Return the name of a run, which begins with the settings that differ most often."""
     return (
         f"lr={config.train.learning_rate:g} batch={config.train.batch_size or 'full'} "
         f"seed={config.seed} {config.optimizer.name} {config.model.name} {config.dataset.name}"
@@ -65,7 +65,7 @@ def name(config: Config) -> str:
 
 
 def parameters(config: Config) -> dict[str, Any]:
-    """Return what can be varied, by dotted keys, the learning rate first."""
+    """Return the settings that can be varied, by dotted key, the learning rate first."""
     varied = config.model_dump(mode="json", exclude=UNVARIED, exclude_unset=True)
     varied["train"] = {"learning_rate": None} | varied["train"]
     varied["dataset"] = {"name": config.dataset.name}
@@ -75,9 +75,9 @@ def parameters(config: Config) -> dict[str, Any]:
 def points(
     epochs: Sequence[Epoch], train: Train | None
 ) -> list[tuple[dict[str, float], int, float]]:
-    """Return the metrics of each epoch, the epoch as their step, and the time.
+    """Return the metrics of each epoch, with the epoch as their step, and the time in seconds.
 
-    The learning rate of the first step of the epoch is one of them if training has a schedule.
+    If training has a schedule, `learning_rate` is one of them: that of the epoch's first step.
     """
     now, rates = time.time(), [dict[str, float]() for _ in epochs]
     if train and train.schedule != "constant":
@@ -87,7 +87,7 @@ def points(
 
 
 def result(metrics: Mapping[str, float]) -> str:
-    """Return the scores in a line; those of training only where there are no others."""
+    """Return the scores in a line: of the test and validation sets, or else of training."""
     names = TESTED if TESTED.keys() & metrics.keys() else TRAINED
     return ", ".join(f"{said} {metrics[key]:.4f}" for key, said in names.items() if key in metrics)
 
@@ -102,9 +102,9 @@ def test_metrics(evaluation: Mapping[str, Any]) -> dict[str, float]:
 
 
 def reproduction(arguments: Sequence[str], command: str = "train") -> str:
-    """Return Markdown: the commit and the commands that give the same results.
+    """Return, as Markdown, the commit and the commands that give the same results.
 
-    `train` without arguments is DVC's.
+    `train` without arguments was run by DVC.
     """
     kept = [item for item in arguments if not item.lstrip("+").startswith(OF_THE_PLACE)]
     commit, changed, edited = provenance.commit(), [*provenance.changed()], _edited_params()
@@ -125,7 +125,7 @@ def reproduction(arguments: Sequence[str], command: str = "train") -> str:
 
 
 def _edited_params() -> list[str]:
-    """Return KEY=VALUE for what params.yaml has and the commit's does not."""
+    """Return KEY=VALUE for each value in which params.yaml differs from that of the commit."""
     try:
         texts = conf_files.read(params.FILE), git.run("show", f"HEAD:./{params.FILE}")
         now, before = (params.leaves(conf_files.parse(text, params.FILE)) for text in texts)

@@ -1,4 +1,4 @@
-"""A run that is open in the MLflow store: each method does a message about it."""
+"""A run that is open in the MLflow store: each method carries out a message about it."""
 
 import json
 import tempfile
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 MOST_METRICS = 1000  # that MLflow takes at once
-HANDOVER_SECONDS = 10  # that the recorder of a process that has died may take to end its run
+HANDOVER_SECONDS = 10  # within which the recorder of a process that has died ends its run
 NOTE = "mlflow.note.content"
 PARENT = "mlflow.parentRunId"
 RESULT = "Result: "
@@ -29,9 +29,9 @@ class OpenRun:
         self._has_model = False
 
     def look(self) -> None:
-        """Note what the run has: from now on parameters, metrics and model of it are ignored.
+        """Note which parameters, metrics and model the run has: they are not logged again.
 
-        Metrics of a sweep may be measured again.
+        The metrics of a sweep's run are, as they may have changed.
         """
         data = self._opened.data
         self._params = set(data.params)
@@ -45,7 +45,7 @@ class OpenRun:
         self._has_model = bool(outputs and outputs.model_outputs)
 
     def contents(self) -> dict[str, Any]:
-        """Return what `tracking.client.Contents` has."""
+        """Return the fields of `tracking.client.Contents`."""
         now = self._client.get_run(self.run_id)
         return {
             "name": now.info.run_name,
@@ -92,7 +92,15 @@ class OpenRun:
             self._client.log_batch(self.run_id, metrics=items[first : first + MOST_METRICS])
 
     def data(self, name: str, folder: str, hashes: dict[str, str]) -> None:
-        """Log the training set as an input, with the SHA-256 of each file of it, by its tag."""
+        """Log the training set as an input, and the SHA-256 of its files as tags.
+
+        Parameters
+        ----------
+        name, folder : str
+            The data set, and where its arrays lie.
+        hashes : dict of str to str
+            SHA-256 by tag.
+        """
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         source = json.dumps({"uri": folder, **hashes})
@@ -102,7 +110,7 @@ class OpenRun:
         self.tags(hashes)
 
     def origin(self, fingerprint: str) -> None:
-        """Tag a run that is no trial with its fingerprint, and with the trial that it repeats."""
+        """Tag a run with its fingerprint, and with the trial that it repeats; a trial has both."""
         if self._opened.data.tags.get("kind") == "trial":
             return
         repeated = self._client.search_runs(
@@ -122,7 +130,8 @@ class OpenRun:
     def model(self, weights: str, weights_sha256: str, data: str, choices: dict[str, Any]) -> None:
         """Log a model that `mlflow models serve` can serve, and tag the run with its weights' hash.
 
-        The steps of MLflow's `log_model`, less its trial prediction, which would need TensorFlow.
+        These are the steps of MLflow's `log_model`, without its trial prediction, which would need
+        TensorFlow.
         """
         if not self._has_model:
             from mlflow.entities import LoggedModelOutput
@@ -139,9 +148,10 @@ class OpenRun:
         self.tags({"weights_sha256": weights_sha256})  # now `Store.find` finds the run
 
     def end(self, status: str) -> None:
-        """End the run as FINISHED, FAILED or KILLED, not before it began: clocks are set back.
+        """End the run as FINISHED, FAILED or KILLED.
 
-        Runs below a sweep's that are RUNNING end as KILLED: their processes have died.
+        Runs below that of a sweep that are still RUNNING end as KILLED: their processes have died.
+        The end is never before the start, even if the clock was set back.
         """
         if self._opened.data.tags.get("kind") == "sweep":
             below = f"tags.{PARENT} = '{self.run_id}' and attributes.status = 'RUNNING'"
@@ -155,7 +165,7 @@ class OpenRun:
 
 
 def hold(path: str) -> "FileLock | None":
-    """Return the lock of that file, unless another process keeps it to itself."""
+    """Return the lock of a file once it is acquired, or None if another process holds it."""
     from filelock import FileLock
 
     Path(path).parent.mkdir(parents=True, exist_ok=True)

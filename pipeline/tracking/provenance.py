@@ -21,7 +21,7 @@ OUTS = (":!dvc.lock", ":!metrics", ":!plots")  # DVC removes and remakes these w
 
 @cache
 def tags() -> dict[str, str]:
-    """Return the tags that every MLflow run of this process gets, whose code does not change."""
+    """Return the tags that every MLflow run of this process gets."""
     found = {
         "mlflow.user": _user(),
         "mlflow.source.name": "pipeline.train",
@@ -39,7 +39,7 @@ def tags() -> dict[str, str]:
 
 
 def _user() -> str:
-    """Return the name of the user, or the number where it has no name, as in a container."""
+    """Return the name of the user, or the user's number if it has no name, as in a container."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # the latter since Python 3.13
@@ -60,7 +60,7 @@ def commit() -> str:
 
 @cache
 def changed() -> tuple[str, ...]:
-    """Return the files that differ from the last commit, but for what the pipeline makes."""
+    """Return the files that differ from the last commit, without those that the pipeline writes."""
     with suppress(UserError):  # there is no git
         lines = git.run("status", "--porcelain", "--", ".", *OUTS).strip().splitlines()
         return tuple(line.split(maxsplit=1)[1] for line in lines)

@@ -1,8 +1,9 @@
-"""The recorder: a process that reads messages, a line of JSON each, and does them in MLflow.
+"""The recorder: a process that reads messages, a line of JSON each, and carries them out in MLflow.
 
-Each run has a queue of its own. It is worked on in order, up to the first message that the store
-does not take, which is tried again later; so nothing about a run is done before the run has begun,
-and no run's failure is another's. When the stage dies without a word, its runs end as KILLED.
+Each run has a queue of its own, which is worked off in order. A message that the store does not
+take is tried again later, and those behind it wait. So no message about a run comes before its
+beginning, and a failure of one run does not hold up another. If the stage dies, its runs end as
+KILLED.
 """
 
 import json
@@ -22,8 +23,8 @@ from pipeline.tracking.client import STORE
 from pipeline.tracking.open_run import OpenRun
 from pipeline.tracking.store import Store
 
-PACE_SECONDS = 0.5  # messages wait so long for others, which are then sent with them
-RETRY_SECONDS = 10.0  # a store that did not answer is left alone for this long
+PACE_SECONDS = 0.5  # so long, messages wait for others, to be sent together
+RETRY_SECONDS = 10.0  # so long, a store that did not answer is left alone
 QUESTIONS = ("adopt", "contents", "id", "status")
 
 Message = dict[str, Any]
@@ -34,7 +35,7 @@ OF_RUN: dict[str, Do] = {name: do for name, do in vars(OpenRun).items() if name[
 
 
 class Queue:
-    """The messages about one run, or about the store itself, that have not been done."""
+    """The messages about one run, or about the store itself, that have not been carried out."""
 
     def __init__(self, store: Store):
         self._store = store
@@ -44,7 +45,7 @@ class Queue:
         self.problem = ""
 
     def add(self, do: str, arguments: Message) -> None:
-        """Let a message wait; metrics that wait behind metrics become one message with them."""
+        """Append a message; metrics behind metrics become one message with them."""
         if self._given_up:
             return
         self._begun = {"begin": True, "end": False}.get(do, self._begun)
@@ -54,7 +55,7 @@ class Queue:
             self.waiting.append((do, arguments))
 
     def work(self, most: int | None = None) -> Message:
-        """Do what waits, or no more than the first messages, until one fails; return an answer."""
+        """Carry out the first `most` messages, or all, until one fails; return the last answer."""
         answer = None
         try:
             self._store.connect()
@@ -62,12 +63,12 @@ class Queue:
                 answer = self._do(do, arguments)
                 self.waiting.pop(0)
             self.problem = ""
-        except Exception as error:  # whatever a store or its driver raises must not end the record
+        except Exception as error:  # a store and its driver raise many kinds; recording goes on
             answer, self.problem = None, _reason(error)
         return {"problem": self.problem} | (answer or {})
 
     def ask(self, question: str, arguments: Message) -> Message:
-        """Return the answer to a question; one that cannot be answered now is not kept."""
+        """Return the answer to a question; one that cannot be answered now is dropped."""
         if question != "id":
             self.add(question, arguments)
             answer = self.work()
@@ -82,7 +83,7 @@ class Queue:
         return {"problem": self.problem}
 
     def close(self) -> None:
-        """End a run that has begun and not ended, as the stage has died."""
+        """End a run that has begun and has not ended, because the stage has died."""
         if self._begun:
             self.add("end", {"status": "KILLED"})
 
@@ -100,12 +101,12 @@ class Queue:
 
 
 def main() -> NoReturn:
-    """Do the messages on standard input, the first of which has the store's settings."""
-    # the stage, which gets them too, ends the run
+    """Carry out the messages on standard input, the first of which has the store's settings."""
+    # the stage gets these signals too, and ends the run
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # what a library prints must not be taken for an answer
     store = Store(**json.loads(sys.stdin.readline()))
     messages: SimpleQueue[Message] = SimpleQueue()
     threading.Thread(target=_read, args=(messages,), daemon=True).start()
@@ -139,9 +140,9 @@ def main() -> NoReturn:
 
 
 def _work(store: Store, queues: dict[int, Queue]) -> bool:
-    """Do what waits; return whether all is done.
+    """Carry out all that waits; return whether nothing is left.
 
-    A sweep's run, which is begun before those of its trials, is seen to after them.
+    The run of a sweep, which begins before those of its trials, comes after them.
     """
     waiting = [queue for queue in queues.values() if queue.waiting]
     for queue in [queues[STORE], *reversed(waiting)]:
@@ -158,7 +159,7 @@ def _read(messages: SimpleQueue[Message]) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the innermost reason of an error, in one line."""
+    """Return the innermost cause of an error, in one line."""
     while inner := error.__cause__ or error.__context__:
         error = inner
     return masked(first_line(error))

@@ -1,7 +1,7 @@
-"""Artifacts of a store in a file are beside it, wherever the two are moved or copied to.
+"""Keeps the artifacts of a store in a file beside it, wherever the two are moved or copied to.
 
-MLflow keeps their addresses in the store, in full, and has no way to change them; its users are
-told to edit the tables, as this does, with the store locked.
+MLflow stores their absolute addresses and cannot change them. Its maintainers advise to edit the
+tables, which is done here while the store is locked.
 """
 
 import sqlite3
@@ -26,10 +26,17 @@ def beside(store: Path) -> str:
 
 
 def mend(store: Path, location: str) -> None:
-    """Let the artifacts of an experiment, which it says are at a location, be beside the store.
+    """Give an experiment and its runs the addresses of the artifacts beside the store.
 
-    What is there of old runs, or was, is looked for beside the store too. A folder that somebody
-    has chosen, which is there and in no project of this kind, stays.
+    A folder that somebody has chosen stays: it exists, and lies in no project of this kind. If the
+    artifacts of a run are still at their old address and not beside the store, that address stays.
+
+    Parameters
+    ----------
+    store : Path
+        The SQLite file.
+    location : str
+        Where the store says that the experiment's artifacts are.
     """
     here = beside(store)
     if location == here or not location.startswith("file:") or not location.endswith(f"/{FOLDER}"):

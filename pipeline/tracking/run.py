@@ -1,4 +1,4 @@
-"""A run, and what the stages and sweeps say about it."""
+"""A run of the record, and what the stages and sweeps report about it."""
 
 import logging
 import time
@@ -26,7 +26,7 @@ SILENT = {"paths", "download", "tracking", "sweep"}  # sections that are not log
 
 
 class Run:
-    """A run of the record; its methods send messages, and only `id` and `resume` wait."""
+    """A run of the record; its methods send messages, and `id` and `resume` wait for answers."""
 
     def __init__(self, client: Client):
         self.client, self._number = client, next(client.numbers)
@@ -38,7 +38,7 @@ class Run:
 
     @classmethod
     def look_up(cls, config: Config) -> "Run":
-        """Start to look for the run that made the weights; `resume` has the answer."""
+        """Ask for the run that made the weights of the workspace; `resume` waits for the answer."""
         weights = sha256(require(config.paths.models / "weights.npz", "train"))
         run = cls(Client(config.tracking, config.paths.output))
         run._send("find", weights=weights, place=description.place(config))
@@ -46,14 +46,11 @@ class Run:
         return run
 
     def begin(self, name: str, tags: dict[str, str], **earlier: str) -> None:
-        """Make the run, which is RUNNING from now on, or go on with an earlier one.
-
-        That is the one of the id `again`, or of the `training` and its `lock`: see `Store.begin`.
-        """
+        """Make the run, which is RUNNING then, or go on with an `earlier` one: see `Store.begin`."""
         self._send("begin", name=name, tags=tags, started=time.time(), **earlier)
 
     def id(self) -> str:
-        """Wait for the run's id; a run that cannot be begun now is given up: its id is empty."""
+        """Wait for the run's id; a run that cannot be begun now is given up, and has no id."""
         answer = self.client.ask(self._number, "id")
         self.problem = answer["problem"]
         return str(answer.get("run_id", ""))
@@ -71,7 +68,7 @@ class Run:
         self._send("metrics", points=[(metrics, step, time.time())])
 
     def data(self, name: str, folder: Path, hashes: dict[str, str]) -> None:
-        """Log the training set as an input, with the SHA-256 of its files, by their tags."""
+        """Log the training set as an input, and the SHA-256 of its files as tags."""
         self._send("data", name=name, folder=str(folder), hashes=hashes)
 
     def result(self, line: str) -> None:
@@ -112,8 +109,8 @@ class Run:
     def epochs(self, epochs: list[Epoch]) -> None:
         """Log the metrics of epochs, with the epoch as the step.
 
-        The first call logs the training set too, which the checkpoint has hashed by then, and the
-        fingerprint, by which a training is tagged with the trial that it repeats.
+        The first call also logs the training set, whose hashes the checkpoint has computed by then,
+        and the fingerprint, by which the store finds the trial that this training repeats.
         """
         config, self._config = self._config, None
         folder = config.paths.processed if config else Path()
@@ -130,7 +127,7 @@ class Run:
         exact = is_exact(config.determinism, config.model.name)
         epochs = history.read(table)
         kept = epochs[-1]
-        if config.train.patience is not None:  # MLflow shows the last metrics: let them be these
+        if config.train.patience is not None:  # MLflow shows the last metrics: log the kept ones
             kept = history.best(epochs, config.sweep.objective, config.sweep.direction)
             self.metrics(kept.metrics | {"best_epoch": kept.epoch}, len(epochs) + 1)
         self.result(description.result(kept.metrics))
@@ -144,14 +141,17 @@ class Run:
         )
 
     def restore(self, config: Config) -> None:
-        """Log a training from its files, and end the run."""
+        """Log a whole training from the files that it has written, and end the run."""
         with self.ended():
             self.settings(config)
             self.epochs(history.read(config.paths.metrics / "history.csv"))
             self.training(config)
 
     def resume(self, config: Config) -> Contents:
-        """Go on with the run that `look_up` asked for, or make one of files of these settings."""
+        """Go on with the run that `look_up` asked for; if there is none, make it from the files.
+
+        No run is made if the files do not belong to the settings.
+        """
         found = Contents(**self.client.answer(self._number))
         if not found.problem and not found.name:
             if what := changed("train"):
@@ -167,7 +167,7 @@ class Run:
         return found
 
     def evaluation(self, config: Config, evaluation: dict[str, Any]) -> None:
-        """Log the test metrics, unless they are known, and the files of the evaluation."""
+        """Log the test metrics that the run does not have, and the files of the evaluation."""
         metrics = description.test_metrics(evaluation)
         self.metrics({k: v for k, v in metrics.items() if self._known.get(k) != v}, 0)
         self.result(description.result(self._known | metrics))
@@ -185,9 +185,9 @@ class Run:
 
 @contextmanager
 def recorded(config: Config, checkpoint: Checkpoint) -> Iterator[Run]:
-    """Record a training, which goes on with its run if it goes on from its checkpoint.
+    """Record the training in a block; one that goes on from its checkpoint goes on with its run.
 
-    The run ends as the block does; then all is waited for.
+    The run ends as the block does. Then this waits until the store has everything.
     """
     run = Run(Client(config.tracking, config.paths.output))
     try:

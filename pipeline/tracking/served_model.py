@@ -27,13 +27,23 @@ SERVED = ("hydra-core", "keras", "mlflow", "numpy", "pydantic", "requests", "ten
 def save(
     folder: Path, weights: Path, data: Path, choices: dict[str, Any], logged: "LoggedModel"
 ) -> Path:
-    """Write the model below a folder, with an example; return where.
+    """Write the model below a folder, with an example of its input; return where.
 
-    Its signature names no input: MLflow would take float32 (n, features) alone, and would refuse,
-    in words of its own, the bytes, images and float64 that `taken` takes.
+    The signature names no input. Else MLflow would take float32 (n, features) alone, and would
+    refuse the bytes, images and float64 that `as_trained` takes, in words of its own.
 
-    `data` is the folder of x_train.npy, whose first rows are the example, and of dataset.json;
-    `choices` are the model's name and options, and whether it computes exactly.
+    Parameters
+    ----------
+    folder : Path
+        An empty folder.
+    weights : Path
+        weights.npz.
+    data : Path
+        The folder of dataset.json and of x_train.npy, whose first rows are the example.
+    choices : dict
+        The model's name and options, and whether it is `exact`.
+    logged : LoggedModel
+        What MLflow has made for it.
     """
     import mlflow
     from mlflow.models import Model, ModelSignature
@@ -64,26 +74,26 @@ def save(
 
 
 class InputError(MlflowException):
-    """What is wrong with the input, in a sentence; a server answers with it and status 400."""
+    """What is wrong with the input, in a sentence; a server answers with it and the status 400."""
 
     def __init__(self, sentence: str):
         super().__init__(sentence, INVALID_PARAMETER_VALUE)
 
     def serialize_as_json(self) -> str:
-        """Return the server's answer, without the whole input, which MLflow puts before it."""
+        """Return the server's answer; MLflow would put the whole input before it."""
         self.message = str(self)
         return str(super().serialize_as_json())  # type: ignore[no-untyped-call]
 
 
 class Classifier:
-    """Softmax probabilities of a trained model, from the `contents` that `save` has written."""
+    """A trained model, read from the `contents` that `save` has written."""
 
     def __init__(self, folder: Path):
         self.described = Description.model_validate_json((folder / NAME).read_bytes())
         options = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         exact = options.pop("exact")
         if "tensorflow" not in sys.modules:
-            determinism.enable(None, exact=exact, keras=False)  # the generators are the caller's
+            determinism.enable(None, exact=exact, keras=False)  # a server's generators stay as is
         from pipeline.learning import weights
         from pipeline.models import make
 
@@ -92,7 +102,13 @@ class Classifier:
         weights.restore(self.model, folder / "weights.npz")
 
     def predict(self, data: Any, params: dict[str, Any] | None = None) -> NDArray[np.float32]:
-        """Return probabilities, float32 (n, classes), for what `taken` takes."""
+        """Return probabilities, float32 (n, classes), for what `as_trained` takes.
+
+        Raises
+        ------
+        InputError
+            If `as_trained` refuses the data.
+        """
         from pipeline.learning.inference import probabilities
 
         try:

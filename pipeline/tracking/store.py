@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 PLACE = "pipeline.place"  # where the results lie
-LATEST = "pipeline.latest"  # has the run of the pipeline that was begun last at its place
-OF_SWEEPS = ("sweep", "trial")  # kinds of runs; the others are of the pipeline
+LATEST = "pipeline.latest"  # the tag of the run of the pipeline that began last at its place
+OF_SWEEPS = ("sweep", "trial")  # kinds of runs; runs of other kinds are of the pipeline
 
 
 class Store:
-    """A store and its experiment; its methods do what the recorder is told."""
+    """A store and one experiment in it; its methods carry out messages to the recorder."""
 
     def __init__(self, uri: str, experiment: str, timeout: int):
         self._place = (uri, experiment, timeout)
@@ -48,10 +48,19 @@ class Store:
         lock: str = "",
         again: str = "",
     ) -> OpenRun:
-        """Make a run, or go on with the one of the id `again`, unless that is gone.
+        """Make a run, or go on with an earlier one.
 
-        `training` and `lock` are those of `learning.checkpoint`: if the store has the run of a
-        training that goes on, and no other process records it, that run goes on too.
+        Parameters
+        ----------
+        name : str
+        tags : dict of str to str
+        started : float
+            Seconds since 1970.
+        training, lock : str
+            Those of `learning.checkpoint`. If the store has the run of that training, and no other
+            process records it, that run goes on.
+        again : str
+            The id of a run that goes on, unless it is gone.
         """
         held = hold(lock) if lock else None
         if again and (run := self._existing(again)):
@@ -67,10 +76,11 @@ class Store:
         return OpenRun(self._client, run, held)
 
     def find(self, weights: str, place: str) -> OpenRun | None:
-        """Open the latest run of that place with weights of that SHA-256, if there is one.
+        """Open the latest run of a place with weights of that SHA-256, if there is one.
 
-        If there is none, that of an experiment which DVC has run in a copy of the place. Such a run
-        has all of its training; if its end was not recorded, it is now.
+        Otherwise, it is the run of an experiment that DVC has made in a copy of the place. A run
+        with weights has all of its training, so it is FINISHED now, even if its end was not
+        recorded.
         """
         runs = self._client.search_runs(
             [self._experiment_id],
@@ -87,14 +97,14 @@ class Store:
         return OpenRun(self._client, found[0])
 
     def status(self, run_id: str) -> dict[str, Any]:
-        """Return the status of any run, which may be GONE, and the run that it is below."""
+        """Return the status of any run, which may be GONE, and the id of its parent."""
         run = self._existing(run_id)
         if not run:
             return {"status": "GONE"}
         return {"status": run.info.status, "parent": run.data.tags.get(PARENT, "")}
 
     def copy(self, run_id: str, names: Collection[str], folder: str) -> str:
-        """Copy those files of a run that it has, and return its name; empty if it is not there."""
+        """Copy files of a run, as far as it has them; return its name, empty if it is gone."""
         run = self._existing(run_id)
         if not run:
             return ""
@@ -132,9 +142,9 @@ class Store:
         return again
 
     def _latest(self, tags: dict[str, str]) -> dict[str, str]:
-        """Take the tag from the latest run of a place, and return it for the next of the pipeline.
+        """Take the tag LATEST from the run of a place that has it; return it for the next run.
 
-        Start times would not do: clocks are set back.
+        Runs of sweeps do not get it. Start times would not do, as clocks may be set back.
         """
         if tags.get("kind") in OF_SWEEPS:
             return {}
