@@ -41,14 +41,14 @@ NO_SWEEP = "sweeps are of the train stage: `python -m pipeline.train -m ...`"
 class Task:
     """What Hydra calls with each configuration that it has composed: once, or for each trial.
 
-    A launcher may send it to other processes; the sweep stays in the one that has begun it.
+    A launcher may pickle it for other processes. The sweep stays in the process that has begun it.
     """
 
     def __init__(self, main: Main, inputs: Inputs, *, sweeps: bool, group: "Group | None" = None):
         self._main, self._inputs, self._sweeps = main, inputs, sweeps
-        self.group = group  # what else the sweep is to do
+        self.group = group  # of seeds, which the sweep trains
         self.sweep: Sweep | None = None  # set by the sweeper
-        self._client: Client | None = None  # of the trials of a process that has begun no sweep
+        self._client: Client | None = None  # for trials in a process that has begun no sweep
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"sweep": None, "group": None, "_client": None}
@@ -69,7 +69,7 @@ class Task:
         else:
             self._client = self._client or trial.connect(composed)
             trial.run(composed, self._inputs, self._client)
-            self._client.wait()  # the process may end when this trial does
+            self._client.wait()  # the process may end after this trial
 
     def _run_once(self, composed: DictConfig) -> None:
         from pipeline.sweeping import validate
@@ -93,7 +93,7 @@ class SweepFolder:
     folder = ""
 
     def __call__(self, name: str = "", *, _root_: DictConfig) -> str:
-        """Return the folder of the sweep; of a trial's configuration, `paths` may be another."""
+        """Return the folder of the sweep, which is decided once: `paths` may differ in trials."""
         from pipeline.sweeping import folders
 
         self.folder = self.folder or folders.of_command(_root_, name)
@@ -104,8 +104,16 @@ def run(main: Main, *, sweeps: bool = False, group: "Group | None" = None) -> No
     """Run a stage as a command: compose and check its configuration, then call `main`.
 
     A user's mistake ends with one line on standard error and exit code 1, and so does an input that
-    was edited meanwhile. With `--multirun`, a stage that `sweeps` trains the trials of a sweep;
-    those of a `group` are then tested.
+    was edited meanwhile.
+
+    Parameters
+    ----------
+    main : callable
+        Takes the configuration and the inputs.
+    sweeps : bool
+        Whether `--multirun` trains the trials of a sweep; else it is refused.
+    group : Group, optional
+        The seeds that the sweep trains, which are tested then.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach this function unformatted
     end_in_order()
@@ -125,7 +133,7 @@ def run(main: Main, *, sweeps: bool = False, group: "Group | None" = None) -> No
             print(sys.modules[main.__module__].__doc__)
         command(task)()
         interrupted = False
-    except Exception as error:  # of what Hydra lets through, the user's mistakes get a line
+    except Exception as error:  # Hydra lets many kinds through; users' mistakes get one line
         if isinstance(error, OSError) and error.errno in UNWRITABLE and error.filename:
             line = str(cannot_write(Path(error.filename), error))
         elif isinstance(error, USER_ERRORS) or _composing(error):
@@ -158,7 +166,7 @@ def run_group(main: Main, group: "Group", overrides: Sequence[str]) -> None:
 
 
 def _begin(stage: str) -> Inputs:
-    """Check the files that the configuration comes from, and note all that the stage reads."""
+    """Check params.yaml and conf/, and note the present state of all that the stage reads."""
     conf_source.register()
     params.check()
     inputs = Inputs(stage)
@@ -167,6 +175,6 @@ def _begin(stage: str) -> Inputs:
 
 
 def _composing(error: BaseException) -> bool:
-    """Tell whether Hydra raised this at its options or while it composed the configuration."""
+    """Tell whether Hydra raised this as it read its options or composed the configuration."""
     names = [frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)]
     return "load_configuration" in names or names[-1] == "_run_hydra"

@@ -1,4 +1,4 @@
-"""Standard output and error that do not fail when a reader goes away or a character is unknown."""
+"""Standard output and error that do not fail if their reader has gone or a character is unknown."""
 
 import io
 import os
@@ -18,7 +18,7 @@ class Unread(io.FileIO):
             return super().write(data)
         except BrokenPipeError:
             nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())  # for the processes, too, that are started from now on
+            os.dup2(nowhere, self.fileno())  # also for processes that are started from now on
             os.close(nowhere)
             return memoryview(data).nbytes
 

@@ -1,4 +1,4 @@
-"""Signals upon which a command ends in order: it closes its run and removes temporary files."""
+"""Signals on which a command ends in order: it closes its run and removes temporary files."""
 
 import signal
 import sys
@@ -6,7 +6,7 @@ from typing import NoReturn
 
 
 def end_in_order() -> None:
-    """Let this process leave its blocks when it is terminated or its terminal is closed."""
+    """Let this process exit by an exception when it is terminated or its terminal is closed."""
     for number in (signal.SIGHUP, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, _terminated)

@@ -1,4 +1,4 @@
-"""What `--help` shows: values in force with the comments of their files, and Hydra's choices."""
+"""What `--help` shows: the values in force, with the comments of their files, and the choices."""
 
 import re
 import textwrap
@@ -51,7 +51,7 @@ def _commented_values(*, _root_: DictConfig) -> str:
 
 
 def _comments(tree: Any, prefix: str = "") -> dict[str, str]:
-    """Return the comments that stand behind values, by dotted key."""
+    """Return the comments behind the values of a YAML file, by dotted key."""
     found = {
         f"{prefix}{key}": f"  {token[2].value.strip()}" for key, token in tree.ca.items.items()
     }

@@ -1,4 +1,4 @@
-"""What a model has answered to each of some examples, as predictions.csv holds it."""
+"""The answers of a model to a set of examples, as predictions.csv holds them."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pipeline.errors import UserError, first_line
 
 UNIT = 1e-9  # nats: the last decimal of a loss in predictions.csv
-MOST = 2.0**62  # units in all: sums of so many are exact
+MOST = 2.0**62  # units: sums below it fit into an int64
 
 Numbers = NDArray[np.int64]
 
@@ -35,7 +35,7 @@ class Answers(NamedTuple):
 
 
 def parse(text: str, name: str) -> Answers:
-    """Return what the text of a predictions.csv holds; earlier ones have no losses.
+    """Return the answers in the text of a predictions.csv; those of earlier versions lack losses.
 
     Raises
     ------

@@ -48,7 +48,7 @@ class Groups:
 
     @property
     def sentence(self) -> str:
-        """What follows."""
+        """The conclusion."""
         mean = f"the mean of {len(self.seeds)} seeds"
         points = _mean(self.values("accuracy")["difference"]).points
         value, low, high = points
@@ -79,7 +79,7 @@ class Groups:
         return "\n".join(parts)
 
     def numbers(self) -> dict[str, Any]:
-        """Return all of it, as comparison.json has it."""
+        """Return the contents of comparison.json."""
         metrics = {
             metric: {
                 name: {"values": values, **spread(values)._asdict()}

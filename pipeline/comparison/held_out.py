@@ -1,7 +1,7 @@
-"""Trials, whose answers are computed from their weights: to the examples that were held out.
+"""The answers of trials to the held-out examples, which are computed from their weights.
 
-Sweeps choose among trials, so a trial never meets the test set. What it is compared with, another
-trial or the workspace, is asked the same held-out examples.
+Sweeps choose among trials, so a trial never meets the test set. Another trial, or the workspace,
+that it is compared with is asked the same held-out examples.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ WEIGHTS = "weights.npz"
 
 
 def trial(name: str) -> Trial | None:
-    """Return the finished trial whose folder or run has this name, if there is one.
+    """Return the finished trial that has this folder or this run id, if there is one.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def both(one: Trial | str, other: Trial | str) -> tuple[Side, Side]:
     Raises
     ------
     UserError
-        If one is neither, the held-out examples are not the same, or there are none.
+        If one is no trial and not the workspace, the held-out examples differ, or there are none.
     """
     a, b = _config(one), _config(other)
     exact = all(is_exact(config.determinism, config.model.name) for config in (a, b))
@@ -75,7 +75,7 @@ def both(one: Trial | str, other: Trial | str) -> tuple[Side, Side]:
 
 
 def _config(one: Trial | str) -> Config:
-    """Return the configuration of a training, whose paths.models has the weights."""
+    """Return the configuration of a training; its `paths.models` is where the weights are."""
     if isinstance(one, str):
         if one != WORKSPACE:
             raise UserError(

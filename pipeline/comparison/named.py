@@ -1,4 +1,4 @@
-"""What a name means that A or B was given: the workspace, a commit, an experiment, a run."""
+"""What A or B may name: the workspace, one seed of a group, a commit, an experiment or a run."""
 
 import difflib
 import re
@@ -28,18 +28,18 @@ from pipeline.verification.unchanged import by_hand
 PREDICTIONS = "metrics/predictions.csv"
 WORKSPACE = "workspace"
 EXPERIMENTS = "refs/exps"
-DVCS_OWN = ("celery", "exec", "stash", "running")  # below refs/exps, but no experiments
+DVCS_OWN = ("celery", "exec", "stash", "running")  # these are below refs/exps, but no experiments
 OF_A_RUN = ("predictions.csv", "config.yaml")
 MOST = 6  # names that an error lists
 
 
 def find(name: str) -> Side:
-    """Return what the name means, with its answers to its test examples.
+    """Return the side that a name means, with its answers to the test examples.
 
     Raises
     ------
     UserError
-        If it means nothing, or what it means has no answers.
+        If the name is not known, or what it names has no answers.
     """
     for way in (_workspace, _seed, _commit, _experiment, _run):
         if found := way(name):
@@ -56,9 +56,10 @@ def _workspace(name: str) -> Side | None:
 
 
 def of_workspace(found: Answers, made: Path) -> Side:
-    """Return the workspace as a side; its settings are those that dvc.lock has for a file.
+    """Return the workspace as a side.
 
-    They are those of params.yaml and conf/ if DVC has not made the file as it is.
+    Its settings are those of dvc.lock if DVC has made the file `made` as it is, else those of
+    params.yaml and conf/.
     """
     if not by_hand(made):
         return side.of_lock("the workspace", found, lock.read(Path(lock.NAME)), str(made))
@@ -72,7 +73,7 @@ def plain(config: Config) -> dict[str, Any]:
 
 
 def _seed(name: str) -> Side | None:
-    """Return one seed of a group, which was tested, as a sweep's trial is not."""
+    """Return one seed of a group; unlike a trial of a sweep, it has been tested."""
     path = Path(name) / "trial.json"
     if not path.exists():
         return None
@@ -100,7 +101,7 @@ def _commit(name: str, experiment: str = "") -> Side | None:
 
 
 def _predictions(commit: str) -> str:
-    """Return the predictions of a commit, which git has, or DVC's cache if that is to keep them."""
+    """Return the predictions of a commit, from git, or else from DVC's cache."""
     try:
         return git.run("show", f"{commit}:./{PREDICTIONS}")
     except UserError:
@@ -150,7 +151,7 @@ def _run(name: str) -> Side | None:
 
 
 def _unknown(name: str) -> str:
-    """Return that a name means nothing, and what could be named."""
+    """Return an error line: the name is not known, and what could be named instead."""
     experiments = [ref.rpartition("/")[2] for ref in _experiments()]
     trials = [one.folder for folder in folders.begun()[-1:] for one in folders.trials(folder)]
     known = [WORKSPACE, *experiments, *trials]

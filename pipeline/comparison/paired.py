@@ -1,7 +1,8 @@
-"""Whether two models differ, from their answers to the same examples.
+"""Whether two models differ, judged by their answers to the same examples.
 
-The examples are taken as a random sample of those that could have been asked. Of each, both models'
-answers are known, so what counts is where they part: an example that is hard for both says nothing.
+The examples are regarded as a random sample of those that could have been asked. Both models have
+answered each of them, so what counts are the examples that only one has right. Those that are hard
+for both say nothing.
 """
 
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.comparison.answers import UNIT, Answers, Numbers
 from pipeline.report.intervals import of_difference, phi, wilson
 
-RESAMPLES = 1999  # so that the 50th from either end bounds 95 %
+RESAMPLES = 1999  # so that 95 % lie between the 50th from either end
 TAIL = 50
 SEED = 0
 LEVEL = 0.05
@@ -27,21 +28,21 @@ class Estimate(NamedTuple):
 
     @property
     def apart(self) -> bool:
-        """Whether the interval leaves zero out."""
+        """Whether zero lies outside the interval."""
         return self.low > 0 or self.high < 0
 
     @property
     def points(self) -> "Estimate":
-        """The same in points of 100."""
+        """The same number and interval, multiplied by 100."""
         return Estimate(*(100 * number for number in self))
 
     def named(self, name: str) -> dict[str, float]:
-        """Return the three numbers, each under a name that begins so."""
+        """Return the three numbers as NAME, NAME_low and NAME_high."""
         return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
 
 
 class Counts(NamedTuple):
-    """How many examples both models, one alone, or none has right."""
+    """How many examples both models have right, only one of them, or neither."""
 
     both: int
     only_a: int
@@ -67,10 +68,10 @@ class Counts(NamedTuple):
 
     @property
     def p(self) -> float:
-        """Return the p-value of McNemar's exact test.
+        """The p-value of McNemar's exact test (McNemar, 1947).
 
-        That is how likely, of models that are equally good, at least so uneven a split of the
-        examples would be that one alone has right (McNemar, 1947).
+        It is the probability that two equally good models would share the examples that only one
+        has right at least as unevenly as these two do.
         """
         from scipy import stats
 
@@ -79,7 +80,7 @@ class Counts(NamedTuple):
 
 
 class OfClass(NamedTuple):
-    """The examples of a class, and the p-value that Holm's correction gives to its test."""
+    """The counts of a class, and the p-value of its test after Holm's correction."""
 
     number: int
     counts: Counts
@@ -129,7 +130,7 @@ def holm(p: list[float]) -> list[float]:
 
 
 def classes(a: Answers, b: Answers) -> list[OfClass]:
-    """Return what there is of each class that occurs, by its number."""
+    """Return the counts and the p-value of each class that occurs."""
     numbers = np.unique(a.actual).tolist()
     found = [counts(a.right[rows], b.right[rows]) for rows in (a.actual == k for k in numbers)]
     corrected = holm([one.p for one in found])

@@ -1,4 +1,4 @@
-"""A picture of where two models part."""
+"""A picture of the examples on which two models differ."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +16,8 @@ from pipeline.report import cells
 from pipeline.report.figures import saved
 from pipeline.report.lettering import short
 
-COLUMNS, ROWS = 6, 2  # examples that one alone has right
-MOST_CLASSES = 30  # with numbers in the cells, and a name each
+COLUMNS, ROWS = 6, 2  # of the examples that one alone has right
+MOST_CLASSES = 30  # up to so many, cells have numbers and each class has its name
 MOST_LETTERS = 14  # of a name
 LARGEST = 10  # inches: a side of the matrix
 Image = NDArray[Any]
@@ -49,9 +49,9 @@ def draw(path: Path, found: Result, images: Mapping[int, Image]) -> None:
 
 
 def parting(found: Result) -> dict[str, list[int]]:
-    """Return the examples that A alone has right, and B alone, by who is right.
+    """Return the examples that A alone has right, and those that B alone has right.
 
-    First comes where the losses are furthest apart.
+    They are sorted by the difference of the losses, the largest first.
     """
     a, b = found.a.answers, found.b.answers
     if a.losses is None or b.losses is None:
@@ -66,7 +66,7 @@ def parting(found: Result) -> dict[str, list[int]]:
 
 
 def _matrix(figure: Figure, axes: Axes, found: Result, count: int) -> None:
-    """Draw how many more times B gives each answer than A; the right ones are left uncoloured."""
+    """Draw how much more often B gives each answer than A; right answers are not coloured."""
     ours, theirs = (
         confusion_matrix(one.answers.actual, one.answers.predicted, count)
         for one in (found.a, found.b)
@@ -92,7 +92,7 @@ def _matrix(figure: Figure, axes: Axes, found: Result, count: int) -> None:
 
 
 def _example(axes: Axes, found: Result, image: Image, row: int, right: str) -> None:
-    """Draw an example that one has right, with what the other has said."""
+    """Draw an example that one has right, with the class that the other has predicted."""
     other, wrong = ("B", found.b) if right == "A" else ("A", found.a)
     said, actual = (
         _name(found, int(one[row])) for one in (wrong.answers.predicted, wrong.answers.actual)

@@ -1,4 +1,4 @@
-"""What the comparison of two sides has found, in numbers."""
+"""What the comparison of two sides has found, as numbers."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +20,14 @@ METHODS = {
 
 @dataclass(frozen=True)
 class Result:
-    """What two sides have answered to the same examples, which `of` names."""
+    """The answers of two sides to the same examples.
+
+    Attributes
+    ----------
+    a, b : Side
+    of : str
+        What the examples are called, such as `test examples of mnist`.
+    """
 
     a: Side
     b: Side
@@ -28,7 +35,7 @@ class Result:
 
     @cached_property
     def counts(self) -> Counts:
-        """How many examples each has right."""
+        """How many examples both have right, only one of them, or neither."""
         return paired.counts(self.a.answers.right, self.b.answers.right)
 
     @cached_property
@@ -42,7 +49,7 @@ class Result:
 
     @cached_property
     def classes(self) -> list[OfClass]:
-        """What there is of each class."""
+        """The counts and the p-value of each class."""
         return paired.classes(self.a.answers, self.b.answers)
 
     @property
@@ -57,7 +64,7 @@ class Result:
 
     @property
     def code(self) -> list[str]:
-        """The files of code that are not the same, as far as both sides' are known."""
+        """The files of code that differ, empty if they are not known of both sides."""
         return list(unlike(self.a.code, self.b.code)) if self.a.code and self.b.code else []
 
     def name(self, number: int) -> str:
@@ -66,7 +73,7 @@ class Result:
         return str(names[number]) if number < len(names) else str(number)
 
     def numbers(self) -> dict[str, Any]:
-        """Return all of it, as comparison.json has it."""
+        """Return the contents of comparison.json."""
         a: dict[str, Any] = {"is": self.a.title}
         b: dict[str, Any] = {"is": self.b.title}
         difference: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""One of the two that are compared: what it has answered, and how it came about."""
+"""One of the two sides of a comparison: its answers, and how they came about."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from pipeline.verification.lock import Stages, check_run_in_order
 
 GROUPS = ("dataset", "model", "optimizer")
 DECIDING = ("model", "optimizer", "seed", "determinism", "train")
-OF_THE_FILES = ("classes", "files", "max_bytes", "sources")  # what the data are, not how used
+OF_THE_FILES = ("classes", "files", "max_bytes", "sources")  # what the data are, not their use
 CODE = ("pipeline/", "requirements.txt")
 
 OTHER = "A and B have not answered the same examples"
@@ -35,7 +35,7 @@ class Side:
     settings : mapping
         What decided the training, by dotted key.
     code : mapping of str to str
-        MD5 of the files of code by which it was made, as far as they are known.
+        The MD5 of each file of code that has made it, as far as they are known.
     """
 
     title: str
@@ -86,13 +86,13 @@ def deciding(settings: Settings, dataset: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unlike(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return what is not the same, with the value of `a` and of `b`, None if one has none."""
+    """Return the keys with different values, each with the value of `a` and of `b`, or None."""
     found = {key: {"a": ours.get(key), "b": theirs.get(key)} for key in {**ours, **theirs}}
     return {key: both for key, both in found.items() if both["a"] != both["b"]}
 
 
 def check_same_examples(a: Side, b: Side) -> None:
-    """Refuse answers to examples that are of other data, or were chosen otherwise."""
+    """Refuse sides whose examples are of other data, or were chosen in another way."""
     for key, what in (("name", "data set"), ("files", "files of the data set"), ("split", "split")):
         ours, theirs = a.dataset.get(key), b.dataset.get(key)
         if None not in (ours, theirs) and ours != theirs:

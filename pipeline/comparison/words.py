@@ -15,7 +15,7 @@ HEADER = ["", "A", "B", "B - A"]
 
 
 def sentence(found: Result) -> str:
-    """Return what follows, in one sentence."""
+    """Return the conclusion, in one sentence."""
     if (found.a.answers.predicted == found.b.answers.predicted).all():
         return "A and B give the same answer to every example."
     difference = found.counts.difference

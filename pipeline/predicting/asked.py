@@ -44,8 +44,8 @@ def read(
     fit : bool
         Whether an image is brought into the form of MNIST's digits; see `drawing.fitted`.
     paper : float, optional
-        How light the edge of the data set's grey images is, 0 to 255; an image that differs much is
-        refused.
+        How light the edge of the data set's grey images is, 0 to 255. An image whose edge differs
+        much is refused.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def _table(path: Path, described: Description, dataset: Dataset) -> NDArray[np.f
 
 
 def _refuse_skipped(path: Path, *, skip: int, **form: Any) -> None:
-    """Refuse a CSV file without a header whose examples begin among the lines that are skipped."""
+    """Refuse a CSV file whose skipped lines hold an example: it looks like the line behind them."""
     rows = csv.reader(Columns(path, **form).lines(), delimiter=form.get("separator", ","))
     kinds = [_kinds(row, form.get("decimal", ".")) for row in islice(rows, skip - 1, skip + 1)]
     if kinds and any(kinds[0]) and kinds[0] == kinds[-1]:

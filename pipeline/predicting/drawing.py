@@ -22,12 +22,12 @@ def fitted(pixels: NDArray[np.uint8], shape: tuple[int, int], name: str) -> NDAr
     The paper becomes 0 and the strongest stroke 255. The digit is cut out, scaled so that its
     longer side has 20 of 28 pixels, and moved so that its centre of mass is the image's centre
     (LeCun, Bottou, Bengio and Haffner, Gradient-Based Learning Applied to Document Recognition,
-    1998, section III A). An error, that nothing is drawn on it, begins with `name`.
+    1998, section III A).
 
     Raises
     ------
     UserError
-        If there is nothing drawn on it; it begins with `name`.
+        If nothing is drawn on the image; the line begins with `name`.
     """
     from PIL import Image
 

@@ -1,17 +1,18 @@
 """A canvas on which the same figure has the same pixels, whatever the processor.
 
-Compilers may fuse a product and a sum into one operation with one rounding, and do so where the
-processor has it: of the same coordinates in pixels, matplotlib's compiled code makes others on x86
-than on ARM, by 1e-13. That is too little to be seen, but can be enough for another rounding, as
-where the sign of an angle decides how a line turns. Here it cannot:
+Where a processor can compute a product and a sum in one operation with one rounding, compilers use
+that. So matplotlib's compiled code computes coordinates on ARM that differ from those on x86 by
+1e-13 pixel. That cannot be seen, but it can change a decision, such as how a line turns, which
+depends on the sign of an angle. Here it cannot:
 
-- Axes lie on whole pixels, and coordinates on a grid of 1/64 pixel. Both are reached from below by
-  the golden ratio, not from the middle: no fraction with a small denominator is near that.
-- What is left to the compiled code it computes of such coordinates without rounding (transforms,
-  the turns of horizontal and vertical lines, the halving of curves), or with integers (letters, and
-  how much of a pixel is covered). Other lines are turned into their outlines here, by NumPy, in
-  which each operation is rounded by itself.
-- Long curves are not simplified: that compares distances.
+- Axes lie on whole pixels, and coordinates on a grid of 1/64 pixel. A coordinate is rounded down if
+  its fraction of a grid step is below 1 less the golden ratio, 0.382, else up. A limit of 0.5 would
+  be met by fractions that occur in drawings; no fraction with a small denominator is near this one.
+- From such coordinates, the compiled code computes without rounding (transforms, the turns of
+  horizontal and vertical lines, the halving of curves), or with integers (letters, and how much of
+  a pixel is covered). The outlines of slanted lines are computed here, by NumPy, which rounds each
+  operation by itself.
+- Long curves are not simplified, as that compares distances.
 """
 
 from typing import Any
@@ -72,7 +73,7 @@ def outline(points: Floats, width: float) -> Floats:
 
 
 class Renderer(RendererAgg):
-    """Agg, which gets all that is drawn as paths on the grid, images and letters."""
+    """Agg's renderer, to which all paths and letters are passed with coordinates on the grid."""
 
     def __init__(self, width: float, height: float, dpi: float):
         super().__init__(width, height, dpi)

@@ -1,6 +1,7 @@
-"""Images whose every value is a square of whole pixels.
+"""Images in which every value is a square of whole pixels.
 
-matplotlib's own resample in compiled code, where a last bit decides how large they are.
+matplotlib's own images are resampled in compiled code, in which the last bit of a number decides
+how large a square is.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.report.canvas import on_grid
 
-MOST = 128  # rows or columns of an image; of a larger one, neighbours are put together
+MOST = 128  # rows or columns; a larger image is drawn by the means of neighbouring values
 
 
 class Cells(AxesImage):
@@ -37,9 +38,9 @@ def is_image(shape: Sequence[int]) -> bool:
 
 
 def picture(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return an image as bytes; of other numbers, its smallest becomes 0 and its largest 255.
+    """Return an image as bytes; if it is of other numbers, they are scaled to 0 to 255.
 
-    Of several images each has a scale of its own, so that an image always looks the same.
+    Each image has a scale of its own, so that it looks the same beside any others.
     """
     if values.dtype != np.uint8:
         low, high = values.min(), values.max()
@@ -63,7 +64,7 @@ def draw(
     axes : Axes
     values : array
     most : int
-        Rows or columns; of more, neighbours are put together.
+        Rows or columns; if there are more, the means of neighbours are drawn.
     cmap, norm, limits
         As matplotlib's `imshow` takes them; limits are vmin and vmax.
     """
@@ -79,7 +80,7 @@ def draw(
 def number(
     axes: Axes, matrix: NDArray[np.int64], dark: NDArray[np.bool_], size: float, sign: str = ""
 ) -> None:
-    """Write the numbers of a confusion matrix into its cells, which are dark but for the right."""
+    """Write the numbers of a confusion matrix into its cells, in white where a cell is dark."""
     for (row, column), value in np.ndenumerate(matrix):
         right = row == column
         axes.text(
@@ -95,7 +96,7 @@ def number(
 
 
 def smaller(values: NDArray[Any], block: int) -> NDArray[Any]:
-    """Return the means of blocks of so many rows and columns."""
+    """Return the means of blocks of `block` rows and columns; what is left over is dropped."""
     rows, columns = (max(size - size % block, 1) for size in values.shape[:2])
     parts = [
         values[row:rows:block, column:columns:block]
@@ -106,7 +107,7 @@ def smaller(values: NDArray[Any], block: int) -> NDArray[Any]:
 
 
 def mean(arrays: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
-    """Return the elementwise mean, added in the order of the arrays, as NumPy's own need not be."""
+    """Return the elementwise mean, with sums in the order of the arrays, unlike NumPy's."""
     total = np.zeros(arrays[0].shape)
     for array in arrays:
         total += array

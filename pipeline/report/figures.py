@@ -33,7 +33,8 @@ STYLE: dict[Any, Any] = {
 def saved(path: Path, width: float, height: float) -> Iterator[Figure]:
     """Yield an empty figure of that size in inches; write it as a PNG without dates or versions.
 
-    What matplotlib warns of, as letters that its font lacks, is logged with the picture's name.
+    Warnings of matplotlib, such as of letters that its font lacks, are logged with the name of the
+    picture.
     """
     with (
         mpl.rc_context(),

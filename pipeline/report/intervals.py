@@ -1,7 +1,7 @@
-"""95 % intervals of accuracies: where they may well lie for other examples of the same kind.
+"""95 % intervals of accuracies: where they would plausibly lie for other examples of the same kind.
 
-What is written into the results is computed with sums, products and square roots alone, which have
-the same bits on every machine.
+They are computed with sums, products and square roots alone, which have the same bits on every
+machine.
 """
 
 import math
@@ -33,15 +33,15 @@ def of_difference(
 ) -> Interval:
     """Return Newcombe's 95 % interval of the second accuracy less the first.
 
-    It is put together from Wilson's interval of each. Without a correlation it is of accuracies on
-    different examples, which on the same examples is wider than need be.
+    It is composed of the Wilson intervals of both. Without a correlation, it is the interval for
+    accuracies on different examples, which is too wide for the same examples.
 
     Parameters
     ----------
     correct, examples : pair of int
         Of the first and of the second.
     correlation : float
-        Between the answers' being right, if they are to the same examples: see `phi`.
+        Between being right in the one and in the other, if the examples are the same: see `phi`.
 
     References
     ----------
@@ -62,7 +62,7 @@ def of_difference(
 
 
 def phi(both: int, only_first: int, only_second: int, neither: int) -> float:
-    """Return the correlation of two answers' being right, as Newcombe's method 10 corrects it."""
+    """Return the correlation of being right between two models, as Newcombe's method 10 has it."""
     examples = both + only_first + only_second + neither
     margins = (
         (both + only_first)
@@ -77,10 +77,10 @@ def phi(both: int, only_first: int, only_second: int, neither: int) -> float:
 
 
 def sampling_error(accuracy: float, examples: int) -> float:
-    """Return by how much, in 95 of 100 cases, an accuracy of other examples differs.
+    """Return how far, in 95 of 100 cases, the accuracy on other examples lies from this one.
 
-    This is half the width of Wilson's interval. For many examples it is z sqrt(p (1 - p) / n), with
-    the accuracy p, which would be 0 where all answers are right.
+    It is half the width of Wilson's interval. For many examples, that is z sqrt(p (1 - p) / n) with
+    the accuracy p; but it is not 0 if all answers are right.
     """
     of_one = accuracy * (1 - accuracy) + Z * Z / (4 * examples)
     return Z * math.sqrt(of_one / examples) / (1 + Z * Z / examples)

@@ -1,4 +1,4 @@
-"""Probabilities that may be larger than memory, kept in a file while they are measured."""
+"""Probabilities that may be larger than memory, kept in a file while metrics are computed."""
 
 import tempfile
 from collections.abc import Iterable

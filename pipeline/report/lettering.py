@@ -1,11 +1,11 @@
-"""Names and titles of any length, in lines or shortened, so that none is cut off."""
+"""Names and titles of any length, broken into lines or shortened, so that all have room."""
 
 import textwrap
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-WIDTH = 0.62  # of a letter, in sizes of its font: DejaVu Sans's mean
+WIDTH = 0.62  # mean width of a letter of DejaVu Sans, in sizes of the font
 TITLE = 12  # points
 MOST = 60  # letters of a name
 
@@ -16,7 +16,7 @@ def inches(letters: int, size: float) -> float:
 
 
 def short(name: str, most: int = MOST, end: int = MOST // 2) -> str:
-    """Return a name; of a long one, `most` letters, of which so many are its end."""
+    """Return a name; a long one is cut to `most` letters, the last `end` of which are its end."""
     return name if len(name) <= most else f"{name[: most - end - 1]}…{name[len(name) - end :]}"
 
 

@@ -13,11 +13,11 @@ from pipeline.report.lettering import MOST, TITLE, height, inches, longest, shor
 
 # Each share of a class has its colour in every figure, so that two can be compared by eye.
 STEPS = (0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
-DARK = 0.05  # a share from which on letters are white
-NUMBERED = 30  # classes up to which the cells have numbers
+DARK = 0.05  # from this share on, letters are white
+NUMBERED = 30  # up to so many classes, the cells have numbers
 LARGEST, BESIDE = 16.2, 1.8  # inches: of the figure, and of its colour bar
 SMALLEST_SIDE, LARGEST_SIDE, CELL = 5.2, 12.5, 0.7  # inches
-THINNED = (1, 2, 5, 10, 20, 50)  # of so many classes one has its name
+THINNED = (1, 2, 5, 10, 20, 50)  # one of so many classes has its name
 LINE = 1.25  # height of a line, in sizes of its font
 
 

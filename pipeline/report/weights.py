@@ -14,7 +14,7 @@ from pipeline.report.lettering import height, inches, longest, short, title, wra
 Floats = NDArray[np.float64]
 MOST_PICTURES, MOST_UNITS = 50, 20
 MOST_BARS = 30  # in a row of panels
-# Ends of a scale, times a power of ten: so few that two figures often have the same.
+# A scale ends at one of these times a power of ten, so that figures often have the same scale.
 ENDS = (1, 1.5, 2, 3, 5, 7, 10)
 BY_CLASS = "Learned weights: red speaks for the class, blue against"
 RELATIVE = "weight, less its mean over the classes"
@@ -34,7 +34,7 @@ def weights(
     ----------
     path : Path
     pictures : array (n, features), (n, rows, columns), (n, rows, columns, 3) or None
-        Weights by feature, those of the classes if n is their number; or pictures.
+        With two axes, weights by feature, of the classes if n is their number; else pictures.
     shape : sequence of int
         Of an example.
     classes, features : sequence of str
@@ -61,7 +61,7 @@ def weights(
 
 
 def end_of(values: Floats) -> float:
-    """Return the end of a scale from -end to end on which all values are."""
+    """Return the end of a scale that reaches from -end to end and holds all values."""
     largest = float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
     exponent = f"{largest:e}".partition("e")[2]  # without a logarithm, whose last bits differ
     return next(end for step in ENDS if (end := float(f"{step}e{exponent}")) >= largest) or 1.0
@@ -95,7 +95,7 @@ def _images(path: Path, units: Floats, classes: Sequence[str] | None, *, weights
 def _bars(
     path: Path, units: Floats, features: Sequence[str], classes: Sequence[str] | None
 ) -> None:
-    """Draw a panel a class, or one of the mean sizes over all units."""
+    """Draw a panel for each class, or one panel with the mean magnitudes over all units."""
     panels = units[:MOST_UNITS] if classes else cells.mean(list(np.abs(units)))[None]
     rows, columns = grid(len(panels))
     most = MOST_BARS // rows

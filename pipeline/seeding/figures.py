@@ -1,4 +1,4 @@
-"""The figure of a group of seeds: what the seed moves, and what another test set would move."""
+"""The figure of a group of seeds: how far the seed moves the result, and how far the test set."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from pipeline.learning.history import text
 from pipeline.report.figures import saved
 from pipeline.seeding.results import Results
 
-TICKS = 12  # so many seeds have a tick each
+TICKS = 12  # up to so many seeds have a tick each
 
 
 def seeds(path: Path, results: Results) -> None:

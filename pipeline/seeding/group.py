@@ -21,7 +21,7 @@ MOST_NAME = 60
 
 @dataclass(frozen=True)
 class Group:
-    """What `python -m pipeline.seeds` is to do.
+    """What `python -m pipeline.seeds` does.
 
     Attributes
     ----------
@@ -40,14 +40,14 @@ class Group:
 
     @property
     def folder(self) -> str:
-        """The override that gives the group a folder, named by what is set."""
+        """The override that gives the group a folder, whose name is that of the given settings."""
         items = [one.lstrip("+") for one in self.arguments if not one.startswith(("n=", "hydra"))]
         short = [re.sub(r"^[\w.]*\.(?=\w+=)", "", one) for one in items]  # without their sections
         name = re.sub(r"[^\w.-]", "_", "-".join(short), flags=re.ASCII)[:MOST_NAME]
         return f"hydra.sweep.dir=${{sweep_folder:{ROOT}/{name or 'as_in_params'}}}"
 
     def give(self, trials: Sequence[Trial], config: Config, folder: Path, run: Run) -> None:
-        """Test the seeds that are trained; show and record what they reach."""
+        """Test the seeds that have been trained; print and record what they reach."""
         trials = sorted((one for one in trials if one.number < self.seeds), key=lambda t: t.number)
         finished = [one for one in trials if one.status == "FINISHED"]
         if not finished:
@@ -84,7 +84,7 @@ def of_trial(config: Config, trial: Trial) -> Config:
 
 
 def about(config: Config, trial: Trial) -> dict[str, object]:
-    """Return what the results are of."""
+    """Return what the results are about, as `Results.about` has it."""
     return {
         "dataset": config.dataset.name,
         "test_labels_sha256": sha256_once(config.paths.processed / "y_test.npy"),
@@ -94,7 +94,7 @@ def about(config: Config, trial: Trial) -> dict[str, object]:
 
 
 def metrics_of(results: Results) -> dict[str, float]:
-    """Return the numbers for the group's run."""
+    """Return the metrics of the group's MLflow run."""
     numbers = {
         f"{name}_{key}": value
         for name in results.metrics

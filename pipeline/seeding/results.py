@@ -29,7 +29,7 @@ class Results:
     scores : dict of int to dict of str to float
         The numbers of evaluation.json, `accuracy`, `loss` and others, by seed, in its order.
     planned : int
-        How many seeds there were to be: those that failed have no scores.
+        How many seeds were to be trained; those that failed have no scores.
     about : dict
         What the scores are of: the `dataset`, the `test_labels_sha256` of y_test.npy, and the
         `settings` and `choices` of the trainings, without the seed.
@@ -62,7 +62,7 @@ class Results:
 
     @property
     def sampling_error(self) -> float:
-        """By how much, in 95 of 100 cases, another test set moves the accuracy of one seed."""
+        """How far, in 95 of 100 cases, another test set would move the accuracy of one seed."""
         examples = next(iter(self.scores.values()))["examples"]
         return sampling_error(self.spread("accuracy").mean, int(examples))
 
@@ -83,7 +83,7 @@ class Results:
         return [folder / TABLE, folder / SUMMARY]
 
     def table(self, names: Sequence[str] = SHOWN) -> list[Row]:
-        """Return a header and a row for each seed, with the interval that its test set leaves."""
+        """Return a header and a row for each seed, with the scores that are named."""
         rows: list[Row] = [[seed, *map(one.get, names)] for seed, one in self.scores.items()]
         return [["seed", *names], *rows]
 

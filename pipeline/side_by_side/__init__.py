@@ -1,1 +1,1 @@
-"""Trainings that differ in the learning rate alone, done at once: the bits of each are kept."""
+"""Trainings that differ in the learning rate alone, run at once; each keeps its bits."""

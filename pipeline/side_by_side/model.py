@@ -11,8 +11,8 @@ from pipeline.models import LogisticRegression
 class SideBySide(Model):
     """Logistic regressions of the same shape as one with more columns: logits (n, models, classes).
 
-    A product with more columns costs less than several. As it is exact, a column has the bits that
-    it has alone.
+    One product with many columns takes less time than several with few. As it is exact, a column
+    has the bits that it has alone.
     """
 
     exact = True

@@ -1,4 +1,4 @@
-"""Trainings that differ in their learning rate alone, done at once."""
+"""Trainings that differ in their learning rate alone, run at once."""
 
 import logging
 import math
@@ -20,20 +20,20 @@ from pipeline.settings.schema import Config, Train
 log = logging.getLogger(__name__)
 MOST = 32  # trainings at once
 RATE = "train.learning_rate="
-KEEP_SECONDS = 1.0  # between checkpoints, which are written for all after the same epoch
+KEEP_SECONDS = 1.0  # between checkpoints, which all trainings write after the same epoch
 
 
 def with_other_rates(config: Config, trials: Sequence[Sequence[str]], number: int) -> list[Config]:
-    """Return the configurations of later trials that differ from one in the learning rate alone.
+    """Return the configurations of the later trials that differ in the learning rate alone.
 
     Parameters
     ----------
     config : Config
-        That of the one.
+        That of the trial that is trained now.
     trials : sequence of sequences of str
         The overrides of all trials, in their order.
     number : int
-        The place of the one.
+        The place of the trial that is trained now.
     """
     found: dict[float, Config] = {}
     for overrides in trials[number + 1 :]:
@@ -49,7 +49,7 @@ def _without_rate(overrides: Sequence[str]) -> list[str]:
 
 
 def _with_rate(train: Train, overrides: Sequence[str]) -> Train | None:
-    """Return the settings with the learning rate that is set, unless it is a wrong one."""
+    """Return the settings with the learning rate of the overrides, None if that is not valid."""
     for item in overrides:
         if item.startswith(RATE):
             with suppress(ValueError):
@@ -59,9 +59,12 @@ def _with_rate(train: Train, overrides: Sequence[str]) -> Train | None:
 
 
 def train_with(others: Sequence[Config]) -> Callable[[Learner], Iterator[Epoch]]:
-    """Return how to train a learner, and others with it where each keeps its bits.
+    """Return a function that trains a learner and, as far as possible, the others side by side.
 
-    The others are those that this process will train later, with another learning rate.
+    Parameters
+    ----------
+    others : sequence of Config
+        Trainings that this process will run later, which differ in the learning rate alone.
     """
 
     def epochs(learner: Learner) -> Iterator[Epoch]:
@@ -72,7 +75,7 @@ def train_with(others: Sequence[Config]) -> Callable[[Learner], Iterator[Epoch]]
 
 
 def trainable_together(first: Learner, others: Sequence[Config]) -> list[Learner]:
-    """Return the trainings, `first` included, that can be trained as one from the same epoch on."""
+    """Return the learners, `first` included, that can be trained side by side from its epoch on."""
     config, (x, _) = first.config, first.split.training
     if (
         not trains_exactly(config.determinism, config.model.name, config.optimizer.name)
@@ -89,10 +92,10 @@ def trainable_together(first: Learner, others: Sequence[Config]) -> list[Learner
 
 
 def train(learners: Sequence[Learner]) -> Iterator[Epoch]:
-    """Train all, yielding the first one's epochs; the others find theirs in their checkpoints.
+    """Train all learners; yield the epochs of the first, and keep the others in their checkpoints.
 
-    One that diverges is left to itself. If this is left before its end, the checkpoints are at
-    most a second or an epoch old.
+    A learner that diverges is dropped, and is trained alone later. After an interruption, the
+    checkpoints are at most a second or an epoch old.
     """
     from pipeline.learning import training
     from pipeline.side_by_side.model import SideBySide
@@ -137,18 +140,18 @@ def train(learners: Sequence[Learner]) -> Iterator[Epoch]:
 
 
 def _epoch_of_each(wide: Epoch) -> list[Epoch]:
-    """Return each model's row of the history from one that has a list for each metric."""
+    """Return the row of the history of each model, from one whose metrics are lists."""
     columns: Any = wide.metrics.values()
     return [Epoch(wide.epoch, *row) for row in zip(*columns, strict=True)]
 
 
 def _is_sound(learner: Learner) -> bool:
-    """Tell whether its loss is finite so far."""
+    """Tell whether its metrics are finite so far."""
     return not learner.epochs or all(map(math.isfinite, learner.epochs[-1].metrics.values()))
 
 
 def _variables(learner: Learner) -> list[Any]:
-    """Return what training changes."""
+    """Return the variables that training changes, but for the learning rate."""
     rate = learner.optimizer.learning_rate
     state = [variable for variable in learner.optimizer.variables if variable is not rate]
     return [*learner.model.weights.values(), *state]
@@ -162,7 +165,7 @@ def _take_over(learner: Learner, values: Sequence[Any], columns: slice) -> None:
 
 
 def _join(variables: Sequence[Any], learners: Sequence[Learner]) -> None:
-    """Put what each learner has side by side."""
+    """Fill the variables of the wide model with those of the learners, side by side."""
     of_all = zip(*map(_variables, learners), strict=True)
     for variable, parts in zip(variables, of_all, strict=True):
         arrays = [part.numpy() for part in parts]

@@ -46,7 +46,7 @@ class Run:
         return run
 
     def begin(self, name: str, tags: dict[str, str], **earlier: str) -> None:
-        """Make the run, which is RUNNING then, or go on with an `earlier` one: see `Store.begin`."""
+        """Make the run, now RUNNING, or go on with an `earlier` one: see `Store.begin`."""
         self._send("begin", name=name, tags=tags, started=time.time(), **earlier)
 
     def id(self) -> str:

@@ -1,4 +1,4 @@
-"""The answer of a sweep: shown, written into its folder and put on its MLflow run."""
+"""The answer of a sweep: it is printed, written into the sweep's folder, and logged to MLflow."""
 
 import re
 from pathlib import Path
@@ -12,13 +12,13 @@ from pipeline.trials.ranking import Answer
 from pipeline.trials.spread import Setting, spread
 from pipeline.trials.trial_file import Trial
 
-MOST_NOTE = 4000  # characters; MLflow takes 5000 with the rest of the description
-MOST_TIES = 10  # that are named
-MOST_NAME = 200  # of a metric's 250
+MOST_NOTE = 4000  # characters: MLflow takes 5000, and the description has more than this
+MOST_TIES = 10  # so many are named
+MOST_NAME = 200  # characters of a setting's name: the name of a metric may have 250
 
 
 def give(found: Answer, folder: Path, run: Run) -> None:
-    """Show and record the tables, the figures and what is best."""
+    """Print and record the tables, the figures and what is best."""
     rows = tables.trials(found)
     print(tables.aligned(rows, found.objective))
     runs = ["run", *(one.run_id for one in found.trials)]
@@ -53,7 +53,7 @@ def give(found: Answer, folder: Path, run: Run) -> None:
 
 
 def _none(found: Answer) -> str:
-    """Return why nothing is best, and of a sweep over seeds alone what it has found."""
+    """Return why nothing is best; a sweep over seeds alone has a mean and an interval as well."""
     why = f"None is best: {found.problem}."
     values = list(found.settings[0].values(found.objective).values()) if found.of_seeds else []
     if len(values) < 2:
@@ -68,7 +68,7 @@ def _none(found: Answer) -> str:
 
 
 def _said(found: Answer, best: Trial) -> str:
-    """Return the best trial or setting with its value, and how far the next setting is."""
+    """Return the best trial or setting with its value, and by how much it is ahead of the next."""
     name = found.objective
     if not found.over_seeds:
         line = f"trial {best.number}, {best.name}: {name} {text(name, best.metrics[name])}"
@@ -92,7 +92,7 @@ def _ties(found: Answer, best: Trial) -> list[str]:
 
 
 def _promise(found: Answer, best: Trial) -> str:
-    """Return that promote makes the best the pipeline's, or why it cannot."""
+    """Return a sentence that `promote` can take the best over, or why it cannot."""
     try:
         promotion.plan(best, with_seed=found.seeds == 1)
     except UserError as error:
@@ -134,7 +134,8 @@ def _metrics(found: Answer) -> dict[str, float]:
 def _done_before(trials: list[Trial]) -> str:
     """Return a Markdown list of the trials that other sweeps have run, empty without any.
 
-    Their MLflow runs are not below this sweep's. An empty line would end the result's paragraph.
+    Their MLflow runs are not below that of this sweep. The list has no empty line, which would end
+    the paragraph of the result.
     """
     lines = [f"- {one.name}: [{one.run_id}](#/runs/{one.run_id})" for one in trials if one.repeats]
     title = "Trials that were done before, in other sweeps (sweep.csv has all runs):"

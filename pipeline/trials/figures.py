@@ -18,8 +18,8 @@ from pipeline.trials.ranking import Answer
 from pipeline.trials.spread import Setting, spread
 from pipeline.trials.trial_file import Trial
 
-LOG_FROM = 10  # a parameter whose largest value is so many times its smallest has a log axis
-TICKS = 8  # so many values of a parameter have a tick each
+LOG_FROM = 10  # the axis is logarithmic if the largest value is so many times the smallest
+TICKS = 8  # up to so many values of a parameter have a tick each
 MOST_LETTERS = 40  # of a name
 NAMED = 12  # curves that have a name in the legend
 BANDS = 3  # settings that have their interval drawn around their curve
@@ -30,7 +30,7 @@ SEED: dict[str, Any] = {"color": "0.6", "s": 12, "zorder": 1}
 
 
 def values(trials: Sequence[Trial]) -> dict[str, list[str]]:
-    """Return the values of each override, trial by trial, if they are not all the same."""
+    """Return the values that each override has, trial by trial, unless they are all the same."""
     each = [dict(item.lstrip("+").split("=", 1) for item in one.overrides) for one in trials]
     keys = dict.fromkeys(key for one in each for key in one)
     found = {key: [one.get(key, "") for one in each] for key in keys}

@@ -1,4 +1,4 @@
-"""What must change in params.yaml and conf/ for a trial's settings to be those of the pipeline."""
+"""The changes of params.yaml and conf/ that make a trial's settings those of the pipeline."""
 
 import json
 import re
@@ -24,8 +24,16 @@ Settings = dict[str, Any]  # by dotted key
 def plan(trial: Trial, *, with_seed: bool) -> dict[Path, str]:
     """Return the new text of each file that changes; nothing is written.
 
-    Without `with_seed`, the seed of params.yaml stays. A trial is refused if the files, so changed,
-    would not be composed into its settings.
+    Parameters
+    ----------
+    trial : Trial
+    with_seed : bool
+        Whether the seed of the trial is taken over too; else that of params.yaml stays.
+
+    Raises
+    ------
+    UserError
+        If the changed files would not be composed into the settings of the trial.
     """
     if not trial.choices:
         raise UserError(f"trial {trial.number} is of an earlier version: run the sweep again")

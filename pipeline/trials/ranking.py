@@ -1,7 +1,7 @@
 """What a sweep has found: its trials and settings in order, and the best of them.
 
-Trials are ranked one by one, unless the sweep varies the seed: then settings are, by their mean
-over the seeds, as the best of several seeds is luck.
+Trials are ranked one by one. If the sweep varies the seed, settings are ranked instead, by their
+mean over the seeds, because the best of several seeds is luck.
 """
 
 import math
@@ -20,13 +20,13 @@ class Answer:
     Attributes
     ----------
     objective : str
-        The metric that ranks.
+        The metric by which they are ranked.
     settings : list of Setting
-        All, the best first; each trial is one by itself unless some were to have several seeds.
+        All, the best first. If the seed was not varied, each trial is a setting of its own.
     seeds : int
-        How many different ones the trials have, or would have if the sweep had not ended early.
+        How many different seeds the trials have, or would have if all had been run.
     over_seeds : bool
-        Whether the seed was varied, so that a setting has as many trials.
+        Whether the seed was varied, so that each setting has a trial for each seed.
     """
 
     objective: str
@@ -66,10 +66,10 @@ class Answer:
 
     @property
     def ties(self) -> list[Trial]:
-        """The trials that the best does not beat, as far as their numbers of right answers tell.
+        """The trials whose difference from the best has a 95 % interval that holds zero.
 
-        The 95 % interval of the difference holds zero. Which examples each has right is not kept,
-        so the two count as if they had been asked different ones: of the same, less may do.
+        Which examples each trial has right is not kept. So the interval is that of answers to
+        different examples, which is wider than that of answers to the same ones.
         """
         best, name = self.best, self.objective
         if self.over_seeds or not best or not best.interval(name):
@@ -79,7 +79,7 @@ class Answer:
 
     @property
     def best(self) -> Trial | None:
-        """The best trial, or one of the best setting's; None if there is a problem."""
+        """The best trial, or a trial of the best setting; None if there is a problem."""
         return None if self.problem else self.settings[0].trials[0]
 
 
@@ -89,11 +89,19 @@ def _tied(best: Trial, other: Trial) -> bool:
 
 
 def answer(trials: Iterable[Trial], objective: str, direction: str, seeds: int = 0) -> Answer:
-    """Rank what a sweep has tried with so many seeds, as far as that was known.
+    """Rank what a sweep has tried.
 
-    A setting that has not finished with every seed has no rank: its mean would leave out the
-    seeds on which it failed, and be compared with means over others. Of equal settings the one
-    with the lower val_loss is the better.
+    A setting that has not finished with every seed has no rank: its mean would leave out the seeds
+    with which it failed. Of settings with equal means, the one with the lower val_loss is better.
+
+    Parameters
+    ----------
+    trials : iterable of Trial
+    objective : str
+        A metric.
+    direction : "maximize" or "minimize"
+    seeds : int
+        How many seeds were planned, 0 if that is not known.
     """
     trials = sorted(trials, key=lambda one: one.number)
     settings = by_setting(trials)

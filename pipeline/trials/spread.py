@@ -1,6 +1,6 @@
 """The spread of results over seeds.
 
-A setting is what trials share that differ in the seed alone.
+Trials that differ in the seed alone have the same setting.
 """
 
 import json
@@ -17,7 +17,7 @@ SEED = r"\+*seed=(\S+)"
 
 
 class Spread(NamedTuple):
-    """Mean, standard deviation and 95 % interval of the mean; of one value, the mean alone."""
+    """Mean, standard deviation and 95 % interval of the mean; one value has a mean alone."""
 
     mean: float
     deviation: float | None = None
@@ -47,7 +47,7 @@ class Setting:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Return the spread of one value or more, as a random sample of what other seeds would give.
+    """Return the spread of one value or more, which are a sample of what all seeds would give.
 
     The interval is mean +- t s / sqrt(n), with Student's t for n - 1 degrees of freedom (Student,
     The Probable Error of a Mean, 1908).
@@ -65,10 +65,10 @@ def spread(values: Sequence[float]) -> Spread:
 def by_setting(trials: Iterable[Trial]) -> list[Setting]:
     """Return the settings of trials, in the order of the trials' numbers.
 
-    A trial whose configuration was refused has no settings; it is assigned by its overrides.
+    A trial whose configuration was refused is known by its overrides alone.
     """
     found: dict[str, Setting] = {}
-    keys: dict[str, str] = {}  # of settings, by the overrides less the seed
+    keys: dict[str, str] = {}  # of `found`, by the overrides without the seed
     for trial in sorted(trials, key=lambda one: (not one.settings, one.number)):
         overrides = without_seed(" ".join(trial.overrides))
         shared = {key: value for key, value in trial.settings.items() if key != "seed"}
@@ -89,7 +89,7 @@ def seed_of(trial: Trial) -> str:
 
 
 def without_seed(name: str) -> str:
-    """Return a trial's name or overrides less the seed."""
+    """Return a trial's name or overrides without the seed."""
     return " ".join(re.sub(rf"(^| ){SEED}", "", name).split())
 
 

@@ -13,9 +13,10 @@ Row = list[Cell]
 
 
 def trials(found: Answer) -> list[Row]:
-    """Return a header and a row for each trial; its rank is its setting's in a sweep over seeds.
+    """Return a header and a row for each trial.
 
-    Without seeds, it has the interval of its validation accuracy, and if it ties with the best.
+    In a sweep over seeds, a trial has the rank of its setting. In any other, it has the interval of
+    its validation accuracy, and a mark if it ties with the best.
     """
     objective = found.objective
     metrics = METRICS if objective in METRICS else (objective, *METRICS)
@@ -49,7 +50,7 @@ def settings(found: Answer) -> list[Row]:
 
 
 def aligned(rows: Sequence[Row], objective: str) -> str:
-    """Return rows as text with aligned columns, less those without any value."""
+    """Return rows as text with aligned columns, without columns that are empty."""
     cells = [
         [_cell(item, name, objective) for name, item in zip(rows[0], row, strict=True)]
         for row in rows

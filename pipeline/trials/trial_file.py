@@ -19,10 +19,40 @@ ACCURACY = "val_accuracy"
 class Trial:
     """What trial.json holds.
 
-    `name` tells the trial from the others of its sweep: see `name_of`.
-    `status` is RUNNING, FINISHED, FAILED, KILLED or PRUNED; `metrics` are of the last epoch;
-    `repeats` is the folder of the earlier trial that this one would have repeated; one that is
-    `tested` on the test set is no sweep's, and no sweep takes it for its own.
+    Attributes
+    ----------
+    number : int
+        Of the trial in its sweep.
+    overrides : list of str
+    folder : str
+        The trial's own.
+    status : str
+        RUNNING, FINISHED, FAILED, KILLED or PRUNED.
+    seconds : float or None
+        How long it was trained.
+    metrics : dict of str to float
+        Those of the epoch whose weights are kept.
+    error : str
+        Why it did not finish.
+    run_id : str
+        Of its MLflow run.
+    repeats : str
+        The folder of the earlier trial that this one would have repeated.
+    uri : str
+        Of the MLflow store.
+    pid : int
+        Of the process that trains it.
+    fingerprint : str
+    choices : dict of str to str
+        The chosen files of conf/dataset/, conf/model/ and conf/optimizer/.
+    settings : dict of str to Any
+        Those that decide the training.
+    name : str
+        Tells the trial from the others of its sweep: see `name_of`.
+    tested : bool
+        Whether it is one of a group of seeds, which is tested, and which no sweep takes over.
+    held_out : int
+        Examples on which val_accuracy was measured.
     """
 
     number: int
@@ -37,22 +67,22 @@ class Trial:
     uri: str = ""
     pid: int = 0
     fingerprint: str = ""
-    choices: dict[str, str] = field(default_factory=dict)  # files of conf/dataset/, conf/model/...
+    choices: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     name: str = ""
     tested: bool = False
-    held_out: int = 0  # examples on which val_accuracy was measured
+    held_out: int = 0
 
     def has(self, metric: str) -> bool:
         """Tell whether it has finished and measured this metric."""
         return self.status == "FINISHED" and metric in self.metrics
 
     def is_whole(self) -> bool:
-        """Tell whether its results are there."""
+        """Tell whether the files of its results are there."""
         return all((Path(self.folder) / name).exists() for name in RESULTS)
 
     def interval(self, metric: str) -> Interval | None:
-        """Return the 95 % interval of the validation accuracy; None of another metric."""
+        """Return the 95 % interval of the validation accuracy, None for another metric."""
         if metric != ACCURACY or not self.has(metric) or not self.held_out:
             return None
         return wilson(self.correct, self.held_out)
@@ -74,15 +104,15 @@ class Trial:
 
 
 def read(path: Path) -> Trial:
-    """Read trial.json, which another version of this file may have written."""
+    """Read trial.json, which an earlier version of this code may have written."""
     found = json.loads(path.read_text(encoding="utf-8"))
     return Trial(**{key: found[key] for key in found.keys() & {one.name for one in fields(Trial)}})
 
 
 def name_of(overrides: Sequence[str], varied: Collection[str]) -> str:
-    """Return the overrides of keys that vary in the sweep, or all if it has one trial.
+    """Return a name made of the overrides whose keys vary in the sweep, or of all if none does.
 
-    They lose the section that most of them share.
+    The section `train.`, which most of them share, is left out.
     """
     varying = [item for item in overrides if item.partition("=")[0] in varied]
     shown = [item.lstrip("+").removeprefix("train.") for item in varying or overrides]
@@ -90,9 +120,13 @@ def name_of(overrides: Sequence[str], varied: Collection[str]) -> str:
 
 
 def find(fingerprint: str, uri: str, folder: str | None = None) -> Trial | None:
-    """Return the finished trial with this fingerprint and tracking server, if it is there.
+    """Return the finished trial with this fingerprint and this MLflow store, if there is one.
 
-    It is one of all sweeps', or that of a folder.
+    Parameters
+    ----------
+    fingerprint, uri : str
+    folder : str, optional
+        The folder of the trial; without it, the trials of all sweeps are looked through.
     """
     path = Path(folder) / "trial.json" if folder else KNOWN / f"{fingerprint}.json"
     found = read(path) if path.exists() else None

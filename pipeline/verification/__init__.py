@@ -1,1 +1,1 @@
-"""The parts of `pipeline.verify`: reproduce, compare, say where and why two results part."""
+"""The parts of `pipeline.verify`: reproduce, compare, say where and why two results differ."""

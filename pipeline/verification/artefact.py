@@ -1,4 +1,4 @@
-"""The values in a file that the pipeline makes, whatever its format, as named arrays."""
+"""The values in a file that the pipeline writes, as named arrays, whatever its format."""
 
 import csv
 import json
@@ -24,7 +24,7 @@ class Kind(NamedTuple):
     first: int = 0  # what its first value is counted as
 
     def place(self, name: str, index: tuple[int, ...] = ()) -> str:
-        """Return what a reader calls the array of that name, or a value in it."""
+        """Return what a message calls the array of that name, or a value in it."""
         where = f"{self.part} {name}".strip()
         if not index:
             return where

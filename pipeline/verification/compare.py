@@ -11,19 +11,30 @@ from numpy.typing import NDArray
 
 from pipeline.verification import artefact
 
-LEVELS = 2.0  # of 255, by which pixels may differ in pictures that are equal within a tolerance
+LEVELS = 2.0  # of 255: with a tolerance, the pixels of a picture may differ by so much
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The first value that differs, and the largest difference of all."""
+    """The first value that differs, and the largest difference of all values.
+
+    Attributes
+    ----------
+    place, expected, got : str
+        Where the first value that differs is, and what it is on both sides.
+    count, total : int or None
+        How many values differ, and of how many; None if the shapes differ.
+    largest : float or None
+        None if not all values that differ are numbers.
+    largest_place : str
+    """
 
     place: str
     expected: str
     got: str
-    count: int | None = None  # values that differ, of so many; None: the two have other shapes
+    count: int | None = None
     total: int | None = None
-    largest: float | None = None  # None: not all are numbers
+    largest: float | None = None
     largest_place: str = ""
 
     def __str__(self) -> str:
@@ -36,14 +47,14 @@ class Difference:
 
 
 def compare(expected: Path, got: Path, name: str) -> Difference | None:
-    """Compare the values of two files of the format that `name` has, or those in two folders.
+    """Compare the values of two files, whose format follows from `name`, or of two folders.
 
     Floating-point numbers are compared by their bits, so that -0.0 is not 0.0.
 
     Returns
     -------
     Difference or None
-        None if all values are the same: then only how the files hold them can differ.
+        None if all values are the same; the bytes of the files may still differ.
     """
     if expected.is_dir() and got.is_dir():
         return _in_folders(expected, got)
@@ -86,7 +97,7 @@ def compare(expected: Path, got: Path, name: str) -> Difference | None:
 
 
 def _in_folders(expected: Path, got: Path) -> Difference | None:
-    """Return where the first file differs that does, or that the folders hold other files."""
+    """Return the first difference of two folders: in a file, or of the names of their files."""
     ours, theirs = (
         sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
         for folder in (expected, got)
@@ -101,9 +112,9 @@ def _in_folders(expected: Path, got: Path) -> Difference | None:
 
 
 def within(difference: Difference | None, tolerance: float, name: str) -> bool:
-    """Tell whether no value differs by more than `tolerance`; of a picture, by two levels of 255.
+    """Tell whether no value differs by more than `tolerance`, and no pixel by more than LEVELS.
 
-    A picture is drawn from numbers that are compared themselves, and rounds them to pixels.
+    A picture rounds numbers to pixels, and the numbers themselves are compared in other files.
     """
     if difference is None:
         return True
@@ -112,7 +123,7 @@ def within(difference: Difference | None, tolerance: float, name: str) -> bool:
 
 
 def divergence(expected: Path, got: Path) -> str | None:
-    """Return the first cell of the first row in which two CSV files differ: the epoch."""
+    """Return the epoch in which two histories differ first, None if they are the same."""
     with (
         expected.open(newline="", encoding="utf-8") as ours,
         got.open(newline="", encoding="utf-8") as theirs,
@@ -130,7 +141,7 @@ def _bits(array: NDArray[Any]) -> NDArray[Any]:
 def _distances(
     ours: NDArray[Any], theirs: NDArray[Any], positions: NDArray[np.intp]
 ) -> NDArray[np.float64]:
-    """Return absolute differences, infinite where one is no finite number; NaN if one is text."""
+    """Return absolute differences: infinite if a value is not finite, NaN if one is text."""
     try:
         one, other = (array.flat[positions].astype(np.float64) for array in (ours, theirs))
     except ValueError:
@@ -140,5 +151,5 @@ def _distances(
 
 
 def _form(array: NDArray[Any]) -> str:
-    """Return type and shape; how many characters the longest text has is no matter."""
+    """Return type and shape; texts have one type, however long they are."""
     return f"{'text' if array.dtype.kind == 'U' else array.dtype} {array.shape}"

@@ -1,4 +1,4 @@
-"""dvc.lock: what each stage was made from, and what it made."""
+"""dvc.lock: what each stage has read, and what it has written."""
 
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -15,7 +15,7 @@ NAME = "dvc.lock"
 
 
 class Out(NamedTuple):
-    """A file that a stage makes."""
+    """A file or folder that a stage writes."""
 
     stage: str
     path: str
@@ -86,7 +86,7 @@ def check_run_in_order(stages: Stages, result: str, title: str) -> None:
 
 
 def inputs(stages: Stages, made: set[str]) -> dict[tuple[str, str], Any]:
-    """Return code, parameters and commands, but not what stages have made, by stage and name."""
+    """Return code, parameters and commands by stage and name, without what stages have `made`."""
     found: dict[tuple[str, str], Any] = {}
     for name, stage in stages.items():
         found[name, "cmd"] = stage.get("cmd")
@@ -106,14 +106,14 @@ def promised(stages: Stages) -> str:
     }
     try:
         mode = files["conf/config.yaml"]["determinism"]
-        schedule = files["params.yaml"]["train"].get("schedule", "constant")  # not in older ones
+        schedule = files["params.yaml"]["train"].get("schedule", "constant")  # old locks lack it
         return promise(mode, names["model"], names["optimizer"], schedule)
-    except KeyError:  # of a lock that was made by other code
+    except KeyError:  # other code, with other settings, has made the lock
         return "machines that are not known"
 
 
 def changes(before: Stages, after: Stages) -> list[str]:
-    """Say which inputs of the stages in both differ, each once, with the stages that read it."""
+    """Return the inputs that differ, of the stages in both, with the stages that read each."""
     made = {out.path for out in outs(before)}
     old, new = inputs(before, made), inputs(after, made)
     found: dict[str, list[str]] = {}

@@ -1,6 +1,6 @@
 """The machine and the versions that results were made on, and those that are here.
 
-`docs/made_on.json` holds the former. Only `python -m pipeline.verify record=true` writes it, so
+`docs/made_on.json` describes the former. Only `python -m pipeline.verify record=true` writes it, so
 that reproducing the results on another machine leaves nothing to commit.
 """
 
@@ -44,12 +44,12 @@ def line(machine: dict[str, Any]) -> str:
 
 
 def record(outs: list[Out]) -> None:
-    """Write down that these outs come out of this machine."""
+    """Write into docs/made_on.json that these outs were made on this machine."""
     write_text(FILE, json.dumps({"outs_sha256": _digest(outs)} | here(), indent=2) + "\n")
 
 
 def made_on(project: Path, outs: list[Out]) -> str:
-    """Return the line of the machine that these outs of a project were made on, if it is known."""
+    """Return the line of the machine that these outs were made on, or why it is not known."""
     try:
         content = json.loads((project / FILE).read_text(encoding="utf-8"))
         if content["outs_sha256"] != _digest(outs):
@@ -62,7 +62,7 @@ def made_on(project: Path, outs: list[Out]) -> str:
 
 
 def unlike(requirements: Path) -> list[str]:
-    """Say which installed versions are not those that a requirements file pins."""
+    """Return the installed versions that are not those which a requirements file pins."""
     found = []
     text = requirements.read_text(encoding="utf-8") if requirements.exists() else ""
     for entry in text.splitlines():

@@ -1,4 +1,4 @@
-"""What a reproduction gave beside what was expected, and where and why the two part."""
+"""The results of a reproduction beside the expected ones, and where and why they differ."""
 
 from pipeline.verification import lock, machine
 from pipeline.verification.compare import compare, divergence, within
@@ -16,7 +16,15 @@ NO_CAUSE = (
 
 
 class Report:
-    """A comparison of what a reproduction made with the outs that were expected."""
+    """A comparison of the results of a reproduction with the expected outs.
+
+    Attributes
+    ----------
+    identical : bool
+        Whether all results have the expected bytes, and all inputs are those of dvc.lock.
+    good : bool
+        The same, but results may also be equal within the tolerance.
+    """
 
     def __init__(
         self,
@@ -43,7 +51,7 @@ class Report:
     def __str__(self) -> str:
         """Return the table, the first difference, its likely causes, and the conclusion."""
         parts = [self._table()]
-        # of a run that failed, what was not made has no other reason
+        # if the run failed, that is the reason why results are missing
         different = [out for out in self._other if self._got.get(out.path) or not self._failure]
         if different:
             parts.append(self._first_difference(different))

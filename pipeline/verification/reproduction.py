@@ -24,7 +24,7 @@ from pipeline.verification.lock import Out, Stages
 
 TAIL = 20  # lines of a stage that failed
 OTHER_STORE = re.compile(rb"(?m)^(tracking:\n(?: .*\n)*? +uri:)(?!.*MLFLOW_TRACKING_URI).*$")
-FOREIGN = ("DVC_", "MLFLOW_")  # settings of the environment that are not the clone's
+FOREIGN = ("DVC_", "MLFLOW_")  # variables that begin so are about the user's project
 
 
 class Reproduction:
@@ -67,12 +67,12 @@ class Reproduction:
             conf.write_bytes(OTHER_STORE.sub(rb"\1 sqlite:///mlflow.db", conf.read_bytes()))
 
     def start_from_nothing(self, stages: Stages, results: list[Out], stage: str | None) -> None:
-        """Remove all results; bring in the raw files, or all that the one stage reads.
+        """Remove all results; copy the raw files into the clone, or all that `stage` reads.
 
         Raises
         ------
         UserError
-            If what the one stage reads is nowhere.
+            If a file that `stage` reads cannot be found.
         """
         (self.project / lock.NAME).rename(self._folder / lock.NAME)
         for out in results:
@@ -104,7 +104,7 @@ class Reproduction:
                 shutil.copyfile(source, target)
 
     def find(self, out: Out) -> Path | None:
-        """Return a file with the bytes of an out: of the commit, the workspace or DVC's cache."""
+        """Return a file with the bytes of an out, from the commit, the workspace or DVC's cache."""
         for folder in (self._folder / "expected", self.project, self._root):
             if md5(folder / out.path) == out.md5:
                 return folder / out.path
@@ -124,8 +124,6 @@ class Reproduction:
 
     def run(self, stage: str | None) -> Generator[str]:
         """Run the pipeline, or one stage; yield the name of each stage as it starts.
-
-        The error of a stage that fails has its last lines.
 
         Raises
         ------

@@ -1,7 +1,7 @@
-"""Whether the results in the workspace are those that DVC has made of the settings in its files.
+"""Whether the results in the workspace are those that DVC has made from the settings in the files.
 
-A stage that somebody runs by hand, with overrides or after an edit, leaves results that do not
-belong to the others or to the settings. DVC knows the difference.
+If somebody runs a stage by hand, with overrides or after an edit, its results do not belong to the
+others or to the settings. DVC can tell.
 """
 
 import json
@@ -22,12 +22,9 @@ OF_THE_RECORD = ("tracking.", "download.")  # overrides that decide no result
 
 
 def changed(*stages: str) -> str:
-    """Return the first that has changed since `dvc repro` made these stages; empty if nothing has.
+    """Return the first change since `dvc repro` ran these stages, empty if there is none.
 
-    Parameters
-    ----------
-    *stages : str
-        Their settings, code, inputs and results are looked at.
+    Settings, code, inputs and results of the stages are compared.
     """
     if given := overrides():
         return f"{given[0]} is given by hand"
@@ -42,7 +39,7 @@ def changed(*stages: str) -> str:
 
 
 def overrides() -> list[str]:
-    """Return what this command was given that decides its results."""
+    """Return the overrides of this command that decide its results."""
     given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     return [item for item in given if not item.lstrip("+").startswith(OF_THE_RECORD)]
 
