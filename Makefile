@@ -17,12 +17,12 @@ repro: .venv/runtime
 verify: .venv/runtime
 	@python -m pipeline.verify $(ARGS)
 
-# some: make test TESTS='tests/test_figures.py tests/test_metrics.py'
-# at the same time: where mypy has no cache, it takes as long as a tenth of the tests
+# some tests alone: make test TESTS='tests/test_figures.py tests/test_metrics.py'
+# Lint and tests run at the same time: mypy without a cache takes as long as a tenth of the tests.
 test: .venv/dev
 	@$(MAKE) --no-print-directory --jobs=2 lint pytest
 
-# one more than cores: a third of the tests' time is waiting
+# one worker more than there are cores, as tests wait for a third of their time
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(1 + os.cpu_count())')
 pytest: .venv/dev
 	@python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
@@ -36,7 +36,7 @@ lint: .venv/dev
 	@check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 	@check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
-# so many random inputs for each test of tests/test_fuzz*.py: an hour
+# N random inputs for each test of tests/test_fuzz*.py; 100,000 take an hour
 N ?= 100000
 fuzz: .venv/dev
 	@FUZZ=$(N) python -m pytest -n auto tests/test_fuzz.py tests/test_fuzz_readers.py
@@ -50,7 +50,7 @@ audit: .venv/dev
 crash: .venv/dev
 	@KILLS=$(KILLS) SEED=$(SEED) python -m pytest crash -n 2 --dist=load --maxschedchunk=1 -rP
 
-# sweeps on a real Slurm of one node, with an MLflow server on PostgreSQL: as root, on Debian
+# sweeps on a real Slurm of one node, with an MLflow server on PostgreSQL; needs root, and Debian
 cluster: .venv/dev
 	@python -m pytest cluster
 
@@ -58,11 +58,11 @@ bench: .venv/dev
 	@python -m benchmarks.training && python -m benchmarks.pipeline && python -m benchmarks.sweep
 
 # the bits of other processors, under qemu-user: make processors MODELS='EPYC-Milan --small'
-# What emulates them, and Python for ARM, are fetched if they are missing: on Debian, the former as root
+# The emulators (as root, on Debian) and a Python for ARM are fetched if they are missing.
 processors: .venv/runtime
 	@python -m benchmarks.processors $(MODELS)
 
-# data larger than memory, as root: 10 GB of files in FOLDER, some minutes
+# data larger than memory: 10 GB of files in FOLDER, some minutes; needs root
 ROWS ?= 2000000
 FOLDER ?= .
 bench-large: .venv/dev
@@ -85,7 +85,7 @@ storage: .venv/runtime
 	@$(INSTALL) --require-hashes -r requirements-dev.txt
 	@touch $@
 
-# the complete lock, for every platform, with hashes and without an index's address
+# the complete lock, for every platform, with hashes and without the address of an index
 COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--fork-strategy fewest --generate-hashes --no-annotate --custom-compile-command 'make lock'
 lock:

@@ -1,8 +1,9 @@
 """A Python for aarch64 that runs here: Debian's, with the locked packages' own wheels, under qemu.
 
-It is made once for each requirements.txt, in the user's cache, 2 GB; nothing is installed. Its
-command is a script that starts the emulator, so that its `sys.executable` can be started too, and
-the processes that it starts are emulated like itself. The variable QEMU_CPU chooses the processor.
+It is made once for each requirements.txt, in the user's cache, and takes 2.5 GB; nothing is
+installed. Its command is a script that starts the emulator. So its `sys.executable` can be started
+too, and the processes that it starts are emulated like itself. The variable QEMU_CPU chooses the
+processor.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """Hashes of what the project's code computes; `benchmarks.processors` compares them.
 
-`python -m benchmarks.bits NUMBER` trains in so many ways on a few rows; each line on standard
-output is one of them and the SHA-256 of its weights, losses, accuracies and probabilities.
+`python -m benchmarks.bits NUMBER` trains in the first NUMBER of WAYS, on a few rows. Each line on
+standard output names a way and the SHA-256 of its weights, losses, accuracies and probabilities.
 """
 
 import hashlib

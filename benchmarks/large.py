@@ -1,13 +1,13 @@
 """Examples a second, and memory, of the stages on data larger than memory.
 
 A generated data set of 784 pixels an image is preprocessed, trained on and evaluated by the real
-commands. Each has a limit of memory that counts the page cache of files too, and finds its files
-on the disk, not in the cache. Base of the ratios is the same on 60,000 rows, resident in memory.
-Each figure is the best of two runs. What the disk gives, of x_train.npy alone and past the page
-cache, is the most that training can reach.
+commands. Each command has a limit of memory, which counts the page cache of files too, and finds
+its files on the disk, not in the cache. The ratios are to the speed on 60,000 rows, which are
+resident in memory. Each figure is the best of two runs. The speed at which the disk alone gives
+x_train.npy, past the page cache, is the most that training can reach.
 
-Start-up is left out: preprocess and evaluate are less the same on 1,000 rows, and train is timed
-from the line of its first epoch to that of the last.
+Start-up is left out: from the time of preprocess and evaluate, their time on 1,000 rows is
+subtracted, and train is timed from the line of its first epoch to that of its last.
 """
 
 import argparse

@@ -1,10 +1,10 @@
 """The same bits on other processors: the project's code under qemu-user, against this machine.
 
-Some thousand rows are trained on in many ways (`benchmarks.bits`), and the stages that compute are
-run on all data: training for some epochs, or for all with --whole, and then the evaluation and the
-figures of the committed model, which must have the hashes of dvc.lock. All this natively on 1, 2
-and 16 threads, then on emulated processors; ARM ones run TensorFlow's package for them.
-What is emulated are instruction sets and what a processor says of its caches, not the caches.
+Models are trained in many ways on some thousand rows (`benchmarks.bits`). Then the stages run on
+all data: training for some epochs, or for all with --whole, and the evaluation and the figures of
+the committed model, which must have the hashes of dvc.lock. All this is done natively on 1, 2 and
+16 threads, and then on emulated processors; those of ARM run TensorFlow's package for ARM.
+Instruction sets are emulated, and what a processor reports of its caches, but not the caches.
 """
 
 import argparse

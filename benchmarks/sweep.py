@@ -2,8 +2,9 @@
 
 In one process, the trials of a batch size are trained together, or all one after the other.
 
-Then what a trial costs beyond its training, and what a store that holds many trials already adds
-to the start of a sweep. In a temporary clone of the last commit, with the arrays of this checkout.
+Two figures more are what a trial costs beyond its training, and what a store that already holds
+many trials adds to the start of a sweep. All of it runs in a temporary clone of the last commit,
+with the arrays of this checkout.
 """
 
 import argparse

@@ -1,1 +1,1 @@
-"""Hydra plugins of this project: how sweeps are launched and what they try."""
+"""Hydra plugins of this project: launchers, which run trials, and sweepers, which choose them."""

@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 
 
 def values(override: types.Override) -> "BaseDistribution":
-    """Return what the value of an override may be; refuse an empty range, and tags but `log`."""
+    """Return the distribution that Optuna draws the value of an override from.
+
+    Raises
+    ------
+    UserError
+        If a range is empty, or has another tag than `log`.
+    """
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     space: Any = override.value()
@@ -41,7 +47,7 @@ def values(override: types.Override) -> "BaseDistribution":
 
 
 def samples(given: dict[str, str], space: "dict[str, BaseDistribution]") -> Iterator[list[str]]:
-    """Yield overrides that the study could ask for, in which each choice and each end occurs."""
+    """Yield overrides of trials that the study could ask for, with each choice and each end."""
     some = {key: _some(values) for key, values in space.items()}
     for number in range(max(map(len, some.values()))):
         chosen = {key: f"{key}={text(each[number % len(each)])}" for key, each in some.items()}
@@ -55,5 +61,5 @@ def _some(space: Any) -> list[Any]:
 
 
 def text(value: Any) -> str:
-    """Return a value as an override has it; a float with the 15 digits that sums of steps keep."""
+    """Return a value as an override has it; a float has 15 digits, as sums of steps are inexact."""
     return repr(float(f"{value:.15g}")) if isinstance(value, float) else str(value)

@@ -1,7 +1,7 @@
 """Slurm jobs that submitit has submitted, watched without Slurm's accounting.
 
-submitit itself asks `sacct`, which not every cluster has; this looks at what the jobs have written
-and at `squeue`.
+submitit itself asks `sacct`, which not every cluster has. This module looks at the files that the
+jobs have written, and asks `squeue`.
 """
 
 import math
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from submitit import Job
 
 POLL_SECONDS = 5.0
-GRACE_SECONDS = 10.0  # that a shared file system may take to show what an ended job has written
+GRACE_SECONDS = 10.0  # within which a shared file system shows what an ended job has written
 ENDED = {
     "BOOT_FAIL",
     "CANCELLED",
@@ -36,7 +36,7 @@ class Jobs:
 
     def __init__(self, jobs: "Sequence[Job[Any]]"):
         self.left = {job.job_id: job for job in jobs}
-        self._gone: dict[str, float] = {}  # since when, in seconds, squeue says so
+        self._gone: dict[str, float] = {}  # since when squeue says that a job has ended
         self._poll, self._grace = POLL_SECONDS, GRACE_SECONDS
 
     def ended(self, seconds: float = math.inf) -> "Iterator[tuple[Job[Any], str]]":
@@ -68,7 +68,7 @@ class Jobs:
         return state if time.monotonic() - since >= self._grace else ""
 
     def cancel(self) -> None:
-        """Cancel those that have not ended; what they had to say no longer matters."""
+        """Cancel the jobs that have not ended, and wait no longer for what they write."""
         self._poll, self._grace = 0.5, 0.0
         subprocess.run(["scancel", *self.left], check=False)
 

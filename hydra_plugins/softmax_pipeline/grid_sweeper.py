@@ -1,4 +1,4 @@
-"""Hydra's own sweeper, which has the whole sweep checked before anything is written."""
+"""Hydra's own sweeper, but the whole sweep is checked before anything is written."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class GridSweeper(BasicSweeper):
     """Runs a trial for each combination of values."""
 
     def setup(self, **given: Any) -> None:
-        """Keep the task, which ends the sweep."""
+        """Keep the task, which will finish the sweep."""
         super().setup(**given)
         self.task = given["task_function"]
 
@@ -31,7 +31,7 @@ class GridSweeper(BasicSweeper):
         (trials,) = self.split_arguments([*overrides.values()], None)
         self.task.sweep = Sweep(loader, self.config, trials, planned=trials, group=group)
         self.task.sweep.begin(here=isinstance(self.launcher, BasicLauncher))
-        self.config = masked_config(self.config)  # is written into multirun.yaml
+        self.config = masked_config(self.config)  # Hydra writes it into multirun.yaml
         super().sweep(arguments)
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:

@@ -1,4 +1,4 @@
-"""Hydra's joblib launcher, in which a worker that is killed takes only its own trial with it."""
+"""Hydra's joblib launcher, but a worker that is killed takes only its own trial with it."""
 
 import logging
 import os
@@ -22,11 +22,11 @@ from hydra_plugins.hydra_joblib_launcher.config import JobLibLauncherConf
 from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher as Published
 
 log = logging.getLogger(__name__)
-END_SECONDS = 10  # that interrupted trials have to say that they were
+END_SECONDS = 10  # so long, interrupted trials have time to record that they were
 
 
 class Worker:
-    """A process that runs one trial after the other, as long as they have one `determinism`."""
+    """A process that runs trials one after the other, all with the same `determinism`."""
 
     def __init__(self, shared: bytes, threads: int, mode: str):
         self.mode = mode
@@ -40,13 +40,13 @@ class Worker:
         self.connection.send_bytes(shared)
 
     def end(self) -> None:
-        """Wait for the process to end, which has nothing to do."""
+        """Let the process end, which has no trial to run, and wait for that."""
         self.connection.close()
         self.process.wait()
 
 
 def work(descriptor: int) -> None:
-    """Run the trials that come, in a process of their own, until no more can come."""
+    """Run the trials that the launcher sends, until it closes the connection."""
     import cloudpickle
     from hydra_plugins.hydra_joblib_launcher._core import execute_job
 
@@ -116,7 +116,7 @@ class JoblibLauncher(Published):
                 worker.end()
 
     def _ended(self, worker: Worker, number: int, overrides: Sequence[str]) -> JobReturn:
-        """Return what Hydra has answered; nothing comes from a worker that was killed."""
+        """Return the outcome of a trial; a worker that was killed sends none."""
         import cloudpickle
 
         from pipeline.sweeping import folders, progress
@@ -136,7 +136,7 @@ class JoblibLauncher(Published):
 
 
 def _terminate(workers: Sequence[Worker]) -> None:
-    """Ask workers to end, which their trials then record."""
+    """Terminate workers, and give their trials time to record that."""
     for worker in workers:
         worker.process.terminate()
     deadline = time.monotonic() + END_SECONDS

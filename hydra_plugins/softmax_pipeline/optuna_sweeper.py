@@ -1,4 +1,4 @@
-"""Hydra's sweeper for Optuna 4: what a sweep tries next follows from what it has found."""
+"""A sweeper for Hydra with Optuna 4: what a sweep tries next follows from what it has found."""
 
 import logging
 import warnings
@@ -60,7 +60,7 @@ class OptunaSweeper(Sweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Make the launcher; keep the task, which ends the sweep."""
+        """Make the launcher; keep the task, which will finish the sweep."""
         self.hydra_context, self.config = hydra_context, config
         self.task: Any = task_function
         self.folder = Path(str(config.hydra.sweep.dir))
@@ -118,7 +118,7 @@ class OptunaSweeper(Sweeper):
             if not self._tell(study, lost.number, ended_in(lost)):
                 study.enqueue_trial(lost.params)  # goes on from its checkpoint
         trials = study.get_trials(deepcopy=False)
-        # a study that goes on must not draw again what it drew at its start
+        # with the same seed, a study that goes on would draw again what it drew at its start
         options = {} if settings.seed is None else {"seed": settings.seed + len(trials)}
         if settings.sampler == "tpe":
             options["constant_liar"] = settings.batch > 1  # keeps a batch apart
@@ -149,7 +149,7 @@ class OptunaSweeper(Sweeper):
             one.set_user_attr("folder", str(folder))
         try:
             for ended in self.launcher.launch(jobs, initial_job_idx=first):
-                ended.return_value  # noqa: B018  # raises what ended a job outside its training
+                ended.return_value  # noqa: B018  # raises an error that is not the trial's own
         except (KeyboardInterrupt, SystemExit):
             asked.clear()  # the study is told when it goes on
             raise

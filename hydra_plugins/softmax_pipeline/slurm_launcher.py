@@ -1,4 +1,4 @@
-"""Hydra's Slurm launcher, in which a job that dies takes only its own trial with it."""
+"""Hydra's Slurm launcher, but a job that dies takes only its own trial with it."""
 
 import logging
 import os
@@ -35,9 +35,10 @@ class SlurmLauncher(Published):
     def __call__(self, *arguments: Any) -> JobReturn:
         """Run a trial, in its job.
 
-        At the time limit, and when it is cancelled, Slurm sends SIGTERM, upon which the trial ends
-        as KILLED. The signal before, which submitit asks for and would answer with an exception in
-        the trial, is ignored. Whether a preempted job starts again is up to Slurm.
+        When a job is cancelled or reaches its time limit, Slurm sends SIGTERM, and the trial ends
+        as KILLED. submitit lets Slurm send another signal before, on which it would raise an
+        exception in the trial; that signal is ignored. Whether a preempted job starts again is up
+        to Slurm.
         """
         with suppress(ValueError):  # not in the main thread
             signal.signal(signal.SIGUSR2, signal.SIG_IGN)
