@@ -87,7 +87,10 @@ def by_run_id(run_id: str) -> tuple[Path, Trial]:
         if found.run_id == run_id:
             if found.status != "FINISHED":
                 path = f"{found.folder}/trial.json"
-                raise UserError(f"{path}: the trial is {found.status}, not FINISHED")
+                raise UserError(
+                    f"{path}: the trial is {found.status}, not FINISHED: run its sweep again, or "
+                    "choose another trial"
+                )
             return folder, found
         ids[found.run_id] = f"run_id={found.run_id} (trial {found.number}, {found.name})"
     raise UserError(f"{ROOT}: has no trial with the run_id {run_id}{_hint(run_id, ids)}")

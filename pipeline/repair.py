@@ -1,8 +1,8 @@
-"""Repair: what DVC left half written when it was killed, and would stop at now.
+"""Repair: mends files that DVC left half written when it was killed, and could not read now.
 
 DVC writes two files in place: dvc.lock, and the list of the processes that read and write files. A
 kill or a full disk may leave half of one, which is an error in DVC's next call. `make repro` begins
-with this.
+with this command.
 """
 
 import fcntl
@@ -26,7 +26,7 @@ HOLDERS = TMP / "rwlock"
 
 
 def main(given: Sequence[str] = ()) -> int:
-    """Restore dvc.lock from git, or remove it, and remove the list of holders, if they are bad."""
+    """Restore or remove a damaged dvc.lock, and remove a list of processes that have all ended."""
     if given:
         raise UserError(f"{given[0]} is not known: it takes no arguments")
     with ExitStack() as stack:
@@ -50,17 +50,17 @@ def main(given: Sequence[str] = ()) -> int:
 
 @contextmanager
 def _held(path: Path) -> Iterator[None]:
-    """Keep DVC out, as another DVC would."""
+    """Hold the lock of a DVC that runs, so that no other begins; exit if one is running."""
     with path.open("a", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            sys.exit(f"repair: {path}: DVC is running")
+            sys.exit(f"repair: {path}: DVC is running: wait for its end, or stop it")
         yield
 
 
 def _are_alive(text: str) -> bool:
-    """Tell whether the list of holders is empty, or one of them is a DVC that runs."""
+    """Tell whether the list of processes is empty, or names a DVC that is running."""
     try:
         holders = json.loads(text)
     except ValueError:
@@ -73,7 +73,7 @@ def _are_alive(text: str) -> bool:
 
 
 def _is_whole(content: bytes) -> bool:
-    """Tell whether DVC would read it: it is valid YAML up to many a place where it was cut off."""
+    """Tell whether DVC would read a dvc.lock: a part of it may be valid YAML too."""
     try:
         return "stages" in COMPILED_LOCKFILE_SCHEMA(yaml.load(content, yaml.CSafeLoader))
     except (yaml.YAMLError, Invalid, UnicodeDecodeError):

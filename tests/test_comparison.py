@@ -327,8 +327,8 @@ def test_groups_that_cannot_be_told_apart_or_compared(tmp_path: Path) -> None:
     assert same
     assert same.sentence.startswith("B - A is +0.00 points with every seed, so what a seed moves")
     for name, about, seeds, why in (
-        ("data", {"dataset": "x"}, (0, 1), "another test set"),
-        ("labels", {"test_labels_sha256": "b"}, (0, 1), "another test set"),
+        ("data", {"dataset": "x"}, (0, 1), "their test sets differ"),
+        ("labels", {"test_labels_sha256": "b"}, (0, 1), "their test sets differ"),
         ("few", {}, (1, 8), "too few seeds in common: 1, and 2 are needed"),
     ):
         third = group(tmp_path / name, dict.fromkeys(seeds, 0.5), **about)

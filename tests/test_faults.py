@@ -271,7 +271,7 @@ def test_nothing_is_repaired_while_dvc_runs(reproduced: Project) -> None:
     (reproduced / "dvc.lock").write_text("", encoding="utf-8")
     with (reproduced / ".dvc/tmp/lock").open("a", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # as DVC does
-        assert (
-            reproduced.stage("repair", code=1).stderr == "repair: .dvc/tmp/lock: DVC is running\n"
+        assert reproduced.stage("repair", code=1).stderr == (
+            "repair: .dvc/tmp/lock: DVC is running: wait for its end, or stop it\n"
         )
     assert (reproduced / "dvc.lock").read_text(encoding="utf-8") == ""

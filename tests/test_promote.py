@@ -185,5 +185,6 @@ def test_there_is_nothing_to_promote(reproduced: Project) -> None:
     assert refused().endswith(": nothing to promote: no trial has finished: run the sweep again\n")
     failed = trial_file.read(next((reproduced / "multirun").glob("*/0/trial.json")))
     assert refused(f"run_id={failed.run_id}").endswith(
-        "trial.json: the trial is FAILED, not FINISHED\n"
+        "trial.json: the trial is FAILED, not FINISHED: run its sweep again, or choose another "
+        "trial\n"
     )

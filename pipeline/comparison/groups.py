@@ -140,7 +140,7 @@ def find(a: str, b: str) -> Groups | None:
     found = Groups(results.read(first), results.read(second), (shown(first), shown(second)))
     for key in ("dataset", "test_labels_sha256"):
         if found.a.about.get(key) != found.b.about.get(key):
-            raise UserError("A and B have not answered the same examples: another test set")
+            raise UserError("A and B have not answered the same examples: their test sets differ")
     if len(found.seeds) < LEAST:
         raise UserError(
             f"A and B have too few seeds in common: {len(found.seeds)}, and {LEAST} are needed"

@@ -49,7 +49,10 @@ def trial(name: str) -> Trial | None:
     if found is None or found.tested:
         return None
     if found.status != "FINISHED":
-        raise UserError(f"{found.folder}: the trial is {found.status}, not FINISHED")
+        raise UserError(
+            f"{found.folder}: the trial is {found.status}, not FINISHED: run its sweep again, or "
+            "choose another trial"
+        )
     return found
 
 

@@ -88,6 +88,7 @@ def _make_run_epoch(
     seed: int,
     resident: bool,
 ) -> RunEpoch:
+    """Return the function that trains one epoch: by full batches, from memory, or from the file."""
     rows = len(training[0])
     step = make_step(model, optimizer, batch_size or rows, seed)
     whole = model.exact and features.are_bytes(training[0])
