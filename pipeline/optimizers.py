@@ -66,8 +66,8 @@ def make(
     Raises
     ------
     UserError
-        If it should compute exactly and does not, cannot follow the schedule, or needs what `fit` of
-        Keras does besides the steps.
+        If it should compute exactly and does not, cannot follow the schedule, or needs what the
+        `fit` of Keras does besides the steps.
     """
     import keras
     import tensorflow as tf

@@ -47,6 +47,11 @@ def gradients(
         The blocks.
     seeds : sequence of tensors
         One for each block, if the model takes a seed.
+
+    Raises
+    ------
+    UserError
+        If the logits depend on none of the weights.
     """
     variables, once = list(model.weights.values()), copy(model)
     with tf.GradientTape(persistent=True) as tape:
