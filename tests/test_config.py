@@ -214,7 +214,7 @@ def test_help_and_completion(ready: Project) -> None:
     ):
         assert expected in text
     assert "defaults:" not in text
-    assert text.startswith("Train: weights and history")
+    assert text.startswith("Train: fits the configured model")
     assert "\n    run_id=ID " in ready.stage("promote", "--help").stdout
     ask = (
         ". conf/completion.bash; COMP_LINE='python -m pipeline.train model='; "
