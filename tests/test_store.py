@@ -63,7 +63,7 @@ def text(folder: Path, run_id: str) -> str:
 
 
 def test_artifacts_stay_beside_a_store_that_is_moved_or_copied(tmp_path: Path, here: Path) -> None:
-    first, moved, copied = (tmp_path / name for name in ("first", "moved", "copied"))
+    first, moved, copied = (tmp_path / name for name in ("first", "moved", "José (1)"))
     first.mkdir()
     (first / "dvc.yaml").touch()
     one = record(first, "one")
@@ -81,6 +81,7 @@ def test_artifacts_stay_beside_a_store_that_is_moved_or_copied(tmp_path: Path, h
     assert not (moved / "mlruns" / three).exists()
     shutil.rmtree(copied / "mlruns" / one)
     assert (text(moved, one), text(moved, two)) == ("one", "two")
+    assert {path.name for path in tmp_path.iterdir()} == {"a project", "moved", "José (1)"}
 
 
 @pytest.mark.slow

@@ -106,7 +106,17 @@ def _located(uri: str) -> tuple[str, Path | None]:
     if url.database in (None, "", ":memory:"):
         return uri, None
     path = workspace.root() / url.database
-    return url.set(database=str(path)).render_as_string(hide_password=False), path
+    return _address(path, url.drivername, uri.partition("?")[2]), path
+
+
+def _address(path: Path, driver: str = "sqlite", query: str = "") -> str:
+    """Return the address of a store in a file.
+
+    SQLAlchemy would write `%C3%A9` for an é. MLflow makes the folder of an address, and would make
+    one of that name.
+    """
+    written = str(path).replace("%", "%25").replace("?", "%3F")
+    return f"{driver}:///{written}" + (f"?{query}" if query else "")
 
 
 def _make(path: Path) -> None:
@@ -115,6 +125,6 @@ def _make(path: Path) -> None:
 
     with TemporaryDirectory() as folder:
         complete = Path(folder, path.name)
-        MlflowClient(f"sqlite:///{complete}").get_experiment("0")
+        MlflowClient(_address(complete)).get_experiment("0")
         with replacing(path) as temporary:
             shutil.copyfile(complete, temporary)
