@@ -23,7 +23,7 @@ LOCAL = "sqlite:///mlflow.db"  # which a bare `mlflow ui` opens
 
 
 def main(config: Config, _: Inputs) -> None:
-    """Find or make the run of these weights and add what it lacks.
+    """Find or make the run of these weights, and add what it lacks or has otherwise.
 
     It refuses results that do not belong together.
     """
@@ -35,9 +35,11 @@ def main(config: Config, _: Inputs) -> None:
     run = Run.look_up(config)
     found = run.resume(config)
     if not found.problem:
-        if not description.test_metrics(evaluation).keys() <= found.metrics.keys():
+        # a stage that was run by hand may have given the run an evaluation of other data
+        known = description.test_metrics(evaluation).items() <= found.metrics.items()
+        if not known:
             run.evaluation(config, evaluation)
-        if not found.figures:
+        if not (known and found.figures):
             run.figures(config)
         log.info("%s", in_words(evaluation))
         log.info(

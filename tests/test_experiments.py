@@ -86,6 +86,17 @@ def test_no_run_is_made_of_weights_of_other_settings(reproduced: Project) -> Non
     reproduced.stage("record", "tracking.uri=sqlite:///new.db")
     (run,) = runs(reproduced, f"sqlite:///{reproduced / 'new.db'}")
     assert run.data.params["seed"] == "0"
+
+    for stage in ("preprocess", "evaluate", "plot"):
+        reproduced.stage(stage, "dataset.scale=standardise", "tracking.uri=sqlite:///new.db")
+    (other,) = runs(reproduced, f"sqlite:///{reproduced / 'new.db'}")
+    assert other.data.metrics["test_loss"] != run.data.metrics["test_loss"]
+    reproduced.stage("preprocess")
+    reproduced.run("git", "checkout", "metrics", "plots")
+    reproduced.stage("record", "tracking.uri=sqlite:///new.db")
+    (again,) = runs(reproduced, f"sqlite:///{reproduced / 'new.db'}")
+    assert again.data.metrics == run.data.metrics
+
     reproduced.edit("dvc.yaml", "  train:\n", "  train:\n    frozen: true\n")
     said = reproduced.stage("record", code=1).stderr
     assert said.startswith("record: dvc.yaml: `frozen` of train hides what has changed since")

@@ -33,7 +33,8 @@ def changed(*stages: str) -> str:
     command = [sys.executable, "-m", "dvc", "status", "--json", *stages]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
-        why = (done.stderr.strip().splitlines() or ["no reason is given"])[0]
+        lines = done.stderr.partition("ERROR: ")[2].splitlines()
+        why = " ".join(" ".join(lines[:2]).split()) or "no reason is given"  # busy: by whom
         return f"DVC cannot tell what has changed ({why})"
     return next(_said(json.loads(done.stdout)), "")
 
