@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 CONF = Path(__file__).parent.parent / "conf"
+DATASET: str = yaml.safe_load((CONF / "../params.yaml").read_text(encoding="utf-8"))["dataset"]
 TRACKING = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))["tracking"]
 EXPERIMENT = re.sub(r"\$\{environment:\w+,(.*)\}", r"\1", TRACKING["experiment"])
 

@@ -20,6 +20,7 @@ from pipeline.settings import params
 from pipeline.settings.check import check_options
 from pipeline.settings.dataset import Dataset
 from tests.conftest import PARAMS, ROOT
+from tests.defaults import DATASET
 
 RANDOM = np.random.default_rng(1)
 KINDS = np.array(["ant", "bee", "cat"])[np.arange(60) % 3]
@@ -30,7 +31,7 @@ FRAME = pd.DataFrame(RANDOM.normal(size=(60, 4)), columns=[*"abcd"]).assign(kind
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with conf/ and params.yaml, which is the current one."""
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
-    text = PARAMS.replace("dataset: tiny", "dataset: mnist")
+    text = PARAMS.replace("dataset: tiny", f"dataset: {DATASET}")
     (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(params, "CONF", tmp_path / "conf")
@@ -230,7 +231,9 @@ def test_a_name_that_is_read_as_something_else_is_refused(workspace: Path, name:
 
 def test_params_may_name_the_data_set_before_it_is_adopted(workspace: Path) -> None:
     text = Path("params.yaml").read_text(encoding="utf-8")
-    Path("params.yaml").write_text(text.replace("dataset: mnist", "dataset: t"), encoding="utf-8")
+    Path("params.yaml").write_text(
+        text.replace(f"dataset: {DATASET}", "dataset: t"), encoding="utf-8"
+    )
     FRAME.to_csv("t.csv", index=False)
     adopt.main(["t.csv"])
     assert adopted("t").shape == [4]
@@ -331,9 +334,9 @@ def test_the_command(workspace: Path) -> None:
         ("t.csv", "name=a/b"): (
             "name 'a/b' must be letters (a to z), digits, _, - and .: give another with name="
         ),
-        ("t.csv", "name=mnist"): (
-            "conf/dataset/mnist.yaml: is there already, and says something else: remove it, or "
-            "give another name with name="
+        ("t.csv", f"name={DATASET}"): (
+            f"conf/dataset/{DATASET}.yaml: is there already, and says something else: remove it, "
+            "or give another name with name="
         ),
         ("t.csv", "label=sort"): "t.csv: has no column 'sort'; its columns are a, b, c, d, kind",
         ("t.csv", "drop=kind"): "t.csv: say with label=COLUMN which column holds the labels: "

@@ -29,6 +29,7 @@ from pipeline.settings.compose import in_force, load
 from pipeline.settings.dataset import Dataset
 from tests.conftest import COPIED, ROOT, Project
 from tests.conftest import PARAMS as TINY
+from tests.defaults import DATASET
 from tests.forks import Forks, forking
 
 GROUPS = ("dataset", "model", "optimizer")
@@ -45,7 +46,8 @@ OF_EACH_KIND = [
     next(file for file in FILES if file.startswith(kind))
     for kind in ("params.yaml", "conf/config.yaml", *(f"conf/{group}" for group in GROUPS))
 ]
-PARAMS = TINY.replace("tiny", "mnist")
+PARAMS = TINY.replace("tiny", DATASET)
+CHOICE = f"dataset: {DATASET}"
 HYDRAS = ("defaults", "hydra")  # keys of conf/config.yaml that are code
 SHARED = ("seed", "train")
 MAY_BE_BELOW_ZERO = {("model", "weight"), ("model", "bias")}
@@ -67,7 +69,8 @@ def keys(tree: Any, above: Key = ()) -> Iterator[Key]:
             continue
         if isinstance(tree, dict):
             yield (*above, key)
-        if isinstance(value, dict) or (isinstance(value, list) and isinstance(value[0], dict)):
+        first = value[0] if isinstance(value, list) and value else value
+        if isinstance(first, dict):
             yield from keys(value, (*above, key))
 
 
@@ -319,9 +322,9 @@ def test_what_only_looks_wrong(
     [
         ("seed: 0", "seed: no", "seed should be a valid integer, not false"),
         ("seed: 0", "seed: ${oc.env:HOME}", "seed should be a valid integer, not '${oc.env:HOME}'"),
-        ("dataset: mnist", "dataset: no", "dataset: there is no false; choose one of"),
-        ("dataset: mnist", "dataset:", "dataset: there is no null; choose one of"),
-        ("dataset: mnist", "dataset: [mnist]", 'dataset: there is no ["mnist"]; choose one of'),
+        (CHOICE, "dataset: no", "dataset: there is no false; choose one of"),
+        (CHOICE, "dataset:", "dataset: there is no null; choose one of"),
+        (CHOICE, "dataset: [mnist]", 'dataset: there is no ["mnist"]; choose one of'),
         ("learning_rate: 0.1", "learning_rate: .inf", "train.learning_rate should be a finite"),
         ("learning_rate: 0.1", "learning_rate: 1e999", "train.learning_rate should be a finite"),
         ("epochs: 3", "epochs: 99999999999", "train.epochs should be less than 2147483648"),
@@ -367,7 +370,7 @@ def test_a_value_that_is_not_there(checked: Checked, value: str, message: str) -
     ],
 )
 def test_a_key_of_a_data_set(checked: Checked, key: str, value: Any, message: str) -> None:
-    name = "conf/dataset/mnist.yaml"
+    name = f"conf/dataset/{DATASET}.yaml"
     line = checked(name, content(name) | {key: value})
     assert str(line).startswith(f"{name}: dataset.{key} {message}") or line == (
         f"{name}: dataset.{key}: {message}"
@@ -388,8 +391,8 @@ def test_a_data_set_has_a_folder_of_its_own(
     project: Project, file: str, name: str, message: str
 ) -> None:
     path = project / f"conf/dataset/{file}.yaml"
-    text = (ROOT / "conf/dataset/mnist.yaml").read_text(encoding="utf-8")
-    path.write_text(text.replace("name: mnist", f"name: {name}"), encoding="utf-8")
+    wrong = content(f"conf/dataset/{DATASET}.yaml") | {"name": name}
+    path.write_text(yaml.safe_dump(wrong), encoding="utf-8")
     try:
         line = str(loaded(project, f"dataset='{file}'"))
     finally:

@@ -10,6 +10,7 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.files import replacing
 from tests.conftest import Project
+from tests.defaults import DATASET
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -83,10 +84,10 @@ def test_a_broken_input_is_named(ready: Project, case: tuple[str, str, bytes | N
 
 def test_another_data_set_is_not_trained_on(reproduced: Project) -> None:
     for stage in ("train", "evaluate"):
-        (line,) = reproduced.stage(stage, "dataset=mnist", code=1).stderr.splitlines()
+        (line,) = reproduced.stage(stage, f"dataset={DATASET}", code=1).stderr.splitlines()
         assert line == (
-            f"{stage}: data/processed: holds another data set than conf/dataset/mnist.yaml: "
-            "run `dvc repro` with `dataset: mnist` in params.yaml"
+            f"{stage}: data/processed: holds another data set than conf/dataset/{DATASET}.yaml: "
+            f"run `dvc repro` with `dataset: {DATASET}` in params.yaml"
         )
 
 

@@ -103,7 +103,8 @@ def test_values_by_hand() -> None:
 
 def test_one_example() -> None:
     y, p = np.array([1], np.uint8), np.array([[0.25, 0.75]])
-    found = {name: METRICS[name](y, p) for name in METRICS if name != "top"}
+    shipped = [name for name, one in METRICS.items() if one.__module__ == metrics.__name__]
+    found = {name: METRICS[name](y, p) for name in shipped if name != "top"}
     assert found == {
         "accuracy": 1,
         "macro_precision": 0.5,
