@@ -165,6 +165,8 @@ class Unkept(Checkpoint):
 def _of(trained: Trained, x: Any) -> arrays.Features:
     x, shape = given.examples(x)
     if x.shape[1] != np.prod(trained.shape):
-        raise UserError(f"x: examples of the shape {shape} were trained as {trained.shape}")
+        raise UserError(
+            f"x: the model was trained on examples of the shape {trained.shape}, not {shape}"
+        )
     given.check(x, exact=trained.model.exact)
     return x

@@ -136,7 +136,9 @@ def measure(
     for metric in config.metrics:
         value = METRICS[metric.name](y, probabilities, **metric.options)
         if not isinstance(value, Real | None):
-            raise UserError(f"{metric.name}: should return a number or None, not {value!r:.80}")
+            raise UserError(
+                f"metric {metric.name}: should return a number or None, not {value!r:.80}"
+            )
         if value is not None:
             found[metric.title] = float(value)
     return found

@@ -62,9 +62,7 @@ def revision(rev: str) -> str:
     except RefusedError:
         raise
     except UserError as error:
-        raise UserError(
-            f"commits are what is verified, but there is no repository: {error}"
-        ) from None
+        raise UserError(f"needs a git repository, whose commit it verifies: {error}") from None
     if found := commit(rev):
         return found
     raise UserError(f"rev: git knows no commit {rev!r}")

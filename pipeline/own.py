@@ -36,7 +36,7 @@ def load(file: Path) -> None:
         line = text.count("\n", 0, found.start()) + 1
         raise UserError(
             f"{shown(file)}: line {line}: `{found[0].strip()}`: DVC does not know that the stages "
-            f"of {shown(folder)}/ read this: what it needs of own/ has to be in {shown(folder)}/"
+            f"of {shown(folder)}/ read this: move what it needs into {shown(folder)}/"
         )
     try:
         with hidden(*WITH_SETTINGS):

@@ -93,7 +93,7 @@ def learning_rate(name: str, rate: float, step: int, steps: int) -> float:
     if not (isinstance(factor, Real) and 0 <= factor < float("inf")):
         raise UserError(
             f"train.schedule: {name!r} gives the factor {factor!r} for the progress "
-            f"{step / steps:g}: let it be a number from 0 on"
+            f"{step / steps:g}: it must be a finite number that is not negative"
         )
     product = rate * factor
     return product if product >= LEAST else 0.0

@@ -56,7 +56,8 @@ class Options(arguments.Options):
             )
         if self.record and (self.tolerance or self.stage or revised):
             raise UserError(
-                "record goes with neither rev, stage nor tolerance: it is of all bits here"
+                "record goes with neither rev, stage nor tolerance: it says that all bits of the "
+                "results here come out of this machine"
             )
         return self
 

@@ -89,7 +89,7 @@ def test_the_lines_of_the_document_have_the_bits_of_the_command(reproduced: Proj
         refused[2],
         "classes: should be 3 to 256, as the largest label is 2, not 2",
         "y: label 3 is not one of the 3 classes of the training",
-        "x: examples of the shape (19,) were trained as (20,)",
+        "x: the model was trained on examples of the shape (20,), not (19,)",
     ]
     assert "training has diverged" in refused[2]
     assert "nothing was refused" not in said

@@ -142,7 +142,7 @@ def test_a_metric_that_gives_no_number_is_named(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(evaluate, "METRICS", {"mine": lambda y, p, value=value: value})
         assert evaluate.measure(config, y, p) == expected  # type: ignore[arg-type]
     monkeypatch.setattr(evaluate, "METRICS", {"mine": lambda y, p: p[0, :2]})
-    with pytest.raises(UserError, match="mine: should return a number or None, not array"):
+    with pytest.raises(UserError, match="metric mine: should return a number or None, not array"):
         evaluate.measure(config, y, p)  # type: ignore[arg-type]
 
 

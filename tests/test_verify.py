@@ -285,7 +285,7 @@ def test_options_that_are_wrong(reproduced: Project) -> None:
         ("rev=HEAD", "workspace=true"): "rev and workspace exclude each other: "
         "one is a commit, the other is not",
         ("record=true", "stage=train"): "record goes with neither rev, stage nor tolerance: "
-        "it is of all bits here",
+        "it says that all bits of the results here come out of this machine",
     }.items():
         with pytest.raises(UserError) as error:
             arguments.parse(Options, list(given))
@@ -300,7 +300,7 @@ def test_options_that_are_wrong(reproduced: Project) -> None:
     assert "verify: dvc.lock: cannot be read (" in verify(reproduced, "workspace=true", code=1)
     shutil.rmtree(reproduced / ".git")
     line = verify(reproduced, code=1)
-    assert line.startswith("verify: commits are what is verified, but there is no repository: git ")
+    assert line.startswith("verify: needs a git repository, whose commit it verifies: git ")
 
 
 def test_what_is_known_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,8 @@ def both(one: Trial | str, other: Trial | str) -> tuple[Side, Side]:
         raise UserError("train.validation_size is 0: no held-out examples to compare trials on")
     if any(x.shape != y.shape or (x != y).any() for x, y in zip(first, second, strict=True)):
         raise UserError(
-            f"A and B have held out other examples: {len(first[0]):,} and {len(second[0]):,}"
+            f"A and B have held out other examples: {len(first[0]):,} and {len(second[0]):,}: "
+            "compare trials of the same data and train.validation_size"
         )
     return _side(one, a, shape, first), _side(other, b, shape, second)
 

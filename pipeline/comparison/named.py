@@ -116,7 +116,7 @@ def _predictions(commit: str) -> str:
 def _experiment(name: str) -> Side | None:
     refs = [ref for ref in _experiments() if ref.rpartition("/")[2] == name]
     if len(refs) > 1:
-        raise UserError(f"{name}: several experiments are called so: give one of {', '.join(refs)}")
+        raise UserError(f"{name}: several experiments have this name: give {', '.join(refs)}")
     return _commit(refs[0], name) if refs else None
 
 

@@ -100,6 +100,6 @@ def check_same_examples(a: Side, b: Side) -> None:
             raise UserError(f"{OTHER}: another {what}{said}")
     labels, others = a.answers.actual, b.answers.actual
     if len(labels) != len(others):
-        raise UserError(f"{OTHER}: {len(labels):,} and {len(others):,}")
+        raise UserError(f"{OTHER}: A has {len(labels):,} and B {len(others):,}")
     if (labels != others).any():
         raise UserError(f"{OTHER}: their labels differ")

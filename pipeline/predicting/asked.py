@@ -140,7 +140,7 @@ def _refuse_skipped(path: Path, *, skip: int, **form: Any) -> None:
     if kinds and any(kinds[0]) and kinds[0] == kinds[-1]:
         raise UserError(
             f"{path}: line {skip} is skipped, as in the data set's own files, but is an example: "
-            "put what they begin with above it"
+            "put the lines with which those begin above it"
         )
 
 

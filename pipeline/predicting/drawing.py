@@ -33,7 +33,9 @@ def fitted(pixels: NDArray[np.uint8], shape: tuple[int, int], name: str) -> NDAr
 
     ink = np.abs(pixels.astype(np.float64) - paper(pixels))
     if ink.max() < LEAST_CONTRAST:
-        raise UserError(f"{name}: shows no digit: ink and paper are too much alike")
+        raise UserError(
+            f"{name}: shows no digit: ink and paper are too much alike: draw it with more contrast"
+        )
     ink /= ink.max()
     ink[ink < INK] = 0
     rows, columns = (np.flatnonzero(ink.any(axis)) for axis in (1, 0))

@@ -55,7 +55,7 @@ def read(path: Path) -> str:
     except OSError as error:
         raise UserError(f"{shown(path)}: cannot be read: {error.strerror or error}") from None
     if len(content) > MOST_BYTES:
-        raise UserError(f"{shown(path)}: is larger than {MOST_BYTES:,} bytes")
+        raise UserError(f"{shown(path)}: is larger than {MOST_BYTES:,} bytes: keep settings alone")
     try:
         return content.decode()
     except UnicodeDecodeError as error:
@@ -82,7 +82,7 @@ def parse(text: str, path: Path) -> dict[Any, Any]:
                 raise UserError(f"{where} aliases (*) are not supported: write the value out")
             if tag := getattr(event, "tag", None):
                 shown_tag = tag.replace("tag:yaml.org,2002:", "!!")
-                raise UserError(f"{where} tags ({shown_tag}) are not supported")
+                raise UserError(f"{where} tags ({shown_tag}) are not supported: leave it out")
             plain = isinstance(event, ScalarEvent) and event.implicit[0]
             number = getattr(event, "value", "")
             if plain and TWO_NUMBERS.fullmatch(number):
@@ -102,9 +102,9 @@ def parse(text: str, path: Path) -> dict[Any, Any]:
         problem = getattr(error, "problem", None) or first_line(error)
         raise UserError(f"{shown(path)}:{place} is not valid YAML: {problem}") from None
     if parsed is None:
-        raise UserError(f"{shown(path)}: is empty")
+        raise UserError(f"{shown(path)}: is empty: it must hold keys and values, as KEY: VALUE")
     if not isinstance(parsed, dict):
-        raise UserError(f"{shown(path)}: must hold keys and values")
+        raise UserError(f"{shown(path)}: must hold keys and values, as KEY: VALUE")
     return parsed
 
 

@@ -95,8 +95,8 @@ def _check(changed: dict[Path, str], wanted: Settings, trial: Trial) -> None:
             for key in differing
         )
         raise UserError(
-            f"trial {trial.number} has settings that the files of conf/ cannot be given: {what}. "
-            "Change them there and promote again; nothing was changed"
+            f"trial {trial.number} has settings that cannot be written into conf/: {what}. Change "
+            "them there and promote again; nothing was changed"
         )
 
 
