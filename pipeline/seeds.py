@@ -2,7 +2,7 @@
 
     python -m pipeline.seeds [n=10] [KEY=VALUE ...]
 
-    n=10          so many seeds: 0, 1, 2 ... whatever params.yaml has
+    n=10          how many seeds; they are 0, 1, 2 ..., whatever seed params.yaml has
     KEY=VALUE     as of `python -m pipeline.train`: model=mlp, hydra/launcher=joblib ...
 
 Trains the setting of params.yaml with each seed, evaluates each on the test set once, and shows

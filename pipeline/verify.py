@@ -2,19 +2,20 @@
 
 `python -m pipeline.verify` clones the last commit into a temporary folder, runs every stage there
 with an empty cache and an MLflow store of its own, and compares what comes out with the commit's
-dvc.lock. Raw files that are here and right are copied, not fetched. Nothing here is changed.
+dvc.lock. Raw files that lie here are copied if they are right, and fetched otherwise. Nothing here
+is changed.
 
-    rev=HEAD~3        another revision
-    workspace=true    the code and the results that lie here, uncommitted changes included
-    stage=train       one stage; what it reads is taken from the workspace or DVC's cache
-    threads=2         on so many cores, with so many of TensorFlow's threads
-    repeat=3          so many times
-    tolerance=1e-6    values may differ by so much (pixels of a picture by two levels of 255)
-    keep=true         keep the temporary folder
-    record=true       then write this machine into docs/made_on.json, if every result is identical
+    rev=HEAD~3        takes another revision
+    workspace=true    takes the code and results that lie here, uncommitted changes included
+    stage=train       runs one stage; what it reads comes from the workspace or DVC's cache
+    threads=2         uses 2 cores, and 2 of TensorFlow's threads
+    repeat=3          reproduces 3 times
+    tolerance=1e-6    lets values differ by 1e-6, and pixels of a picture by two levels of 255
+    keep=true         keeps the temporary folder
+    record=true       writes this machine into docs/made_on.json, if every result is identical
 
-The exit code is 0 if every result is identical, and the inputs that dvc.lock names are the ones
-that are there; with a tolerance, also if every result is equal within it. Otherwise it is 1.
+The exit code is 0 if every result is identical, and the inputs are those that dvc.lock names. With
+a tolerance, it is also 0 if every result is equal within it. Otherwise it is 1.
 """
 
 import os

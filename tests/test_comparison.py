@@ -125,7 +125,7 @@ def test_other_examples_are_refused() -> None:
     for dataset, labels, why in (
         ({"name": "other"}, [0, 1], r"another data set \(tiny and other\)"),
         ({"name": "tiny"}, [1, 1], "their labels differ"),
-        ({"name": "tiny"}, [1], "2 and 1"),
+        ({"name": "tiny"}, [1], "A has 2 and B 1"),
     ):
         other = Side("x", Answers(np.array(labels), np.array(labels), None), dataset, {})
         with pytest.raises(UserError, match=why):

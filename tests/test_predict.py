@@ -142,7 +142,7 @@ def test_what_is_not_of_the_data_sets_kind_is_refused_with_the_remedy(tmp_path: 
         ("large.png", grey, dataset(), False, "is 60 x 50 pixels, but the images of mine are 28 x 28: scale it, or set fit=true"),  # noqa: E501
         ("colour.png", grey, dataset(), False, "is in colour, but mine is grey: convert it, or set fit=true"),  # noqa: E501
         ("paper.png", grey, dataset(), False, "has a light background, but the images of mine have a dark one: invert it, or set fit=true"),  # noqa: E501
-        ("blank.png", grey, dataset(), True, "shows no digit: ink and paper are too much alike"),
+        ("blank.png", grey, dataset(), True, "shows no digit: ink and paper are too much alike: draw it with more contrast"),  # noqa: E501
         ("clear.png", grey, dataset(), False, "is transparent: put it on a background"),
         ("text.png", grey, dataset(), False, "is neither a PNG nor a JPEG: convert it"),
         ("notes.txt", grey, dataset(), False, "is no PNG, JPEG, .npy, CSV or Parquet file: convert it"),  # noqa: E501

@@ -75,7 +75,7 @@ def read_header(path: Path, dimensions: range) -> tuple[tuple[int, ...], int]:
 
 
 def blocks(path: Path, dimensions: range, rows: int) -> Iterator[NDArray[np.uint8]]:
-    """Yield the values of an IDX file, so many of its first dimension at a time.
+    """Yield the values of an IDX file, `rows` of its first dimension at a time.
 
     Raises
     ------

@@ -24,7 +24,7 @@ class Model:
     classes : int
         Columns of the logits.
     seed : int
-        Of the initial weights, as far as they are random.
+        Of the initial weights, if they are random.
     **options
         Those of the model's YAML file.
 

@@ -89,6 +89,6 @@ def panels(figure: Figure, titles: Sequence[str], size: float) -> list[Axes]:
 
 
 def grid(count: int) -> tuple[int, int]:
-    """Return the rows and columns in which so many panels are arranged."""
+    """Return the rows and columns in which `count` panels are arranged."""
     columns = min(count, 5 if count <= 20 else 10)
     return -(-count // columns), columns

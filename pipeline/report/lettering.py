@@ -11,7 +11,7 @@ MOST = 60  # letters of a name
 
 
 def inches(letters: int, size: float) -> float:
-    """Return how wide so many letters of a size in points are."""
+    """Return the width, in inches, of this number of letters of a size in points."""
     return letters * WIDTH * size / 72
 
 
@@ -21,7 +21,7 @@ def short(name: str, most: int = MOST, end: int = MOST // 2) -> str:
 
 
 def wrapped(text: str, letters: int) -> str:
-    """Return a text in lines of so many letters."""
+    """Return a text broken into lines of at most this number of letters."""
     return textwrap.fill(text, letters)
 
 

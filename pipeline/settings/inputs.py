@@ -21,7 +21,7 @@ from pipeline.settings import conf_files, dvc_yaml, params
 
 PACKAGE = "pipeline"
 BY_ITSELF = re.compile(r"\.|__pycache__$")  # begins the names of what editors and Python write
-SMALL = 1_000_000  # bytes: the SHA-256 of so many takes less than a millisecond
+SMALL = 1_000_000  # bytes, whose SHA-256 takes less than a millisecond
 
 
 class Inputs:

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 class Sweep:
-    """The sweep of this command: what it is to try, its folder, which is locked, and its run.
+    """The sweep of this command: its trials, its folder, which is locked, and its MLflow run.
 
     Parameters
     ----------
