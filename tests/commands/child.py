@@ -88,8 +88,11 @@ def leave(code: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except OSError:
+        except OSError as error:
             code = code or 120
+            if stream is sys.stdout:  # as the interpreter says it
+                line = f"Exception ignored in: {stream}\n{type(error).__name__}: {error}"
+                print(line, file=sys.stderr)
     if code == -signal.SIGINT:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)

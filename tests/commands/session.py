@@ -23,7 +23,10 @@ exec {python} -IS {shim} {address} {script} "$@"
 """
 
 
-DROPPED = ("COLUMNS", "LINES", "MLFLOW_", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "TF_")
+DROPPED = (
+    *("COLUMNS", "LINES", "MLFLOW_", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONUNBUFFERED"),
+    "TF_",
+)
 # before tests import TensorFlow, scikit-learn and others, which set variables; some are pytest's
 AT_FIRST = {name: value for name, value in os.environ.items() if not name.startswith(DROPPED)}
 
