@@ -10,12 +10,16 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from tests.conftest import Project, make_project
-from tests.test_tracking import free_port, runs, server
+from tests.conftest import Project, make_project, port
+from tests.test_tracking import runs, server
+
+__all__ = ["port"]
 
 EPOCHS = 2500  # they last until the recorder asks the server again
-OPTIONS = ("--backend-store-uri", "sqlite:///server.db", "--artifacts-destination", "artifacts")
-pytestmark = pytest.mark.timeout(600)
+OPTIONS = (
+    *("--workers", "1", "--backend-store-uri", "sqlite:///server.db"),
+    *("--artifacts-destination", "artifacts"),
+)
 
 
 @pytest.fixture
@@ -35,8 +39,7 @@ def lines(process: "subprocess.Popen[str]", until: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("back", ["while it trains", "after the end"])
-def test_the_record_is_complete_in_the_end(project: Project, back: str) -> None:
-    port = free_port()
+def test_the_record_is_complete_in_the_end(project: Project, port: int, back: str) -> None:
     uri = f"http://127.0.0.1:{port}"
 
     def serve() -> AbstractContextManager[None]:

@@ -3,7 +3,8 @@
 import os
 import shutil
 import signal
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,15 @@ def reproduced(reproduced_once: Path, tmp_path: Path) -> Project:
     """A project after `dvc repro` and a commit."""
     shutil.copytree(reproduced_once / "project", tmp_path / "project", symlinks=True)
     return Project(tmp_path / "project")
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port for a server, which no other process is given before it listens."""
+    with socket.socket() as kept:
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers set it
+        kept.bind(("127.0.0.1", 0))
+        yield int(kept.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

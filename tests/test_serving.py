@@ -19,7 +19,7 @@ from pipeline.learning import determinism
 from pipeline.tracking.served_model import Classifier
 from tests import oracle
 from tests.conftest import Project
-from tests.test_tracking import free_port, runs, server
+from tests.test_tracking import runs, server
 
 X = np.random.default_rng(0).integers(0, 256, (3, 20)).astype(np.uint8)
 SCALED = (X / 255).astype(np.float32)
@@ -221,9 +221,8 @@ curl -H 'Content-Type: application/json' -d @request.json http://127.0.0.1:5001/
 """  # noqa: E501  # of docs/tracking.md
 
 
-def test_the_model_is_served(reproduced: Project) -> None:
+def test_the_model_is_served(reproduced: Project, port: int) -> None:
     (run,) = runs(reproduced)
-    port = free_port()
     uri = f"runs:/{run.info.run_id}/model"
     command = ("mlflow", "models", "serve", "--env-manager", "local", "-m", uri)
     x = np.load(reproduced / "data/processed/x_test.npy")[:3]

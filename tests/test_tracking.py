@@ -46,12 +46,6 @@ def artifacts(project: Project, run: Run, folder: str = "") -> list[str]:
     return sorted(item.path for item in client.list_artifacts(run.info.run_id, folder))
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 @contextmanager
 def server(project: Project, port: int, *command: str) -> Iterator[None]:
     """Run an MLflow server until the block ends; wait until it answers."""
@@ -164,8 +158,7 @@ def test_metrics_of_every_epoch(reproduced: Project) -> None:
         assert [metric.value for metric in logged] == pytest.approx(written, rel=1e-8)
 
 
-def test_a_bare_mlflow_ui_shows_the_run(reproduced: Project) -> None:
-    port = free_port()
+def test_a_bare_mlflow_ui_shows_the_run(reproduced: Project, port: int) -> None:
     experiment_id = runs(reproduced)[0].info.experiment_id
     assert reproduced.stage("record").stdout.endswith(
         "To look at it: `mlflow ui`, then http://127.0.0.1:5000/"
@@ -253,8 +246,7 @@ def test_a_store_out_of_reach_costs_seconds_and_no_results(
 
 
 @pytest.mark.slow
-def test_a_server_that_comes_back_gets_the_whole_record(reproduced: Project) -> None:
-    port = free_port()
+def test_a_server_that_comes_back_gets_the_whole_record(reproduced: Project, port: int) -> None:
     uri = f"http://127.0.0.1:{port}"
     command = (
         "mlflow",
