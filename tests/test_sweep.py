@@ -304,7 +304,9 @@ def test_an_interrupted_sweep_ends_at_once(reproduced: Project) -> None:
 def test_a_killed_worker_takes_only_its_own_trial(reproduced: Project) -> None:
     arguments = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "train.epochs=20,99999,21,22")
     process = start(reproduced, *arguments, until="^trial 0 .*FINISHED")
-    os.kill(trials(reproduced)[1].pid, signal.SIGKILL)
+    while not (pids := [one.pid for one in trials(reproduced) if one.number == 1]):
+        time.sleep(0.05)  # the other worker is still being started
+    os.kill(pids[0], signal.SIGKILL)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1
     assert [one.status for one in trials(reproduced)] == [
