@@ -12,7 +12,7 @@ from tests.test_tracking import runs
 
 ELSEWHERE = {".git", "cache", "tmp", "mlruns", "__pycache__"}
 UNCOUNTED = ("mlflow.db*", "*.lock", "checkpoints/*.npz")
-SETTLE_SECONDS = 30  # after which a recorder whose stage has died has ended too
+SETTLE_SECONDS = 120  # after which a recorder whose stage has died has ended too
 
 
 def make_stale(project: Project, names: dict[str, str]) -> None:

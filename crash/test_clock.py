@@ -14,8 +14,6 @@ from tests.conftest import Project, make_project
 from tests.test_sweep import trials
 from tests.test_tracking import runs
 
-pytestmark = pytest.mark.timeout(600)
-
 
 class Clock:
     """A wall clock that only processes with its environment variables see."""

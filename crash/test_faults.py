@@ -8,7 +8,6 @@ from tests.test_faults import FULL, Disk, disk
 
 __all__ = ["disk", "reproduced", "reproduced_once"]
 SLOW = [stage for stage in faults.STAGES if stage not in faults.QUICK]
-pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.mark.parametrize("stage", SLOW)

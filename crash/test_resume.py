@@ -20,7 +20,6 @@ from tests.test_together import FILES, bits, ten, ten_once, trials
 __all__ = ["long", "reproduced", "reproduced_once", "ten", "ten_once", "uninterrupted"]
 RATES = ("train.learning_rate=0.1,0.2,0.3",)
 LONG = ("train.epochs=1000", "optimizer.momentum=0.9")
-pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.mark.parametrize("how", ["everything", "the store too"])

@@ -54,7 +54,7 @@ class Project:
         return self.folder / name
 
     def run(
-        self, *command: str, code: int | None = 0, timeout: float = 200, **environment: str
+        self, *command: str, code: int | None = 0, timeout: float = 600, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command of the environment; check its exit code unless that is None.
 

@@ -86,7 +86,7 @@ def start(
 def said(project: Project, *command: str, **more: str) -> tuple[object, ...]:
     more = {"PYTHONPATH": f"{ROOT / 'tests'}{os.pathsep}/nowhere"} | more
     process = start(project, sys.executable, *command, "a b", "", **more)
-    output, errors = process.communicate("input", timeout=60)
+    output, errors = process.communicate("input")
     first, _, rest = output.partition("\n")
     return json.loads(first) if first else None, rest, errors, process.returncode
 
@@ -138,7 +138,7 @@ def test_it_has_the_descriptors_that_it_is_given(bare: Project) -> None:
         stdout=subprocess.PIPE,
         encoding="utf-8",
     )
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate()
     assert int(output) != process.pid  # it is forked
     for number in numbers:
         assert os.pread(number, 100, 0) == b"the parent's\nits own"
@@ -148,7 +148,7 @@ def test_it_has_the_descriptors_that_it_is_given(bare: Project) -> None:
 def is_forked(project: Project, *before: str, **more: str) -> bool:
     code = FORKED.replace("SECONDS", "0")
     process = start(project, *before, sys.executable, "-c", code, **more)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate()
     assert process.returncode == 0, errors
     return int(output) != process.pid
 

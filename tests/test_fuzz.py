@@ -47,7 +47,7 @@ DATASET = Dataset(
     files=dict.fromkeys(FILES, "0" * 64),
 )
 pytestmark = [
-    pytest.mark.timeout(0 if EXAMPLES > 1000 else 300),
+    pytest.mark.timeout(0 if EXAMPLES > 1000 else 900),
     pytest.mark.filterwarnings("ignore::UserWarning"),  # NumPy on a header like Python 2's
 ]
 
