@@ -65,7 +65,7 @@ def test_the_cosine_is_correctly_rounded() -> None:
 
 
 def test_each_schedule_begins_with_the_whole_rate() -> None:
-    for name in SCHEDULES:
+    for name in (name for name, one in SCHEDULES.items() if one.__module__ == schedules.__name__):
         rates = schedules.learning_rates(name, 0.1, 8)
         assert rates[0] == np.float32(0.1)
         assert rates.dtype == np.float32
