@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from tests.commands import child
+from tests.commands import child, huge_pages
 from tests.commands.imports import Imported, everything
 from tests.commands.request import Request, inherited, receive
 
@@ -103,6 +103,7 @@ class Server:
             self.imported = everything()
             gc.collect()
             gc.freeze()
+            huge_pages.collapse()
         given = {os.fsdecode(name): os.fsdecode(value) for name, value in environment.items()}
         known = self.imported.set_by_imports.items()
         other = given.items() ^ self.environment.items()
