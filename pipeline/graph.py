@@ -1,8 +1,9 @@
 """Graphs of TensorFlow, made where no signal interrupts it."""
 
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache, partial
 from typing import Any, TypeVar
 
 Made = TypeVar("Made")
@@ -25,10 +26,21 @@ def graph(function: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
 
 
 def apart(make: Callable[..., Made], *arguments: Any) -> Made:
-    """Call `make` in a thread of its own, wait for its end, and return what it returns.
+    """Call `make` beside the main thread, wait for its end, and return what it returns.
 
     Python handles signals in the main thread. If Ctrl-C raised an exception in the midst of
     TensorFlow's tracing, its C++ would make another error of it, leave eager mode or crash.
     """
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(make, *arguments).result()
+    if threading.current_thread() is not threading.main_thread():
+        return make(*arguments)
+    made = _thread().submit(make, *arguments)
+    try:
+        return made.result()
+    finally:
+        wait([made])
+
+
+@cache
+def _thread() -> ThreadPoolExecutor:
+    """Return the thread, the same for all graphs: TensorFlow looks kernels up once in each."""
+    return ThreadPoolExecutor(1)
