@@ -24,6 +24,7 @@ READ_LATER = (
     "CELERY_LOG_",
     "COLD",
     "COLUMNS",
+    "COMP_",
     "DVC_",
     "GIT_",
     "HYDRA_FULL_ERROR",

@@ -24,7 +24,13 @@ exec {python} -IS {shim} {address} {script} "$@"
 
 
 DROPPED = (
-    *("COLUMNS", "LINES", "MLFLOW_", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONUNBUFFERED"),
+    "COLUMNS",
+    "LINES",
+    "MLFLOW_",
+    "ONEDNN_",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONPATH",
+    "PYTHONUNBUFFERED",
     "TF_",
 )
 # before tests import TensorFlow, scikit-learn and others, which set variables; some are pytest's
