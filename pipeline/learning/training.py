@@ -17,7 +17,7 @@ from pipeline.graph import apart, graph
 from pipeline.learning.history import Epoch
 from pipeline.learning.inference import any_rows, make_evaluate, scaled, tensor, tensor_blocks
 from pipeline.modelling.model import Model
-from pipeline.modelling.step import make_step
+from pipeline.modelling.step import Step, make_step
 from pipeline.modelling.sums import Sums, add, bounded, sum_blocks, zero_sums
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 
 RunEpoch = Callable[[int], Sums]  # of the number of an epoch
+Steps = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Sums]  # of x, y and an order of their rows
+Prepare = Callable[[tf.Tensor], tf.Tensor]  # of x as it is stored: x as the model takes it
 
 
 def train(
@@ -89,8 +91,7 @@ def _make_run_epoch(
     resident: bool,
 ) -> RunEpoch:
     """Return the function that trains one epoch: by full batches, from memory, or from the file."""
-    rows = len(training[0])
-    step = make_step(model, optimizer, batch_size or rows, seed)
+    step = make_step(model, optimizer, batch_size or len(training[0]), seed)
     whole = model.exact and features.are_bytes(training[0])
 
     def prepare(x: tf.Tensor) -> tf.Tensor:
@@ -100,18 +101,32 @@ def _make_run_epoch(
         in_memory = resident and model.exact
         x = features.resident(training[0], whole=whole) if in_memory else tensor(training[0])
         y = tf.constant(training[1].astype(np.int32))
-    if batch_size is None:  # in the order of the file, which the system reads ahead
-        # not a constant of the graph: Grappler would turn the division by it into a product
-        count = tf.constant(rows)
+    if batch_size is None:
+        return _by_full_batch(step, prepare, x, y)
+    steps = _make_steps(model, step, prepare, batch_size)
+    if resident:
+        return _from_memory(steps, x, y, seed)
+    return _from_file(model, steps, training, batch_size, seed)
 
-        def full_batch() -> Sums:
-            def fetch(start: Any, stop: Any) -> arrays.Arrays:
-                return prepare(x[start:stop]), y[start:stop]
 
-            return bounded(step(fetch, count))
+def _by_full_batch(step: Step, prepare: Prepare, x: tf.Tensor, y: tf.Tensor) -> RunEpoch:
+    """Train an epoch by one step on all examples, in the order of the file."""
+    rows = len(y)
+    # not a constant of the graph: Grappler would turn the division by it into a product
+    count = tf.constant(rows)
 
-        whole_epoch = graph(full_batch)
-        return lambda epoch: whole_epoch()
+    def full_batch() -> Sums:
+        def fetch(start: Any, stop: Any) -> arrays.Arrays:
+            return prepare(x[start:stop]), y[start:stop]
+
+        return bounded(step(fetch, count))
+
+    whole_epoch = graph(full_batch)
+    return lambda epoch: whole_epoch()
+
+
+def _make_steps(model: Model, step: Step, prepare: Prepare, batch_size: int) -> Steps:
+    """Return the steps on the batches of an order, one after the other."""
 
     def steps(x: tf.Tensor, y: tf.Tensor, order: tf.Tensor) -> Sums:
         def of_batch(first: tf.Tensor) -> Sums:
@@ -125,10 +140,20 @@ def _make_run_epoch(
 
         return bounded(sum_blocks(of_batch, tf.size(order), batch_size, zero_sums(model)))
 
-    if resident:
-        whole_epoch = graph(steps, x, y, tf.TensorSpec([rows], tf.int64))
-        return lambda epoch: whole_epoch(x, y, tf.constant(shuffling.order(rows, seed, epoch)))
+    return steps
 
+
+def _from_memory(steps: Steps, x: tf.Tensor, y: tf.Tensor, seed: int) -> RunEpoch:
+    """Train an epoch by one graph, on tensors of all examples."""
+    rows = len(y)
+    whole_epoch = graph(steps, x, y, tf.TensorSpec([rows], tf.int64))
+    return lambda epoch: whole_epoch(x, y, tf.constant(shuffling.order(rows, seed, epoch)))
+
+
+def _from_file(
+    model: Model, steps: Steps, training: arrays.Arrays, batch_size: int, seed: int
+) -> RunEpoch:
+    """Train an epoch piece by piece, as `shuffling.streamed` reads them."""
     labels, positions = (tf.TensorSpec([None], dtype) for dtype in (tf.int32, tf.int64))
     signature = any_rows(training[0]), labels, positions
     piece_of_epoch = graph(steps, *signature)

@@ -27,8 +27,8 @@ def register() -> None:
 class FileConfigSource(Published):
     """The YAML files of a folder, read once.
 
-    It has the name of Hydra's own class, because a worker registers a class of that name again, and
-    then keeps this one.
+    It has the name of Hydra's own class. When a worker registers that one again, Hydra finds a
+    class of this name, and keeps it.
     """
 
     def __init__(self, provider: str, path: str):

@@ -110,7 +110,7 @@ class OpenRun:
         self.tags(hashes)
 
     def origin(self, fingerprint: str) -> None:
-        """Tag a run with its fingerprint, and with the trial that it repeats; a trial has both."""
+        """Tag a run with its fingerprint and the trial that it repeats, unless it is a trial."""
         if self._opened.data.tags.get("kind") == "trial":
             return
         repeated = self._client.search_runs(
