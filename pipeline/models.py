@@ -173,11 +173,17 @@ def make(
     Raises
     ------
     UserError
-        If it has no weights.
+        If it has no weights, or they are not variables by name.
     """
+    import tensorflow as tf
+
     model = MODELS[name](shape, classes, seed, **options)
-    if not getattr(model, "weights", None):
-        raise UserError(f"model {name}: has no weights to train: put them into `self.weights`")
+    weights = getattr(model, "weights", None) or {}
+    named = weights.values() if isinstance(weights, dict) else ()
+    if not named or not all(isinstance(one, tf.Variable) for one in named):
+        raise UserError(
+            f"model {name}: has no weights to train: `self.weights` must map names to tf.Variables"
+        )
     model.exact, model.classes = exact, classes
     return model
 

@@ -251,7 +251,7 @@ REFUSED: dict[str, tuple[Callable[[int], list[Any]], str]] = {
     ),
     "nothing to train": (
         lambda classes: [layers.Flatten(), layers.Activation("relu")],
-        "model own: has no weights to train: put them into `self.weights`",
+        "model own: has no weights to train",
     ),
     "no layers": (lambda classes: [], "Own: Sequential model "),
     "an image that is too small": (

@@ -132,6 +132,10 @@ NO_MODEL: dict[str, tuple[Callable[[Model, tf.Tensor], Any], str]] = {
         lambda model, x: None,
         "Own gives NoneType: `__call__` must return the logits",
     ),
+    "a weight of float64": (
+        lambda model, x: model.weights.update(bias=tf.zeros(CLASSES, tf.float64)) or x[:, :CLASSES],
+        "Own has the weight 'bias' of float64: use float32",
+    ),
     "weights of no influence": (
         lambda model, x: tf.stop_gradient(x @ model.weights["weight"]),
         "Own computes its logits from none of the arrays in `self.weights` that can be trained",
@@ -156,16 +160,20 @@ def test_a_model_that_would_learn_nothing_is_refused(case: str) -> None:
 
 def test_a_model_derives_from_model_and_has_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     class Own(Model):
-        def __init__(self, *given: Any):
-            self.weight = tf.Variable(1.0)
+        def __init__(self, *given: Any, weights: Any = None):
+            if weights is not None:
+                self.weights = weights
 
     monkeypatch.setattr(MODELS, "_entries", dict(MODELS))
     for other in (object, len):
         with pytest.raises(UserError, match="'own' must be a class that derives from Model"):
             MODELS["own"] = other  # type: ignore[assignment]
     MODELS["own"] = Own
-    with pytest.raises(UserError, match="model own: has no weights to train: put them into"):
-        make("own", (FEATURES,), CLASSES, 0, {}, exact=False)
+    variable = tf.Variable(1.0)
+    for wrong in (None, {}, {"w": np.ones(1)}, {"w": tf.ones(1)}, [variable]):
+        with pytest.raises(UserError, match="model own: has no weights to train: `self"):
+            make("own", (FEATURES,), CLASSES, 0, {"weights": wrong}, exact=False)
+    assert make("own", (FEATURES,), CLASSES, 0, {"weights": {"w": variable}}, exact=False)
 
 
 def test_a_penalty_is_one_number() -> None:

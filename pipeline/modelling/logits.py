@@ -28,8 +28,8 @@ def logits_of(
     Raises
     ------
     UserError
-        If the logits have another type or shape, or depend on random numbers that would be others
-        when a training is resumed.
+        If the logits or a weight have another type, the logits have another shape, or they depend
+        on random numbers that would be others when a training is resumed.
     """
     given = {"training": training, "seed": seed}
     logits = model(x, **{name: value for name, value in given.items() if model.takes(name)})
@@ -49,6 +49,9 @@ def logits_of(
         )
     if not model.exact and found != tf.float32:
         raise UserError(f"{name} gives logits of {found.name}: they must be float32")
+    for key, one in model.weights.items():
+        if one.dtype != tf.float32:
+            raise UserError(f"{name} has the weight {key!r} of {one.dtype.name}: use float32")
     shape = [x.shape[0], *model.batch, model.classes]
     if not logits.shape.is_compatible_with(shape):
         wanted = f"(n, {', '.join(map(str, shape[1:]))})"
