@@ -45,7 +45,7 @@ def test_the_promoted_trial_comes_out_with_the_same_bits(reproduced: Project) ->
     assert changed not in done.stdout + again
 
     (other,) = [one for one in trials(reproduced) if one.number != chosen.number]
-    with (reproduced / "pipeline/files.py").open("a") as file:
+    with (reproduced / "pipeline/files.py").open("a", encoding="utf-8") as file:
         file.write("# edited\n")
     assert changed in reproduced.stage("promote", f"run_id={other.run_id}").stdout
     assert f"model: {other.settings['model']['name']}\n" in (reproduced / "params.yaml").read_text(
