@@ -28,6 +28,9 @@ COPIED = (
     "pyproject.toml",
     "requirements.txt",
 )
+IDENTITY = {  # for commits, as the user may have none
+    f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+}
 PARAMS = """\
 # What differs between experiments.
 dataset: tiny                  # a file of conf/dataset/
@@ -76,7 +79,7 @@ class Project:
     def environment(self, **more: str) -> dict[str, str]:
         """Return the environment of the project's commands."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return inherited() | {"PATH": path, "GIT_CONFIG_GLOBAL": os.devnull} | more
+        return inherited() | {"PATH": path, "GIT_CONFIG_GLOBAL": os.devnull} | IDENTITY | more
 
     def start(self, *command: str, killed: bool = True, **options: Any) -> "subprocess.Popen[str]":
         """Start a command as the first process of a group; its output is `subprocess.run`'s.
@@ -112,7 +115,7 @@ class Project:
     def commit(self) -> None:
         """Commit everything."""
         self.run("git", "add", "-A")
-        self.run("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "change")
+        self.run("git", "commit", "-qm", "change")
 
 
 def make_project(folder: Path, **data: object) -> Project:

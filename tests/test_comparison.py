@@ -22,8 +22,6 @@ from pipeline.seeding.results import Results
 from tests.conftest import Project
 from tests.test_tracking import runs
 
-AUTHOR = {f"GIT_{who}_{what}": "t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-
 
 def result(of_a: list[int], of_b: list[int], actual: list[int], shift: int = 0) -> Result:
     """Return the comparison of two sides that answer so; B's losses are higher by so much."""
@@ -158,7 +156,7 @@ def test_results_are_compared_wherever_they_are(
     """In the workspace, in a commit, in an experiment, in an MLflow run."""
     (run,) = runs(reproduced)
     setting = "train.learning_rate=0.5"
-    reproduced.run("dvc", "exp", "run", "--name", "owl", "-S", setting, **AUTHOR)
+    reproduced.run("dvc", "exp", "run", "--name", "owl", "-S", setting)
     said, content = compared(reproduced, "HEAD", "owl")
     assert "B  experiment owl, commit" in said
     assert content["settings"] == {"train.learning_rate": {"a": 0.1, "b": 0.5}}

@@ -11,7 +11,7 @@ from scipy.io import savemat
 
 from pipeline.files import sha256
 from tests.conftest import ROOT, Project
-from tests.test_own import MERGE, NAMED
+from tests.test_own import MERGE
 from tests.test_serving import ASKED
 from tests.test_tracking import promised
 
@@ -160,7 +160,7 @@ def test_every_command_runs_as_it_is_written(reproduced: Project, section: str) 
 
 def run_each(project: Project, commands: list[str]) -> None:
     for command in commands:
-        done = project.run("bash", "-c", command, **NAMED)
+        done = project.run("bash", "-c", command)
         assert "Traceback" not in done.stderr, f"{command}: {done.stderr}"
 
 

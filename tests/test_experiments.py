@@ -12,14 +12,11 @@ ALL = ["classes.csv", "config.yaml", "evaluation.json", "history.csv", "mistakes
 @pytest.mark.slow
 def test_an_experiment_has_one_name_and_its_record_stays(reproduced: Project) -> None:
     head = reproduced.run("git", "rev-parse", "HEAD").stdout.strip()
-    author = {
-        f"GIT_{who}_{what}": "t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
-    }
     (before,) = runs(reproduced)
     experiment = ("dvc", "exp", "run", "-S", "train.epochs=1")
-    reproduced.run(*experiment, "-S", "seed=1", "--queue", "--name", "queued", **author)
-    reproduced.run("dvc", "exp", "run", "--run-all", **author)
-    reproduced.run(*experiment, "-S", "seed=2", "--temp", "--name", "aside", **author)
+    reproduced.run(*experiment, "-S", "seed=1", "--queue", "--name", "queued")
+    reproduced.run("dvc", "exp", "run", "--run-all")
+    reproduced.run(*experiment, "-S", "seed=2", "--temp", "--name", "aside")
     found = {run.data.tags.get("dvc_experiment"): run for run in runs(reproduced)}
     assert set(found) == {None, "queued", "aside"}
     assert found[None].data.tags == before.data.tags
@@ -34,7 +31,7 @@ def test_an_experiment_has_one_name_and_its_record_stays(reproduced: Project) ->
     reproduced.run("dvc", "exp", "apply", "aside")
     reproduced.stage("record")
     assert len(runs(reproduced)) == 3
-    reproduced.run(*experiment, "-S", "seed=3", "--name", "here", "evaluate", **author)
+    reproduced.run(*experiment, "-S", "seed=3", "--name", "here", "evaluate")
     latest = runs(reproduced)[0]
     assert latest.data.tags["dvc_experiment"] == "here"
     assert latest.data.tags["pipeline.place"].endswith(f":{reproduced.folder}")

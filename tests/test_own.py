@@ -80,9 +80,6 @@ MERGE = (  # as docs/team.md has it
     "git remote add upstream URL",
     "git pull --no-rebase --no-edit upstream HEAD",
 )
-NAMED = {
-    f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
-}
 FORGETFUL = """
 
     def __call__(self, x):
@@ -265,7 +262,7 @@ def test_a_merge_from_upstream_has_no_conflict(reproduced: Project, tmp_path: Pa
     upstream.commit()
 
     for command in MERGE:
-        team.run("bash", "-c", command.replace("URL", str(upstream.folder)), **NAMED)
+        team.run("bash", "-c", command.replace("URL", str(upstream.folder)))
     assert (team / "dvc.lock").read_text(encoding="utf-8") == lock
     assert "momentum: 0.5" in (team / "conf/optimizer/sgd.yaml").read_text(encoding="utf-8")
     assert team.repro("train") == ["train"]
