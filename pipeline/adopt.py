@@ -132,7 +132,9 @@ def _check(target: Path, text: str, dataset: Dataset) -> None:
     for file, digest in dataset.files.items():
         place = RAW / dataset.name / file
         if place.exists() and sha256(place) != digest:
-            raise UserError(f"{place}: is there with other bytes: give another name with name=")
+            raise UserError(
+                f"{place}: is there with other bytes: remove it, or give another name with name="
+            )
 
 
 def _put(source: Path, target: Path, digest: str) -> None:

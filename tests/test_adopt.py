@@ -246,7 +246,7 @@ def test_a_raw_file_is_not_replaced(workspace: Path) -> None:
     with pytest.raises(UserError) as refusal:
         adopt.main(["t.csv"])
     assert str(refusal.value) == (
-        "data/raw/t/t.csv: is there with other bytes: give another name with name="
+        "data/raw/t/t.csv: is there with other bytes: remove it, or give another name with name="
     )
     assert Path("data/raw/t/t.csv").read_text(encoding="utf-8") == "mine"
     assert not Path("conf/dataset/t.yaml").exists()

@@ -243,7 +243,7 @@ def test_a_failed_trial_is_contained(reproduced: Project) -> None:
             "dataset=...` for each",
         ),
         (
-            ["+experiment=tutorial,seeds"],
+            ["+experiment=cnn,seeds"],
             "+experiment=seeds is a sweep itself: run it alone, as "
             "`python -m pipeline.train +experiment=seeds`",
         ),
