@@ -55,9 +55,9 @@ HARMLESS = [
     ("preprocess", "pipeline/data/idx.py", "import", "import"),  # written again, as it was
     ("preprocess", IMAGES, "\\x63", "\\x63"),
 ]
-LONG = "train.epochs=10,400"  # in the time of the second trial a file is edited
-SHORT = "train.epochs=100"  # one of several
+SHORT = "train.epochs=2"
 ENDED = "^trial 0 .*FINISHED"
+WAITS = "while not __import__('os').path.exists('edited'): __import__('time').sleep(0.01)"
 
 
 def edited(project: Project, stage: str, *edit: str) -> "subprocess.CompletedProcess[str]":
@@ -116,16 +116,23 @@ def test_the_code_of_a_process_stays_and_is_that_of_its_project(
         assert inputs.code("train") == before
 
 
+def go_on(project: Project, process: "subprocess.Popen[str]") -> str:
+    """Let a command go on that waits until files are edited; return its errors."""
+    (project / "edited").touch()
+    return process.communicate(timeout=200)[1]
+
+
 def test_dvc_believes_no_training_with_edited_settings(reproduced: Project) -> None:
-    reproduced.edit("params.yaml", "epochs: 3", "epochs: 1000")
+    reproduced.edit("params.yaml", "epochs: 3", "epochs: 20")
+    reproduced.edit("pipeline/train.py", "inputs.check()", f"{WAITS}\n        inputs.check()")
     before = sha256(reproduced / "models/weights.npz")
     process = reproduced.start("dvc", "repro", "train", killed=False)
     assert process.stdout is not None
     for line in process.stdout:
-        if "epoch  10/" in line or "epoch   10/" in line:
+        if "epoch  10/" in line:
             break
     reproduced.edit("params.yaml", "learning_rate: 0.1", "learning_rate: 0.9")
-    _, errors = process.communicate(timeout=200)
+    errors = go_on(reproduced, process)
     assert process.returncode != 0
     assert (
         "train: params.yaml changed while train ran: run `dvc repro` again "
@@ -143,68 +150,75 @@ def test_dvc_believes_no_training_with_edited_settings(reproduced: Project) -> N
     assert runs(reproduced, "training")[0].info.status == "FINISHED"
 
 
+@pytest.fixture
+def waiting(reproduced: Project) -> Project:
+    """A project whose sweeps wait after their first trial until files are edited."""
+    line = 'log.info("  ".join(part for part in said if part))'
+    reproduced.edit("pipeline/sweeping/progress.py", line, f"{line}\n    {WAITS}")
+    return reproduced
+
+
 @pytest.mark.parametrize("launcher", ["basic", pytest.param("joblib", marks=pytest.mark.slow)])
-def test_a_sweep_is_of_the_settings_that_it_began_with(reproduced: Project, launcher: str) -> None:
+def test_a_sweep_is_of_the_settings_that_it_began_with(waiting: Project, launcher: str) -> None:
     arguments = ("seed=20,21", SHORT, "sweep.together=false", f"hydra/launcher={launcher}")
     if launcher == "joblib":
         arguments += ("hydra.launcher.n_jobs=1",)
-    process = start(reproduced, *arguments, killed=False, until=ENDED)
-    reproduced.edit("conf/optimizer/sgd.yaml", "momentum: 0.0", "momentum: 0.5")
-    (reproduced / "params.yaml").write_text(
-        "train: [", encoding="utf-8"
-    )  # somebody is just writing it
-    _, errors = process.communicate(timeout=200)
+    process = start(waiting, *arguments, killed=False, until=ENDED)
+    waiting.edit("conf/optimizer/sgd.yaml", "momentum: 0.0", "momentum: 0.5")
+    # somebody is just writing it
+    (waiting / "params.yaml").write_text("train: [", encoding="utf-8")
+    errors = go_on(waiting, process)
     assert (process.returncode, errors) == (0, "")
-    for one in trials(reproduced):
+    for one in trials(waiting):
         assert one.settings["train"]["learning_rate"] == 0.1
         assert one.settings["optimizer"]["momentum"] == 0.0
 
 
-def test_a_trial_is_known_by_the_code_that_trained_it(reproduced: Project) -> None:
+def test_a_trial_is_known_by_the_code_that_trained_it(waiting: Project) -> None:
     arguments = ("seed=5,6", SHORT, "sweep.together=false")
-    process = start(reproduced, *arguments, killed=False, until=ENDED)
+    process = start(waiting, *arguments, killed=False, until=ENDED)
     old, new = "return linear(", "return 0.5 * linear("
-    reproduced.edit("pipeline/models.py", old, new)
-    _, errors = process.communicate(timeout=200)
+    waiting.edit("pipeline/models.py", old, new)
+    errors = go_on(waiting, process)
     assert (process.returncode, errors) == (0, "")
-    before = of_latest(reproduced)
-    assert "done before" not in sweep(reproduced, *arguments).stdout
-    after = of_latest(reproduced)
+    before = of_latest(waiting)
+    assert "done before" not in sweep(waiting, *arguments).stdout
+    after = of_latest(waiting)
     assert len(before) == len(after) == 2
     for one, other in zip(before, after, strict=True):
         assert one.metrics != other.metrics
         assert one.fingerprint != other.fingerprint
-    reproduced.edit("pipeline/models.py", new, old)
-    assert sweep(reproduced, *arguments).stdout.count("done before") == 2
+    waiting.edit("pipeline/models.py", new, old)
+    assert sweep(waiting, *arguments).stdout.count("done before") == 2
 
 
 @pytest.mark.slow
-def test_a_worker_that_starts_after_an_edit_trains_nothing(reproduced: Project) -> None:
+def test_a_worker_that_starts_after_an_edit_trains_nothing(waiting: Project) -> None:
     arguments = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=1", SHORT)
     modes = "determinism=portable,machine"  # each in a process of its own
-    process = start(reproduced, *arguments, modes, killed=False, until=ENDED)
-    reproduced.edit("pipeline/models.py", "class MLP(", "# edited\nclass MLP(")
-    _, errors = process.communicate(timeout=200)
+    process = start(waiting, *arguments, modes, killed=False, until=ENDED)
+    waiting.edit("pipeline/models.py", "class MLP(", "# edited\nclass MLP(")
+    errors = go_on(waiting, process)
     assert process.returncode == 1
-    assert [one.status for one in trials(reproduced)] == ["FINISHED", "FAILED"]
+    assert [one.status for one in trials(waiting)] == ["FINISHED", "FAILED"]
     assert errors == (
         "train: trial 1 (determinism=machine) FAILED: pipeline/models.py changed since "
         "the sweep began: the same command trains this trial as it is now\n"
     )
 
 
-def test_a_trial_whose_data_were_replaced_is_no_result(reproduced: Project) -> None:
-    arguments = (LONG, "sweep.together=false")
-    process = start(reproduced, *arguments, killed=False, until=ENDED)
-    path = reproduced / "data/processed/x_train.npy"
+def test_a_trial_whose_data_were_replaced_is_no_result(waiting: Project) -> None:
+    arguments = ("train.epochs=1,2", "sweep.together=false")
+    process = start(waiting, *arguments, killed=False, until=ENDED)
+    path = waiting / "data/processed/x_train.npy"
     other = path.with_name("other.npy")
     np.save(other, 1 - np.load(path))
     other.replace(path)
-    _, errors = process.communicate(timeout=200)
-    assert [one.status for one in trials(reproduced)] == ["FINISHED", "FAILED"]
+    errors = go_on(waiting, process)
+    assert [one.status for one in trials(waiting)] == ["FINISHED", "FAILED"]
     assert errors == (
-        "train: trial 1 (epochs=400) FAILED: data/processed/x_train.npy changed since the "
+        "train: trial 1 (epochs=2) FAILED: data/processed/x_train.npy changed since the "
         "sweep began: the same command trains this trial as it is now\n"
     )
-    assert "done before" not in sweep(reproduced, *arguments).stdout
-    assert [one.status for one in of_latest(reproduced)] == ["FINISHED", "FINISHED"]
+    assert "done before" not in sweep(waiting, *arguments).stdout
+    assert [one.status for one in of_latest(waiting)] == ["FINISHED", "FINISHED"]
