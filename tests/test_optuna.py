@@ -214,7 +214,9 @@ def test_a_killed_sweep_goes_on(reproduced: Project) -> None:
     assert "trials done, " in output
     finished = [one for one in after if one.status == "FINISHED"]
     assert len(finished) == 4
-    assert [one for one in before if one.status == "FINISHED"] == finished[:2]
+    done = [one for one in before if one.status == "FINISHED"]
+    assert len(done) >= 2
+    assert done == finished[: len(done)]
     (study,) = studies(reproduced)
     asked = {one.number: one.state.name for one in study.trials}
     for number in asked.keys() - {one.number for one in after}:  # killed before it had a folder
