@@ -111,8 +111,8 @@ def test_settings_are_written_into_their_files_of_conf(reproduced: Project) -> N
 def test_what_cannot_be_promoted_is_not_promised_and_changes_nothing(reproduced: Project) -> None:
     done = sweep(reproduced, "~optimizer.nesterov", "model=mlp", "train.learning_rate=0.1,0.2")
     why = (
-        f"trial {best(trials(reproduced)).number} has settings that the files of conf/ cannot be "
-        "given: optimizer.nesterov is not set in the trial and false in conf/optimizer/sgd.yaml. "
+        f"trial {best(trials(reproduced)).number} has settings that cannot be written into conf/: "
+        "optimizer.nesterov is not set in the trial and false in conf/optimizer/sgd.yaml. "
         "Change them there and promote again; nothing was changed"
     )
     assert f"`python -m pipeline.promote` cannot make it that of the pipeline: {why}" in done.stdout
