@@ -22,9 +22,9 @@ from pipeline.settings.dataset import Dataset
 from tests.conftest import PARAMS, ROOT
 from tests.defaults import DATASET
 
-RANDOM = np.random.default_rng(1)
 KINDS = np.array(["ant", "bee", "cat"])[np.arange(60) % 3]
-FRAME = pd.DataFrame(RANDOM.normal(size=(60, 4)), columns=[*"abcd"]).assign(kind=KINDS)
+VALUES = np.random.default_rng(1).normal(size=(60, 4))
+FRAME = pd.DataFrame(VALUES, columns=[*"abcd"]).assign(kind=KINDS)
 
 
 @pytest.fixture
@@ -40,21 +40,23 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def write_images(folder: Path, *, colour: bool = False, each: int = 10) -> None:
     """Write a folder of images for each of three classes, which differ in what is light."""
+    generator = np.random.default_rng(1)
     for number, name in enumerate(("ant", "bee", "cat")):
         (folder / name).mkdir(parents=True)
         for k in range(each):
-            pixels = RANDOM.integers(0, 100, (6, 5, 3) if colour else (6, 5)).astype(np.uint8)
+            pixels = generator.integers(0, 100, (6, 5, 3) if colour else (6, 5)).astype(np.uint8)
             pixels[2 * number : 2 * number + 2] += 150
             Image.fromarray(pixels).save(folder / name / f"{k}.png")
 
 
 def write_emnist(folder: Path, *names: str) -> None:
     """Write files as EMNIST has them: packed, on their side, labels from 1 to 47."""
+    generator = np.random.default_rng(1)
     folder.mkdir(parents=True)
     for name in names:
         for part, rows in (("train", 470), ("test", 94)):
             labels = (np.arange(rows) % 47 + 1).astype(np.uint8)
-            images = RANDOM.integers(0, 256, (rows, 3, 4)).astype(np.uint8)
+            images = generator.integers(0, 256, (rows, 3, 4)).astype(np.uint8)
             for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
                 content = idx.header(array.shape) + array.tobytes()
                 path = folder / f"emnist-{name}-{part}-{kind}-ubyte.gz"
@@ -171,7 +173,7 @@ def test_columns_that_may_only_number_the_rows_are_named(
 ) -> None:
     frame = FRAME.assign(
         Id=FRAME["a"] * 2,
-        shuffled=RANDOM.permutation(60),
+        shuffled=np.random.default_rng(1).permutation(60),
         counted=np.arange(1, 61),
         twice=[*range(59), 0],
         gap=[*range(59), 60],
@@ -280,7 +282,7 @@ def test_a_folder_of_images(workspace: Path, colour: bool) -> None:
 
 
 def test_arrays(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    x, y = RANDOM.random((60, 3, 7, 6)), np.arange(60) % 3 * 5 - 5
+    x, y = np.random.default_rng(1).random((60, 3, 7, 6)), np.arange(60) % 3 * 5 - 5
     np.savez("d.npz", x_train=x, y_train=y, x_test=x, y_test=y, x_val=x, y_val=y)
     adopt.main(["d.npz"])
     assert "Note: left out: d.npz/x_val, d.npz/y_val\n" in capsys.readouterr().out

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import Project
-from tests.test_adopt import FRAME, KINDS, RANDOM, write_emnist, write_images
+from tests.test_adopt import FRAME, KINDS, write_emnist, write_images
 from tests.test_resume import LONG, start
 
 STAGES = ["download", "preprocess", "train", "evaluate", "plot"]
@@ -23,7 +23,7 @@ def write_table(path: Path) -> None:
 
 
 def write_floats(path: Path) -> None:
-    x = RANDOM.normal(size=(60, 6))
+    x = np.random.default_rng(1).normal(size=(60, 6))
     x[np.arange(60), np.arange(60) % 3] += 9
     np.savez(path, x=x, y=KINDS)
 
