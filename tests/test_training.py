@@ -29,6 +29,7 @@ from pipeline.modelling.step import make_step  # noqa: E402
 from pipeline.models import MLP, LogisticRegression, Model  # noqa: E402
 from pipeline.optimizers import adam, sgd  # noqa: E402
 from tests.conftest import Project  # noqa: E402
+from tests.test_determinism import ONE_CORE  # noqa: E402
 
 ROWS, FEATURES, CLASSES = 300, 12, 4
 
@@ -295,7 +296,7 @@ def test_the_same_bits_in_every_process(mnist: Path, tmp_path: Path, batch_size:
         files = ("models/weights.npz", "metrics/history.csv")
         return [(tmp_path / name / file).read_bytes() for file in files]
 
-    first = trained("first", cores="0" if sys.platform == "linux" else "")
+    first = trained("first", cores=ONE_CORE)
     for number, environment in enumerate(SAME):
         assert trained(f"again {number}", **environment) == first
     if batch_size != "null":  # full batches have no order
