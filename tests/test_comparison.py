@@ -232,7 +232,8 @@ def test_seeds_are_compared_as_groups_and_one_by_one(reproduced: Project) -> Non
     said, content = compared(reproduced, str(one), str(other))
     assert "Means of the same 2 seeds, each tested on the same examples of tiny" in said
     assert content["settings"] == {"train.learning_rate": {"a": 0.1, "b": 0.5}}
-    said, content = compared(reproduced, f"{one}/0", "workspace")
+    reproduced.edit("conf/dataset/tiny.yaml", "scale: bytes", "scale: standardise")
+    said, content = compared(reproduced, f"{one}/0", "workspace")  # both are of before
     assert f"A  seed 0 of {one}" in said
     assert content["sentence"] == "A and B give the same answer to every example."
     assert content["settings"] == {}
@@ -273,6 +274,11 @@ def test_trials_are_asked_what_was_held_out(
         with pytest.raises(UserError) as refused:
             compare.main([a, b])
         assert str(refused.value).startswith(why)
+    reproduced.edit("conf/dataset/tiny.yaml", "scale: bytes", "scale: standardise")
+    said = reproduced.stage("compare", first, second, code=1).stderr
+    assert said.startswith(
+        f"compare: {first}: was trained when conf/dataset/tiny.yaml had another scale: "
+    )
 
 
 def group(folder: Path, accuracy: dict[int, float], **about: object) -> str:
@@ -290,8 +296,9 @@ def group(folder: Path, accuracy: dict[int, float], **about: object) -> str:
 def test_groups_are_paired_by_their_seeds(tmp_path: Path) -> None:
     ours = {0: 0.90, 1: 0.95, 2: 0.85, 3: 0.91, 7: 0.1}
     theirs = {3: 0.92, 2: 0.87, 1: 0.965, 0: 0.915, 8: 0.99}
-    a = group(tmp_path / "a", ours)
-    b = group(tmp_path / "b", theirs, settings={"train": {"epochs": 4}})
+    a = group(tmp_path / "a", ours, data={"scale": "bytes", "files": {}})
+    other = {"settings": {"train": {"epochs": 4}}, "data": {"scale": "none", "files": {}}}
+    b = group(tmp_path / "b", theirs, **other)
     found = groups.find(a, b)
     assert found
     shared = [0, 1, 2, 3]
@@ -303,7 +310,10 @@ def test_groups_are_paired_by_their_seeds(tmp_path: Path) -> None:
     assert difference["mean"] == pytest.approx((pairs[:, 1] - pairs[:, 0]).mean())
     assert difference["interval_low"] == pytest.approx(low)
     assert difference["interval_high"] == pytest.approx(high)
-    assert content["settings"] == {"train.epochs": {"a": 3, "b": 4}}
+    assert content["settings"] == {
+        "train.epochs": {"a": 3, "b": 4},
+        "dataset.scale": {"a": "bytes", "b": "none"},
+    }
     # unpaired, nothing could be said of these few seeds
     assert stats.ttest_ind(pairs[:, 1], pairs[:, 0]).pvalue > 0.5
     said = f"{1.5:.2f} points, 95 % interval {100 * low:.2f} to {100 * high:.2f}"

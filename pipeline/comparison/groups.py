@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.comparison import words
 from pipeline.comparison.paired import Estimate
-from pipeline.comparison.side import unlike
+from pipeline.comparison.side import deciding, unlike
 from pipeline.errors import UserError
 from pipeline.files import shown
 from pipeline.seeding import results
@@ -44,7 +44,11 @@ class Groups:
     @property
     def settings(self) -> dict[str, dict[str, Any]]:
         """The settings that are not the same, with the value of `a` and of `b`."""
-        return unlike(*(leaves(group.about.get("settings", {})) for group in (self.a, self.b)))
+        a, b = (
+            leaves(one.about.get("settings", {})) | deciding({}, one.about.get("data", {}))
+            for one in (self.a, self.b)
+        )
+        return unlike(a, b)
 
     @property
     def sentence(self) -> str:

@@ -11,9 +11,10 @@ import numpy as np
 from pipeline.comparison import side
 from pipeline.comparison.answers import Answers, in_units
 from pipeline.comparison.named import WORKSPACE, of_workspace, plain
-from pipeline.comparison.side import Side
+from pipeline.comparison.side import Side, unlike
 from pipeline.data import arrays
 from pipeline.data.arrays import Arrays
+from pipeline.data.description import said_of
 from pipeline.errors import UserError
 from pipeline.evaluate import predictions_of, trained
 from pipeline.files import shown
@@ -91,6 +92,12 @@ def _config(one: Trial | str) -> Config:
     if not (folder / WEIGHTS).exists():
         raise UserError(f"{shown(folder / WEIGHTS)}: not found: run the trial's sweep again")
     known = load([f"dataset={one.choices['dataset']}"])
+    now = said_of(known.dataset)
+    if other := unlike(one.dataset or now, now):
+        raise UserError(
+            f"{one.folder}: was trained when conf/dataset/{known.dataset.name}.yaml had another "
+            f"{next(iter(other))}: run its sweep again, or put that back and run `dvc repro`"
+        )
     return known.model_copy(
         update={
             "seed": one.settings["seed"],

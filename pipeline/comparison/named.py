@@ -82,7 +82,7 @@ def _seed(name: str) -> Side | None:
         raise UserError(f"{test}: not found: run `python -m pipeline.seeds` again")
     found = answers.parse(test.read_text(encoding="utf-8"), str(test))
     known = plain(load([f"dataset={trial.choices['dataset']}"]))
-    config = trial.settings | {"dataset": known["dataset"]}
+    config = trial.settings | {"dataset": trial.dataset or known["dataset"]}
     return side.of_config(f"seed {trial.settings['seed']} of {path.parent.parent}", found, config)
 
 

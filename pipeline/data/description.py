@@ -123,6 +123,11 @@ def read(folder: Path, dataset: Dataset) -> Description:
     return description
 
 
+def said_of(dataset: Dataset) -> dict[str, Any]:
+    """Return what a file of conf/dataset/ says about the arrays."""
+    return dataset.model_dump(mode="json", exclude=UNUSED, exclude_unset=True)
+
+
 def digest(dataset: Dataset) -> str:
     """Return the SHA-256 of all that the configuration says about the arrays."""
     values = dataset.model_dump(mode="json", exclude=UNUSED)

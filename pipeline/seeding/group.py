@@ -87,6 +87,7 @@ def about(config: Config, trial: Trial) -> dict[str, object]:
     """Return what the results are about, as `Results.about` has it."""
     return {
         "dataset": config.dataset.name,
+        "data": trial.dataset,
         "test_labels_sha256": sha256_once(config.paths.processed / "y_test.npy"),
         "choices": trial.choices,
         "settings": {key: value for key, value in trial.settings.items() if key != "seed"},

@@ -16,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from pipeline.data import arrays
+from pipeline.data.description import said_of
 from pipeline.errors import first_line
 from pipeline.files import shown
 from pipeline.learning import determinism
@@ -87,7 +88,7 @@ def run(composed: DictConfig, inputs: Inputs, client: Client, planned: Trials = 
         inputs.check_sweep()
         config = check(composed)
         trial.choices = {group: str(hydra.runtime.choices[group]) for group in VALUES_ONLY}
-        trial.settings = settings(config)
+        trial.settings, trial.dataset = settings(config), said_of(config.dataset)
         trial.fingerprint = fingerprint(config)
         if not config.sweep.rerun and known.settled(trial, config, client, definition["run_id"]):
             progress.log_end(trial, folder)

@@ -47,6 +47,8 @@ class Trial:
         The chosen files of conf/dataset/, conf/model/ and conf/optimizer/.
     settings : dict of str to Any
         Those that decide the training.
+    dataset : dict of str to Any
+        What the file of conf/dataset/ said of the arrays.
     name : str
         Tells the trial from the others of its sweep: see `name_of`.
     tested : bool
@@ -69,6 +71,7 @@ class Trial:
     fingerprint: str = ""
     choices: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    dataset: dict[str, Any] = field(default_factory=dict)
     name: str = ""
     tested: bool = False
     held_out: int = 0
