@@ -25,7 +25,7 @@ from pipeline.errors import UserError
 from pipeline.files import shown
 from pipeline.settings import conf_files, params
 from pipeline.settings.compose import load
-from pipeline.sweeping import folders
+from pipeline.sweeping import folders, progress
 from pipeline.sweeping.folders import ROOT
 from pipeline.tracking import client
 from pipeline.trials import promotion, ranking
@@ -64,6 +64,8 @@ def main(given: list[str]) -> int:
         print(f"{params.FILE} keeps its seed, {params.load()['seed']}: {folder} varies it")
     elif found.seeds > 1:
         print(f"Its seed is one of {found.seeds} in {folder}: report their mean, not this one")
+    if not run_id and (unfinished := progress.unfinished(folder, trials)):
+        print(f"{folder}: {unfinished}")
     differences = [_difference(path, text) for path, text in changed.items()]
     yaml_edit.write_all(changed)
     print("\n".join(differences) or f"{params.FILE} and conf/ have its settings already")

@@ -147,11 +147,18 @@ def test_a_training_goes_on_after_its_last_epoch(reproduced: Project) -> None:
     weights = reproduced / "models/weights.npz"
     weights.unlink()
     (weights / "in the way").mkdir(parents=True)
-    done = reproduced.stage("train", "train.epochs=1", code=1)
+    root = str(reproduced.folder)
+    done = reproduced.stage("train", "train.epochs=1", code=1, DVC_EXP_NAME="one", DVC_ROOT=root)
     assert done.stderr == "train: models/weights.npz: cannot be written: Is a directory\n"
     (weights / "in the way").rmdir()
     weights.rmdir()
-    said = reproduced.stage("train", "train.epochs=1").stdout
+    (failed,) = runs(reproduced, "training")
+    assert failed.info.run_name.startswith("one lr=")
+    said = reproduced.stage("train", "train.epochs=1", DVC_EXP_NAME="other", DVC_ROOT=root).stdout
+    (run,) = runs(reproduced, "training")  # the same, of another experiment
+    assert run.info.run_id == failed.info.run_id
+    assert run.info.run_name.startswith("other lr=")
+    assert run.data.tags["dvc_experiment"] == "other"
     assert "epoch 1 of 1 is trained already (checkpoints/" in said
     assert "earlier trial" not in said
 

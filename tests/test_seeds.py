@@ -55,7 +55,8 @@ def test_seeds_are_trained_once_and_tested_as_the_pipeline_is(reproduced: Projec
     sweep(reproduced, "seed=0")  # one of them is known from a sweep
     done = reproduced.stage("seeds", "n=2")
     folder = group(reproduced)
-    assert done.stdout.count("(done before") == 1
+    assert done.stdout.count("(done before, in multirun/seed-") == 1
+    assert "recorded again" not in done.stdout
     rows = table(folder)
     assert [row.pop("seed") for row in rows] == [0, 1]
     evaluation = (reproduced / "metrics/evaluation.json").read_bytes()
@@ -81,7 +82,7 @@ def test_seeds_are_trained_once_and_tested_as_the_pipeline_is(reproduced: Projec
     before = {path: path.read_bytes() for path in folder.glob("seeds.*")}
     assert [path.suffix for path in sorted(before)] == [".csv", ".json", ".png"]
     again = reproduced.stage("seeds", "n=2")
-    assert again.stdout.count("(done before") == 2
+    assert again.stdout.count("(done before, in seeds/") == 2
     assert {path: path.read_bytes() for path in before} == before
     more = reproduced.stage("seeds", "n=3")
     assert more.stdout.count("(done before") == 2

@@ -232,6 +232,11 @@ def test_a_failed_trial_is_contained(reproduced: Project) -> None:
         (["model=mlp", "model.hidden=[3],[4],[3]"], "model.hidden=[3] is given twice"),
         (["+experiment=grid", "seed=1,1"], "seed=1 is given twice: leave one out"),
         (["hydra/sweeper=optuna", "seed=1,1,2"], "seed=1 is given twice: leave one out"),
+        (
+            ["seed=2,3", "seed=1"],
+            "seed is given twice, as seed=2,3 and as seed=1: leave one out",
+        ),
+        (["hydra/sweeper=optuna", "seed=2", "seed=2,3"], "seed is given twice, as seed=2 and as"),
         (["seed=2,3", "++seed=1"], f"seed=2 and seed=3 {SAME}"),
         (
             ["hydra/sweeper=optuna", "download.read_timeout=interval(1,2)"],
@@ -304,6 +309,19 @@ def test_an_interrupted_sweep_ends_at_once(reproduced: Project) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.02, 0.2, 0.5])
+def test_a_second_interruption_cuts_off_the_answer(reproduced: Project, seconds: float) -> None:
+    process = start(reproduced, *LONG, until="^trial 0 .*FINISHED")
+    for _ in range(2):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(seconds)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, output + errors
+    assert "train: interrupted: the same command goes on where it was" in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.slow
 def test_a_killed_worker_takes_only_its_own_trial(reproduced: Project) -> None:
     arguments = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "train.epochs=20,99999,21,22")
     process = start(reproduced, *arguments, until="^trial 0 .*FINISHED")
@@ -333,6 +351,9 @@ def test_a_worker_that_is_killed_before_it_has_written_anything(reproduced: Proj
     )
     done = sweep(reproduced, "hydra/launcher=joblib", "train.epochs=1,2,3", code=1)
     assert done.stderr == "train: trial 1 (epochs=2) KILLED: its process was killed\n"
+    unfinished = "2 of 3 trials have ended: the command of the sweep runs the others."
+    assert f"\n{unfinished}\n" in done.stdout
+    assert f": {unfinished}\n" in reproduced.stage("promote").stdout
     assert [one.status for one in trials(reproduced)] == ["FINISHED", "KILLED", "FINISHED"]
 
 

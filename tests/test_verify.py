@@ -201,6 +201,14 @@ def test_another_version_than_the_locked_one(reproduced: Project) -> None:
 
 
 def test_the_workspace_as_it_is(reproduced: Project) -> None:
+    described = reproduced / "data/processed/dataset.json"
+    text = described.read_text(encoding="utf-8")
+    described.unlink()  # it may be a link into DVC's cache
+    described.write_text(text.replace('"tiny"', '"tidy"'), encoding="utf-8")
+    out = verify(reproduced, "workspace=true", "stage=preprocess", code=1)
+    assert "Likely cause\n  data/processed/dataset.json is modified since `dvc repro`\n" in out
+    described.write_text(text, encoding="utf-8")
+
     name = "pipeline/data/description.py"
     reproduced.edit(name, "np.float32(255), dtype", "np.float32(WHITE), dtype")
     reproduced.edit(name, "import Path\n", "import Path\n\nfrom pipeline.white import WHITE\n")

@@ -27,7 +27,7 @@ class GridSweeper(BasicSweeper):
         assert self.config is not None
         loader, group = self.hydra_context.config_loader, self.task.group
         arguments = arguments + ([f"seed=range(0,{group.seeds})"] if group else [])
-        overrides = validate.parse(loader, self._parse_config() + arguments)
+        overrides = validate.parse(loader, self._parse_config(), arguments)
         (trials,) = self.split_arguments([*overrides.values()], None)
         self.task.sweep = Sweep(loader, self.config, trials, planned=trials, group=group)
         self.task.sweep.begin(here=isinstance(self.launcher, BasicLauncher))

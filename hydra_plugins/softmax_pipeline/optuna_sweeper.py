@@ -78,8 +78,8 @@ class OptunaSweeper(Sweeper):
         """
         from pipeline.sweeping.sweep import Sweep
 
-        lines = [f"{key}={value}" for key, value in self.settings.params.items()] + arguments
-        overrides = validate.parse(self.hydra_context.config_loader, lines)
+        preset = [f"{key}={value}" for key, value in self.settings.params.items()]
+        overrides = validate.parse(self.hydra_context.config_loader, preset, arguments)
         given = {key: str(one.input_line) for key, one in overrides.items()}
         space = {key: values(one) for key, one in overrides.items() if one.is_sweep_override()}
         if not space:

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -143,14 +143,10 @@ def run(main: Main, *, sweeps: bool = False, group: "Group | None" = None) -> No
         interrupted = False
         stop(main, line)
     except KeyboardInterrupt:
-        hint = ": the same command goes on where it was" if sweeps else ""
-        stop(main, f"interrupted{hint}", INTERRUPTED)
+        _interrupted(main, goes_on=sweeps)
     finally:
         if task and task.sweep:
-            try:
-                code = task.sweep.finish(interrupted=interrupted)
-            except UserError as error:
-                stop(main, str(error))
+            code = _finish(main, task.sweep, interrupted=interrupted)
     if code is not None:
         sys.exit(code)
     logging.shutdown()
@@ -172,6 +168,20 @@ def _begin(stage: str) -> Inputs:
     inputs = Inputs(stage)
     params.resolve_from(params.load())
     return inputs
+
+
+def _finish(main: Main, sweep: "Sweep", *, interrupted: bool) -> int:
+    try:
+        return sweep.finish(interrupted=interrupted)
+    except UserError as error:
+        stop(main, str(error))
+    except KeyboardInterrupt:  # Ctrl-C, perhaps for the second time, while the answer was made
+        _interrupted(main, goes_on=True)
+
+
+def _interrupted(main: Main, *, goes_on: bool) -> NoReturn:
+    hint = ": the same command goes on where it was" if goes_on else ""
+    stop(main, f"interrupted{hint}", INTERRUPTED)
 
 
 def _composing(error: BaseException) -> bool:

@@ -22,8 +22,10 @@ def settled(trial: Trial, config: Config, client: Client, sweep_run_id: str) -> 
     its own. If the earlier training has no complete MLflow run any more, it gets one.
     """
     found = find(trial.fingerprint, trial.uri)
+    earlier = found.folder if found else ""
     if trial.tested:
         own = find(trial.fingerprint, trial.uri, trial.folder)
+        earlier = own.folder if own else earlier
         found = own or (_copied(found, trial) if found else None)
     if not found:
         return False
@@ -31,7 +33,7 @@ def settled(trial: Trial, config: Config, client: Client, sweep_run_id: str) -> 
     if sweep_run_id:
         _record_again(found, config, client, sweep_run_id, adopt=ours)
     trial.take_over(found)
-    trial.repeats, trial.run_id = found.folder, found.run_id
+    trial.repeats, trial.run_id = earlier, found.run_id
     if not ours:
         trial.write()
     return True
@@ -82,9 +84,10 @@ def _record_again(
         return
     run = Run(client)
     more = {"pipeline.status": trial.status, "restored": "true"}
+    again = " again: MLflow had no whole run" if trial.run_id else ""
     run.begin(trial.name, tags(trial, sweep_run_id) | more)
     paths = config.paths.with_output(Path(trial.folder))
     run.restore(config.model_copy(update={"paths": paths}))
     trial.run_id = run.id()
     keep(trial)
-    log.info("trial %d  %s  recorded again: MLflow had no whole run", trial.number, trial.name)
+    log.info("trial %d  %s  recorded%s", trial.number, trial.name, again)

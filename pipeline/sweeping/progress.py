@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,6 +24,17 @@ def begin(folder: Path, total: int, ended: int = 0) -> None:
     """Note how many trials the sweep in a folder has, of which some have ended."""
     state = {"total": total, "ended": ended, "trained": 0, "began": time.time()}
     write_text(folder / FILE, json.dumps(state))
+
+
+def unfinished(folder: Path, trials: Sequence[Trial]) -> str:
+    """Return a sentence on how many trials of a sweep have ended, empty if all have."""
+    if not (folder / FILE).exists():
+        return ""
+    total = json.loads((folder / FILE).read_text(encoding="utf-8"))["total"]
+    ended = sum(one.status not in ("RUNNING", "KILLED") for one in trials)
+    if ended >= total:
+        return ""
+    return f"{ended} of {total} trials have ended: the command of the sweep runs the others."
 
 
 def count(folder: Path, *, trained: bool = True) -> str:

@@ -158,7 +158,8 @@ class Sweep:
         if self._group and not interrupted:
             self._group.give(found.trials, self._first, self.folder, self.run)
         elif found.trials and not self._group:
-            answer.give(found, self.folder, self.run)
+            unfinished = progress.unfinished(self.folder, found.trials)
+            answer.give(found, self.folder, self.run, unfinished)
         whole = found.trials and not failed
         self.run.end("KILLED" if interrupted else "FINISHED" if whole else "FAILED")
         self.client.close()

@@ -19,19 +19,15 @@ OWN = ("paths.output", "paths.models", "paths.metrics")  # each trial has its ow
 Trials = Sequence[Sequence[str]]  # the overrides of each
 
 
-def parse(loader: ConfigLoader, lines: Sequence[str]) -> dict[str, Override]:
-    """Return the overrides of a sweep by their keys; if a key is given twice, the last counts.
+def parse(loader: ConfigLoader, preset: Sequence[str], given: Sequence[str]) -> dict[str, Override]:
+    """Return the overrides of a sweep by their keys: those of a preset, or given in their place.
 
     Raises
     ------
     UserError
-        If a line is no override, or gives a key the same value twice.
+        If a line is no override; or if a key, or a value of a key, is given twice.
     """
-    try:
-        parsed = OverridesParser.create(loader).parse_overrides(list(lines))
-    except OverrideParseException as error:
-        raise UserError(f"{error.override}: {str(error).splitlines()[0]}") from error
-    overrides = {one.get_key_element(): one for one in parsed}
+    overrides = _by_key(loader, preset) | _by_key(loader, given)
     for key, one in overrides.items():
         seen: set[float | str] = set()
         for value in one.sweep_string_iterator() if one.is_choice_sweep() else ():
@@ -103,6 +99,22 @@ def varied(trials: Trials) -> dict[str, list[str]]:
         for item in overrides:
             found.setdefault(_key(item), {})[item] = None
     return {key: list(items) for key, items in found.items() if len(items) > 1}
+
+
+def _by_key(loader: ConfigLoader, lines: Sequence[str]) -> dict[str, Override]:
+    try:
+        parsed = OverridesParser.create(loader).parse_overrides(list(lines))
+    except OverrideParseException as error:
+        raise UserError(f"{error.override}: {str(error).splitlines()[0]}") from error
+    overrides: dict[str, Override] = {}
+    for one in parsed:
+        if before := overrides.get(one.get_key_element()):
+            raise UserError(
+                f"{one.key_or_group} is given twice, as {before.input_line} and as "
+                f"{one.input_line}: leave one out"
+            )
+        overrides[one.get_key_element()] = one
+    return overrides
 
 
 def _refuse_sweep(composed: DictConfig, config: DictConfig, choices: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ from pipeline.learning.history import Epoch
 from pipeline.settings import conf_files, params
 from pipeline.settings.schema import Config, Train
 from pipeline.tracking import provenance
-from pipeline.tracking.open_run import NOTE
+from pipeline.tracking.open_run import EXPERIMENT, NOTE
 
 FIRST = ("train", "seed", "optimizer", "model", "dataset")  # these parameters come first
 UNVARIED = {"metrics", "paths", "download", "storage", "resident_bytes", "tracking", "sweep"}
@@ -41,7 +41,7 @@ def of_training(config: Config, **more: str) -> tuple[str, dict[str, str]]:
     given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     known, found = name(config), tags("training", given, place(config)) | more
     if experiment := workspace.experiment():
-        known, found["dvc_experiment"] = f"{experiment} {known}", experiment
+        known, found[EXPERIMENT] = f"{experiment} {known}", experiment
     return known, found
 
 

@@ -15,6 +15,7 @@ MOST_METRICS = 1000  # that MLflow takes at once
 HANDOVER_SECONDS = 10  # within which the recorder of a process that has died ends its run
 NOTE = "mlflow.note.content"
 PARENT = "mlflow.parentRunId"
+EXPERIMENT = "dvc_experiment"  # its name, as `dvc exp show` has it
 RESULT = "Result: "
 
 

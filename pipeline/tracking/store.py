@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from pipeline.tracking import connection
-from pipeline.tracking.open_run import PARENT, OpenRun, hold
+from pipeline.tracking.open_run import EXPERIMENT, PARENT, OpenRun, hold
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -64,13 +64,13 @@ class Store:
         """
         held = hold(lock) if lock else None
         if again and (run := self._existing(again)):
-            return self._go_on(run, tags, held)
+            return self._go_on(run, name, tags, held)
         if held and training:
             tags = tags | {"pipeline.training": training}
             known = f"tags.`pipeline.training` = '{training}'"
             for run in self._client.search_runs([self._experiment_id], known, max_results=1):
                 if run.info.status != "FINISHED" or run.data.tags[PLACE] == tags[PLACE]:
-                    return self._go_on(run, tags, held)
+                    return self._go_on(run, name, tags, held)
         tags = self._latest(tags) | tags | {connection.SIGNED: connection.signature()}
         run = self._client.create_run(self._experiment_id, int(started * 1000), tags, name)
         return OpenRun(self._client, run, held)
@@ -130,14 +130,19 @@ class Store:
         opened.result(line)
         return {}
 
-    def _go_on(self, run: "Run", tags: dict[str, str], lock: "FileLock | None") -> OpenRun:
+    def _go_on(
+        self, run: "Run", name: str, tags: dict[str, str], lock: "FileLock | None"
+    ) -> OpenRun:
+        """Open a run again; one that goes on in another experiment of DVC gets that one's name."""
         run_id, known = run.info.run_id, run.data.tags
         again = OpenRun(self._client, run, lock)
         again.look()
-        self._client.update_run(run_id, "RUNNING")
-        for tag in {"error", "pipeline.status"} & set(known):
+        moved = known.get(EXPERIMENT) != tags.get(EXPERIMENT)
+        self._client.update_run(run_id, "RUNNING", name if moved else None)
+        for tag in {"error", "pipeline.status", EXPERIMENT} & set(known):
             self._client.delete_tag(run_id, tag)
-        resumed = {PLACE: tags[PLACE], "resumed": str(int(known.get("resumed", 0)) + 1)}
+        given = {tag: tags[tag] for tag in (PLACE, EXPERIMENT) if tag in tags}
+        resumed = given | {"resumed": str(int(known.get("resumed", 0)) + 1)}
         again.tags(self._latest(tags) | resumed | {connection.SIGNED: connection.signature()})
         return again
 

@@ -17,8 +17,8 @@ MOST_TIES = 10  # so many are named
 MOST_NAME = 200  # characters of a setting's name: the name of a metric may have 250
 
 
-def give(found: Answer, folder: Path, run: Run) -> None:
-    """Print and record the tables, the figures and what is best."""
+def give(found: Answer, folder: Path, run: Run, unfinished: str) -> None:
+    """Print and record the tables, the figures, what is best, and what the sweep still lacks."""
     rows = tables.trials(found)
     print(tables.aligned(rows, found.objective))
     runs = ["run", *(one.run_id for one in found.trials)]
@@ -49,7 +49,10 @@ def give(found: Answer, folder: Path, run: Run) -> None:
         line = f"the best is {line}"
     else:
         print(line := _none(found))
-    run.result(f"{line}\n{_done_before(found.trials)}")
+    if unfinished:
+        print(unfinished)
+    lines = [line, unfinished, _done_before(found.trials)]
+    run.result("\n".join(one for one in lines if one))
 
 
 def _none(found: Answer) -> str:

@@ -45,6 +45,8 @@ class Report:
         self._changes = lock.changes(expected, stages)
         self._other = [out for out, verdict in self._verdicts.items() if verdict != SAME]
         self._bad = [out for out in self._other if self._verdicts[out] in (OTHER, NOT_MADE)]
+        made = [*lock.outs(expected), *more]
+        self._edited = [out.path for out in self._other if out not in made]
         self.identical = not (self._other or self._changes or failure)
         self.good = not (self._bad or self._changes or failure)
 
@@ -75,7 +77,7 @@ class Report:
         return OTHER
 
     def _table(self) -> str:
-        rows = [("artefact", "expected", "got", "")]
+        rows = [("artefact", "expected MD5", "got", "")]
         for out, verdict in self._verdicts.items():
             got = self._got.get(out.path, "")
             rows.append((out.path, out.md5[:DIGITS] or "-", got[:DIGITS] or "-", verdict))
@@ -111,7 +113,8 @@ class Report:
         unlike = machine.unlike(self._project / "requirements.txt")
         if len(unlike) > MOST_NAMED:
             unlike[MOST_NAMED:] = [f"and {len(unlike) - MOST_NAMED} more"]
-        return [*self._changes, *filter(None, [", ".join(unlike)])]
+        edited = [f"{path} is modified since `dvc repro`" for path in self._edited]
+        return [*edited, *self._changes, *filter(None, [", ".join(unlike)])]
 
     def _conclusion(self) -> str:
         total, other, bad = len(self._verdicts), len(self._other), len(self._bad)
