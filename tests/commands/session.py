@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.git import OF_A_HOOK
 from tests.commands.child import PADDING
 from tests.processor_time import ProcessorTime
 
@@ -32,6 +33,7 @@ DROPPED = (
     "PYTHONPATH",
     "PYTHONUNBUFFERED",
     "TF_",
+    *OF_A_HOOK,  # else the tests, run by one, would commit into its repository
 )
 # before tests import TensorFlow, scikit-learn and others, which set variables; some are pytest's
 AT_FIRST = {name: value for name, value in os.environ.items() if not name.startswith(DROPPED)}
