@@ -130,7 +130,7 @@ def test_the_best_setting_keeps_the_seed_of_params(reproduced: Project) -> None:
     mean, name = np.mean(samples[first]), f"learning_rate={rates[first]}"
     assert f"Best: {name}: val_loss {mean:.4g}, mean of 3 seeds" in done.stdout
     ahead = stats.ttest_rel(samples[first], samples[1 - first]).confidence_interval(0.95)
-    assert f"seed by seed, {ahead.low:+.4g} to {ahead.high:+.4g}" in done.stdout
+    assert f"seed by seed, {ahead.low:+.5f} to {ahead.high:+.5f}" in done.stdout
     promoted = reproduced.stage("promote").stdout
     assert promoted.startswith(f"Setting {name}, the best mean over 3 seeds\n")
     assert "params.yaml keeps its seed, 0: " in promoted

@@ -216,8 +216,8 @@ def ask(port: int, content: Any, kind: str = "application/json") -> tuple[int, A
 
 
 ASKED = """\
-python -c 'import json, numpy as np; x = np.load("data/processed/x_test.npy"); print(json.dumps({"inputs": x[:1].tolist()}))' > request.json
-curl -H 'Content-Type: application/json' -d @request.json http://127.0.0.1:5001/invocations
+python -c 'import json, numpy as np; x = np.load("data/processed/x_test.npy"); print(json.dumps({"inputs": x[:1].tolist()}))' |
+curl -H 'Content-Type: application/json' -d @- http://127.0.0.1:5001/invocations
 """  # noqa: E501  # of docs/tracking.md
 
 

@@ -111,8 +111,8 @@ def _lead(first: Setting, second: Setting, name: str) -> str:
         return f"Next: {second.name}, on other seeds"
     mean, _, low, high = spread([ours[seed] - theirs[seed] for seed in ours])
     return (
-        f"Next: {second.name}; the best differs from it by {mean:+.4g}, "
-        f"95 % interval, seed by seed, {low:+.4g} to {high:+.4g}"
+        f"Next: {second.name}; the best differs from it by {mean:+.5f}, "
+        f"95 % interval, seed by seed, {low:+.5f} to {high:+.5f}"
     )
 
 
