@@ -179,8 +179,8 @@ def test_rows_of_a_table_have_the_data_sets_columns_in_any_order(tmp_path: Path)
     with pytest.raises(UserError) as caught:
         asked.read(path, numbered, skipping)
     assert str(caught.value) == (
-        f"{path}: line 1 is skipped, as in the data set's own files, but is an example: put what "
-        "they begin with above it"
+        f"{path}: line 1 is skipped, as in the data set's own files, but is an example: put the "
+        "lines with which those begin above it"
     )
     for line in ("counts", "cm,kg", "2,cm", "9,9,9"):
         path.write_text(f"{line}\n1,2\n3,4\n", encoding="utf-8")
