@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from omegaconf import OmegaConf
 from PIL import Image
 
 from pipeline import adopt
@@ -229,6 +230,14 @@ def test_a_name_that_is_read_as_something_else_is_refused(workspace: Path, name:
         "command line: give another with name="
     )
     adopt.main([f"{name}.csv", f"name=of_{name}"])
+
+
+def test_text_that_looks_like_another_value_stays_text(workspace: Path) -> None:
+    kinds = ["1e3", "2.5E1", "3.e4", "no", "null", "~", "0x1f", "1_0", "a: b", "#", '"', "é"]
+    FRAME.assign(kind=np.resize(kinds, len(FRAME))).to_csv("t.csv", index=False)
+    adopt.main(["t.csv", "label=kind"])
+    assert adopted("t").classes == sorted(kinds)
+    assert OmegaConf.load("conf/dataset/t.yaml")["classes"] == sorted(kinds)  # type: ignore[index]
 
 
 def test_params_may_name_the_data_set_before_it_is_adopted(workspace: Path) -> None:

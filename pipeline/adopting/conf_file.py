@@ -1,6 +1,7 @@
 """The file of conf/dataset/ that describes a data set, with the comments of the shipped ones."""
 
 import json
+import re
 from collections.abc import Mapping
 from math import inf
 from typing import Any
@@ -15,6 +16,7 @@ SCALES = {
     "standardise": "columns of mean 0 and deviation 1 over the training examples",
     "none": "as they are",
 }
+NUMBER = re.compile(r"[-+]?[0-9][0-9_]*\.?[0-9_]*[eE][-+]?[0-9]+")  # to OmegaConf, not to PyYAML
 
 
 def text(dataset: Dataset, title: str, rows: Mapping[str, int]) -> str:
@@ -48,7 +50,8 @@ def _value(value: Any) -> str:
         return f"[{', '.join(map(_value, value))}]"
     dumped = yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=inf)
     plain = dumped.strip()[1:-1]
-    return json.dumps(value, ensure_ascii=False) if plain.startswith("'") else plain
+    quoted = plain.startswith("'") or (isinstance(value, str) and NUMBER.fullmatch(plain))
+    return json.dumps(value, ensure_ascii=False) if quoted else plain
 
 
 def _commented(line: str, comment: str) -> str:
