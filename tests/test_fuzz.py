@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from pipeline.data import arrays, description, idx
 from pipeline.data.readers import idx as reader
 from pipeline.errors import UserError
-from pipeline.learning import weights
+from pipeline.learning import determinism, weights
 from pipeline.settings.dataset import Dataset
 from tests.idx_files import FILES
 
@@ -261,6 +261,7 @@ any_npz = st.one_of(
 def model() -> Any:
     from pipeline.models import LogisticRegression
 
+    determinism.enable(seed=0)  # other tests of this process may train
     return LogisticRegression((5,), 3, 0)
 
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from pipeline.cli import app
 from pipeline.data import arrays
 from pipeline.errors import UserError
-from pipeline.learning import weights
+from pipeline.learning import determinism, weights
 from pipeline.settings.compose import load
 from pipeline.settings.dataset import Dataset, Source
 from pipeline.sources import kinds
@@ -263,6 +263,7 @@ def test_no_pickle_is_loaded(pickled: Path) -> None:
         arrays.load(folder, "train", Dataset.model_construct(classes=["a"]))
     from pipeline.models import LogisticRegression
 
+    determinism.enable(seed=0)  # other tests of this process may train
     for name in ("weights.npz", "x_train.npy"):  # also without an archive around it
         with pytest.raises(UserError, match=name):
             weights.restore(LogisticRegression((1,), 1, 0), folder / name)

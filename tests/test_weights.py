@@ -8,9 +8,11 @@ import pytest
 
 from pipeline.data.description import Description, Scale
 from pipeline.errors import UserError
-from pipeline.learning import weights
+from pipeline.learning import determinism, weights
 from pipeline.models import LogisticRegression
 from pipeline.tracking import served_model
+
+determinism.enable(seed=0)  # other tests of this process may train
 
 GOOD = {"weight": np.ones((5, 3), np.float32), "bias": np.zeros(3, np.float32)}
 NEEDED = "but the model and the data set need weight (5, 3), bias (3,): run `dvc repro train`"
