@@ -419,6 +419,7 @@ def test_what_is_predicted_is_what_is_judged() -> None:
 
     class Known(Model):
         exact = True
+        weights: dict[str, tf.Variable] = {}  # noqa: RUF012
 
         def __call__(self, x: tf.Tensor) -> tf.Tensor:
             return tf.constant(logits)
