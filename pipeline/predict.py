@@ -18,7 +18,6 @@ counted from 0. For example:
 import json
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,7 +35,7 @@ from pipeline.files import reading, replacing, shown
 from pipeline.predicting import asked, drawing
 from pipeline.settings.compose import load
 from pipeline.settings.schema import Config
-from pipeline.verification.unchanged import changed
+from pipeline.verification import unchanged
 
 WEIGHTS = Path("models/weights.npz")
 ENLARGED = 8  # times, in the picture of what the model saw
@@ -64,9 +63,9 @@ def main(given: list[str]) -> int:
     files = [
         asked.read(path, described, config.dataset, fit=options.fit, paper=paper) for path in paths
     ]
-    found = ThreadPoolExecutor(1).submit(changed, "train")  # while TensorFlow is imported
+    answer = unchanged.ask("train")  # while TensorFlow is imported
     model = evaluate.trained(config, described.shape)
-    if what := found.result():
+    if what := answer():
         print(
             f"predict: {what} since `dvc repro` trained: these answers are of {WEIGHTS} as it is",
             file=sys.stderr,

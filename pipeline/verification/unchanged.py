@@ -7,7 +7,7 @@ others or to the settings. DVC can tell.
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +26,29 @@ def changed(*stages: str) -> str:
 
     Settings, code, inputs and results of the stages are compared.
     """
+    return ask(*stages)()
+
+
+def ask(*stages: str) -> Callable[[], str]:
+    """Ask DVC beside other work; what is returned waits for the answer, that of `changed`."""
     if given := overrides():
-        return f"{given[0]} is given by hand"
+        return lambda: f"{given[0]} is given by hand"
     if frozen := [stage for stage in stages if dvc_yaml.is_frozen(stage)]:
-        return f"{dvc_yaml.FILE}: `frozen` of {frozen[0]} hides what has changed"
+        return lambda: f"{dvc_yaml.FILE}: `frozen` of {frozen[0]} hides what has changed"
     command = [sys.executable, "-m", "dvc", "status", "--json", *stages]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
-    if done.returncode:
-        lines = done.stderr.partition("ERROR: ")[2].splitlines()
-        why = " ".join(" ".join(lines[:2]).split()) or "no reason is given"  # busy: by whom
-        return f"DVC cannot tell what has changed ({why})"
-    return next(_said(json.loads(done.stdout)), "")
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
+    )
+
+    def answer() -> str:
+        output, errors = process.communicate()
+        if process.returncode:
+            lines = errors.partition("ERROR: ")[2].splitlines()
+            why = " ".join(" ".join(lines[:2]).split()) or "no reason is given"  # busy: by whom
+            return f"DVC cannot tell what has changed ({why})"
+        return next(_said(json.loads(output)), "")
+
+    return answer
 
 
 def overrides() -> list[str]:
