@@ -50,6 +50,9 @@ def work(descriptor: int) -> None:
     import cloudpickle
     from hydra_plugins.hydra_joblib_launcher._core import execute_job
 
+    from pipeline.cli.output import keep_printing
+
+    keep_printing()
     trials: Connection[Any, Any] = Connection(descriptor)
     ended: Any = None
     with suppress(EOFError, OSError, KeyboardInterrupt, SystemExit):
