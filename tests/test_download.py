@@ -319,6 +319,7 @@ def test_without_sources_what_is_missing_or_wrong_is_said_in_a_line(project: Pro
     assert raw(project)[TEST_Y] == b"mine"
 
 
+@pytest.mark.slow
 def test_another_data_set_leaves_the_files_of_the_first(project: Project, tmp_path: Path) -> None:
     """Both were put there by hand, and no source has them."""
     other = tmp_path / "other"

@@ -105,7 +105,9 @@ LONG = [f"{k:02} is a class whose name has sixty letters, which is a lot"[:60] f
 
 
 @pytest.mark.parametrize(
-    "names", [LONG[:2], LONG[:10], pytest.param(LONG[:30], marks=pytest.mark.slow), LONG], ids=len
+    "names",
+    [LONG[:2], *(pytest.param(LONG[:n], marks=pytest.mark.slow) for n in (10, 30)), LONG],
+    ids=len,
 )
 def test_long_names_of_classes_are_not_cut(tmp_path: Path, drawn: Drawn, names: list[str]) -> None:
     generator, count = np.random.default_rng(0), len(names)

@@ -242,6 +242,7 @@ def test_trials_in_other_processes_find_own_and_notice_that_it_changes(team: Pro
         assert team.stage("train", *arguments, code=1).stderr == f"train: {line}\n"
 
 
+@pytest.mark.slow
 def test_a_merge_from_upstream_has_no_conflict(reproduced: Project, tmp_path: Path) -> None:
     """Upstream changes code, an explanation and all results while a team trains its own model."""
     upstream = Project(tmp_path / "upstream")

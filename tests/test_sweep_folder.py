@@ -16,7 +16,7 @@ LAUNCHERS = {
 }
 
 
-@pytest.fixture(params=["basic", pytest.param("joblib", marks=pytest.mark.slow)])
+@pytest.fixture(params=["basic", "joblib"])
 def ended(
     reproduced: Project, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> dict[str, list[Trial]]:
@@ -41,6 +41,7 @@ def rate(project: Project) -> str:
     return text.partition("learning_rate: ")[2].split()[0]
 
 
+@pytest.mark.slow
 def test_a_trial_is_promoted_wherever_it_lies(
     reproduced: Project, ended: dict[str, list[Trial]]
 ) -> None:
