@@ -27,9 +27,9 @@ WORKERS ?= $(shell $(PYTHON) -c 'import os; print(1 + os.cpu_count())')
 pytest: .venv/dev
 	@python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
 
-# the tests marked slow, which `make test` leaves out; COLD=1: each command is started from nothing
+# the tests marked slow, which `make test` leaves out; COLD=1 starts each of their commands from nothing
 slow: .venv/dev
-	@COLD=1 python -m pytest -n $(WORKERS) --dist worksteal -m slow
+	@COLD=$(COLD) python -m pytest -n $(WORKERS) --dist worksteal -m slow
 
 lint: .venv/dev
 	@ruff check . && ruff format --check . && mypy
