@@ -104,7 +104,7 @@ def test_it_has_what_it_has_from_nothing_and_ends_so(bare: Project, way: str) ->
 def test_an_installed_module_is_run_as_from_nothing(bare: Project, command: str) -> None:
     def ran(**more: str) -> tuple[str, str, int]:
         done = bare.run(sys.executable, *command.split(), code=None, **more)
-        errors = re.sub(r"\S+/python: ", "", done.stderr)
+        errors = re.sub(r"^/.*/python: ", "", done.stderr, flags=re.MULTILINE)
         return done.stdout, errors, done.returncode
 
     assert ran() == ran(COLD="1")

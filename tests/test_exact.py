@@ -419,13 +419,14 @@ def test_what_is_predicted_is_what_is_judged() -> None:
 
     class Known(Model):
         exact = True
-        weights: dict[str, tf.Variable] = {}  # noqa: RUF012
 
         def __call__(self, x: tf.Tensor) -> tf.Tensor:
             return tf.constant(logits)
 
     y = tf.constant(generator.integers(0, 3, 500), tf.int32)
-    probability, losses = judge(Known.__new__(Known), tf.zeros([500, 1]), y)
+    model = Known.__new__(Known)
+    model.weights = {}
+    probability, losses = judge(model, tf.zeros([500, 1]), y)
     answer = probability.argmax(1)
     _, correct, _ = softmax.cross_entropy(tf.constant(logits), tf.constant(answer, tf.int32))
     assert correct.numpy().all()

@@ -105,6 +105,7 @@ def test_a_study_searches_its_space_and_goes_on(reproduced: Project) -> None:
     assert [one.status for one in ended] == ["FINISHED"] * 3
     assert output.count("FINISHED") == 6  # a line and a row of the table each
     assert "in sqlite:///optuna.db: 0 trials done, 3 left" in output
+    assert "trials have ended" not in output  # which would say that some are missing
     for one in ended:
         train, optimizer = one.settings["train"], one.settings["optimizer"]
         assert 0.01 <= train["learning_rate"] <= 1
@@ -127,6 +128,7 @@ def test_a_study_searches_its_space_and_goes_on(reproduced: Project) -> None:
 
     more = sweep(reproduced, *SPACE, "hydra.sweeper.n_trials=5", "hydra.sweeper.batch=2")
     assert "3 trials done, 2 left" in more
+    assert "trials have ended" not in more
     assert trials(reproduced)[:3] == ended
     assert len({one.settings["train"]["learning_rate"] for one in trials(reproduced)}) == 5
 

@@ -85,6 +85,7 @@ def start(
 
 def test_a_sweep_ends_in_an_answer_and_is_not_run_twice(reproduced: Project) -> None:
     done = sweep(reproduced, *GRID)
+    assert "trials have ended" not in done.stdout  # which would say that some are missing
     ended = trials(reproduced)
     assert [one.name for one in ended] == [
         "learning_rate=0.05 batch_size=16",
